@@ -1,0 +1,75 @@
+"""The one error tree of the package.
+
+Every class derives from :class:`QMedSAMError` and from the builtin a caller
+would expect, so ``except ValueError`` keeps working. Messages name what
+failed, the value, the place and what to do next; the command line and the
+panel show them as they are.
+"""
+
+
+class QMedSAMError(Exception):
+    """Base of every error that bad input or a missing part can cause."""
+
+
+class UnreadableVolume(QMedSAMError, ValueError):
+    """A file cannot be read as a volume."""
+
+
+class UnwritableLabels(QMedSAMError, OSError):
+    """A label volume cannot be written where it was asked to go."""
+
+
+class AmbiguousSeries(UnreadableVolume):
+    """A DICOM folder holds several series and none was chosen."""
+
+
+class InvalidVolume(QMedSAMError, ValueError):
+    """Array, spacing or affine do not make a volume."""
+
+
+class InvalidWindow(QMedSAMError, ValueError):
+    """An intensity window is empty or not a number."""
+
+
+class InvalidBox(QMedSAMError, ValueError):
+    """A box is empty, or lies outside the volume."""
+
+
+class InvalidPrompt(QMedSAMError, ValueError):
+    """A prompt is not of the form a model takes."""
+
+
+class GridMismatch(QMedSAMError, ValueError):
+    """Two volumes that must share a grid do not."""
+
+
+class UnknownModel(QMedSAMError, KeyError):
+    """No model of that name, and no file at that path."""
+
+    def __str__(self) -> str:
+        """Return the sentence itself; KeyError would quote it."""
+        return str(self.args[0]) if self.args else ""
+
+
+class BadCheckpoint(QMedSAMError, ValueError):
+    """A weights file does not fit the model, or is damaged."""
+
+
+class DownloadFailed(QMedSAMError, ConnectionError):
+    """Weights could not be downloaded or failed verification."""
+
+
+class MissingDependency(QMedSAMError, ImportError):
+    """An optional package is needed; the message says how to install it."""
+
+
+class UnsupportedBackend(QMedSAMError, ValueError):
+    """That backend or precision does not exist for this model."""
+
+
+class InvalidSettings(QMedSAMError, ValueError):
+    """A settings value is outside its range."""
+
+
+class Cancelled(QMedSAMError, RuntimeError):
+    """The caller asked for work to stop."""

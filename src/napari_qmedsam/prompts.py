@@ -1,0 +1,146 @@
+"""Boxes, and the schedule that says which boxes each slice needs."""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_qmedsam.errors import InvalidBox
+
+
+@dataclass(frozen=True)
+class Box2D:
+    """A box on one slice, in voxel indices; the maximum is excluded.
+
+    ``Box2D(2, 3, 5, 7)`` covers columns 2, 3, 4 and rows 3, 4, 5, 6.
+    """
+
+    x_min: float
+    y_min: float
+    x_max: float
+    y_max: float
+
+    def __post_init__(self) -> None:
+        values = (self.x_min, self.y_min, self.x_max, self.y_max)
+        if not all(np.isfinite(values)):
+            raise InvalidBox(f"Box {values} must hold finite numbers.")
+        if not (self.x_min < self.x_max and self.y_min < self.y_max):
+            raise InvalidBox(
+                f"Box x {self.x_min}..{self.x_max}, y {self.y_min}..{self.y_max} "
+                "is empty: each maximum must be above its minimum."
+            )
+
+    def corners(self) -> tuple[float, float, float, float]:
+        """(x_min, y_min, x_max - 1, y_max - 1): centres of the corner pixels.
+
+        This is the form of the official checkpoints, whose maxima are the
+        last pixel inside the box.
+        """
+        return (
+            self.x_min,
+            self.y_min,
+            max(self.x_max - 1, self.x_min),
+            max(self.y_max - 1, self.y_min),
+        )
+
+    def clip(self, height: int, width: int) -> "Box2D":
+        """Return the part inside a (height, width) slice.
+
+        Raises
+        ------
+        InvalidBox
+            If nothing of the box lies inside.
+        """
+        clipped = (
+            max(self.x_min, 0),
+            max(self.y_min, 0),
+            min(self.x_max, width),
+            min(self.y_max, height),
+        )
+        if clipped[0] >= clipped[2] or clipped[1] >= clipped[3]:
+            raise InvalidBox(
+                f"Box x {self.x_min}..{self.x_max}, y {self.y_min}..{self.y_max} "
+                f"lies outside the slice of {width} by {height} pixels."
+            )
+        return Box2D(*clipped)
+
+    @classmethod
+    def around(cls, mask: NDArray[np.bool_], margin: int = 0) -> Self | None:
+        """Return the tight box of a (Y, X) mask, or None where it is empty."""
+        rows = np.flatnonzero(mask.any(axis=1))
+        columns = np.flatnonzero(mask.any(axis=0))
+        if rows.size == 0:
+            return None
+        return cls(
+            int(columns[0]) - margin,
+            int(rows[0]) - margin,
+            int(columns[-1]) + 1 + margin,
+            int(rows[-1]) + 1 + margin,
+        )
+
+    def jitter(self, pixels: int, height: int, width: int, rng: np.random.Generator) -> "Box2D":
+        """Move each side by up to `pixels`, inside the slice, never to nothing."""
+        if pixels <= 0:
+            return self
+        d = rng.integers(-pixels, pixels + 1, size=4)
+        x_min = float(np.clip(self.x_min + d[0], 0, width - 1))
+        y_min = float(np.clip(self.y_min + d[1], 0, height - 1))
+        x_max = float(np.clip(self.x_max + d[2], x_min + 1, width))
+        y_max = float(np.clip(self.y_max + d[3], y_min + 1, height))
+        return Box2D(x_min, y_min, x_max, y_max)
+
+
+@dataclass(frozen=True)
+class Box3D:
+    """A box over several slices, in voxel indices; every maximum is excluded."""
+
+    x_min: float
+    y_min: float
+    z_min: int
+    x_max: float
+    y_max: float
+    z_max: int
+
+    def __post_init__(self) -> None:
+        Box2D(self.x_min, self.y_min, self.x_max, self.y_max)
+        if self.z_min != int(self.z_min) or self.z_max != int(self.z_max):
+            raise InvalidBox(
+                f"Box z {self.z_min}..{self.z_max} must be whole slice indices."
+            )
+        object.__setattr__(self, "z_min", int(self.z_min))
+        object.__setattr__(self, "z_max", int(self.z_max))
+        if not self.z_min < self.z_max:
+            raise InvalidBox(
+                f"Box z {self.z_min}..{self.z_max} is empty: the maximum is excluded "
+                "and must be above the minimum."
+            )
+
+    @property
+    def in_plane(self) -> Box2D:
+        """The (x, y) part."""
+        return Box2D(self.x_min, self.y_min, self.x_max, self.y_max)
+
+    @classmethod
+    def on_slice(cls, slice_index: int, box: Box2D) -> "Box3D":
+        """Return a box that covers one slice."""
+        return cls(
+            box.x_min, box.y_min, slice_index, box.x_max, box.y_max, slice_index + 1
+        )
+
+    def clip(self, depth: int, height: int, width: int) -> "Box3D":
+        """Return the part inside a (depth, height, width) volume.
+
+        Raises
+        ------
+        InvalidBox
+            If nothing of the box lies inside.
+        """
+        z_min, z_max = max(self.z_min, 0), min(self.z_max, depth)
+        if z_min >= z_max:
+            raise InvalidBox(
+                f"Box z {self.z_min}..{self.z_max} lies outside the volume of "
+                f"{depth} slices (0 to {depth - 1})."
+            )
+        box = self.in_plane.clip(height, width)
+        return Box3D(box.x_min, box.y_min, z_min, box.x_max, box.y_max, z_max)

@@ -1,0 +1,80 @@
+"""Intensity windows: what grey range the viewer shows and the model sees.
+
+A window never changes the volume. The same :class:`Window` sets napari's
+contrast limits and the model's input.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_qmedsam.errors import InvalidWindow
+
+
+@dataclass(frozen=True)
+class Window:
+    """Intensity window: HU for CT, raw intensity for everything else."""
+
+    lower: float
+    upper: float
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.lower) and math.isfinite(self.upper)):
+            raise InvalidWindow(
+                f"Window {self.lower}, {self.upper} must be two finite numbers."
+            )
+        if not self.lower < self.upper:
+            raise InvalidWindow(
+                f"Window lower {self.lower} must be below upper {self.upper}."
+            )
+
+    def to_uint8(self, array: NDArray) -> NDArray[np.uint8]:
+        """Clip to the window and map it linearly to 0..255, rounded to nearest.
+
+        Parameters
+        ----------
+        array : ndarray, any shape
+            Intensities. NaN becomes the lower end, infinities the nearer end.
+
+        Returns
+        -------
+        ndarray of uint8, same shape
+        """
+        scaled = np.asarray(array, dtype=np.float32) - np.float32(self.lower)
+        scaled *= np.float32(255.0 / (self.upper - self.lower))
+        np.nan_to_num(scaled, copy=False, nan=0.0, posinf=255.0, neginf=0.0)
+        np.clip(scaled, 0.0, 255.0, out=scaled)
+        np.rint(scaled, out=scaled)
+        return scaled.astype(np.uint8)
+
+
+CT_PRESETS: dict[str, Window] = {
+    "soft-tissue": Window(-160.0, 240.0),
+    "lung": Window(-1350.0, 150.0),
+    "bone": Window(-450.0, 1050.0),
+    "brain": Window(0.0, 80.0),
+    "liver": Window(-45.0, 105.0),
+}
+"""Named CT windows in HU; soft-tissue is the one MedSAM was trained with."""
+
+MR_PERCENTILES = (0.5, 99.5)
+"""Percentiles of the non-zero voxels that bound the MR window."""
+
+
+def percentile_window(array: NDArray) -> Window:
+    """Window between the 0.5 and 99.5 percentile of the finite non-zero voxels.
+
+    At most about two million voxels, evenly spread, are looked at. An array
+    with fewer than two distinct values gets a window of width one.
+    """
+    flat = np.asarray(array).reshape(-1)
+    flat = flat[:: max(1, flat.size // 2_000_000)]
+    flat = flat[np.isfinite(flat) & (flat != 0)]
+    if flat.size == 0:
+        return Window(0.0, 1.0)
+    lower, upper = (float(v) for v in np.percentile(flat, MR_PERCENTILES))
+    if not lower < upper:
+        return Window(lower, lower + 1.0)
+    return Window(lower, upper)
