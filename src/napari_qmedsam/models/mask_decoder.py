@@ -15,6 +15,13 @@ MASK_TOKENS = 4
 """Token 0 answers a box; 1 to 3 are the alternatives of an unclear point."""
 
 
+def repeat_to(x: Tensor, batch: int) -> Tensor:
+    """Repeat each of N rows batch / N times; one row is left to broadcast."""
+    if x.shape[0] == 1 or x.shape[0] == batch:
+        return x
+    return x.repeat_interleave(batch // x.shape[0], dim=0)
+
+
 class DownscalingAttention(nn.Module):
     """Multi-head attention that works at `inner` channels."""
 
@@ -154,8 +161,9 @@ class MaskDecoder(nn.Module):
 
         Parameters
         ----------
-        image_embeddings : Tensor, (1 or B, embedding_channels, E, E)
-            One embedding for all objects, or one each.
+        image_embeddings : Tensor, (N, embedding_channels, E, E)
+            One embedding for all objects, or N embeddings with B / N objects
+            each, in order.
         image_pe : Tensor, (1, dim, E, E)
         sparse_prompt_embeddings : Tensor, (B, tokens, dim)
         dense_prompt_embeddings : Tensor, (B, dim, E, E)
@@ -168,12 +176,16 @@ class MaskDecoder(nn.Module):
         iou : Tensor, (B, 1 or 3)
             The model's own guess of each mask's quality.
         """
-        batch, size = len(sparse_prompt_embeddings), image_embeddings.shape[-1]
+        batch, size = sparse_prompt_embeddings.shape[0], image_embeddings.shape[-1]
         own = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
         tokens = torch.cat(
             [own[None].expand(batch, -1, -1), sparse_prompt_embeddings], dim=1
         )
-        embedding, *fine = unpack(image_embeddings, self.dim, self.lateral)
+        # Unpacked before it is repeated: once per image, not once per object.
+        embedding, *fine = (
+            repeat_to(part, batch)
+            for part in unpack(image_embeddings, self.dim, self.lateral)
+        )
         tokens, image = self.transformer(
             embedding + dense_prompt_embeddings, image_pe, tokens
         )

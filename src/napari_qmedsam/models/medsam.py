@@ -40,11 +40,12 @@ class MedSAM(nn.Module):
         masks: Tensor | None = None,
         multimask: bool = False,
     ) -> tuple[Tensor, Tensor]:
-        """Decode prompts on one embedding, or on one embedding each.
+        """Decode the prompts of B objects.
 
         Parameters
         ----------
-        image_embedding : Tensor, (1 or B, embedding_channels, E, E)
+        image_embedding : Tensor, (N, embedding_channels, E, E)
+            N is 1, or divides B: the objects of each image follow each other.
         boxes : Tensor (B, 4), optional
             Corner pixels of the model input.
         points : (Tensor (B, N, 2), Tensor (B, N)), optional
@@ -66,5 +67,5 @@ class MedSAM(nn.Module):
         )
 
     def forward(self, image: Tensor, boxes: Tensor) -> Tensor:
-        """(1 or B, 3, S, S) image and (B, 4) boxes to (B, 1, 4E, 4E) logits."""
+        """(N, 3, S, S) images and (B, 4) boxes to (B, 1, 4E, 4E) logits."""
         return self.decode(self.image_encoder(image), boxes)[0]

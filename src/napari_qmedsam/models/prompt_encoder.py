@@ -101,9 +101,8 @@ class PromptEncoder(nn.Module):
             parts.append(self._encode_boxes(boxes))
             if masks is None and self.rasterize_boxes:
                 masks = self.draw_boxes(boxes)
-        batch = next(
-            len(p) for p in (boxes, points[0] if points else None, masks) if p is not None
-        )
+        given = (boxes, points[0] if points is not None else None, masks)
+        batch = next(prompt.shape[0] for prompt in given if prompt is not None)
         if masks is not None:
             dense = self.mask_downscaling(masks)
         else:

@@ -35,11 +35,14 @@ class Source:
         ``memory``.
     header : bytes or None
         The NIfTI header as stored, so that codes and units survive.
+    dimensions : int
+        2 if the file holds one 2D image, so that labels go back as 2D.
     """
 
     path: str = ""
     format: str = "memory"
     header: bytes | None = field(default=None, repr=False)
+    dimensions: int = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +74,8 @@ class Volume:
 
     array: NDArray
     spacing_mm: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    affine: NDArray[np.float64] | None = None
+    # Never None once made; the default follows the spacing.
+    affine: NDArray[np.float64] = None  # type: ignore[assignment]
     modality: Modality = Modality.OTHER
     source: Source = field(default_factory=Source)
     notices: tuple[str, ...] = ()

@@ -1,0 +1,153 @@
+"""Published checkpoints: where they are, under which licence, how to cite them.
+
+No torch here. What is not published is None, not guessed.
+"""
+
+from dataclasses import dataclass
+
+from napari_qmedsam.errors import UnknownModel
+
+MEDSAM_CITATION = (
+    "J. Ma, Y. He, F. Li, L. Han, C. You, B. Wang. Segment anything in medical "
+    "images. Nature Communications 15, 654 (2024). doi:10.1038/s41467-024-44824-z"
+)
+"""The paper behind both official checkpoints."""
+
+
+@dataclass(frozen=True)
+class CheckpointEntry:
+    """One set of weights and everything needed to fetch and credit it.
+
+    Parameters
+    ----------
+    name : str
+        What users type, and the key of the model's configuration.
+    title : str
+        One line for people.
+    architecture : str
+        What `napari_qmedsam.models.build_model` is asked for.
+    filename : str
+        Name of the file in the data folder, or in the package if embedded.
+    urls : tuple of str
+        Direct addresses of the same bytes, tried in this order; empty for
+        weights that come with the package.
+    page : str
+        Where a person finds the file with a browser.
+    licence : str
+    size_bytes : int or None
+    sha256 : str or None
+        Lower-case hexadecimal.
+    citation : str
+    notes : str
+        Origin of the figures, caveats.
+    """
+
+    name: str
+    title: str
+    architecture: str
+    filename: str
+    urls: tuple[str, ...]
+    page: str
+    licence: str
+    size_bytes: int | None
+    sha256: str | None
+    citation: str
+    notes: str = ""
+
+    @property
+    def is_embedded(self) -> bool:
+        """True if the weights come with the package."""
+        return not self.urls
+
+
+def google_drive(file_id: str) -> str:
+    """Address that gives a shared Drive file itself, not its preview page.
+
+    Drive does not scan large files for viruses and asks for confirmation
+    first; `confirm=t` gives it in advance.
+    """
+    return (
+        "https://drive.usercontent.google.com/download"
+        f"?id={file_id}&export=download&confirm=t"
+    )
+
+
+DEMO = CheckpointEntry(
+    name="demo",
+    title="Demo model, small, trained on generated phantoms",
+    architecture="demo",
+    filename="demo.safetensors",
+    urls=(),
+    page="",
+    licence="Apache-2.0",
+    size_bytes=None,
+    sha256=None,
+    citation="",
+    notes="Comes with the package. For trying things out, never for clinical use.",
+)
+"""The default: works without a download."""
+
+LITE_MEDSAM = CheckpointEntry(
+    name="lite_medsam",
+    title="LiteMedSAM, TinyViT encoder, 256 px",
+    architecture="lite_medsam",
+    filename="lite_medsam.pth",
+    urls=(google_drive("18Zed-TUTsmr2zc5CHUWd5Tu13nb6vq6z"),),
+    page="https://drive.google.com/file/d/18Zed-TUTsmr2zc5CHUWd5Tu13nb6vq6z/view",
+    licence="Apache-2.0",
+    size_bytes=None,
+    sha256="79d8c9dca6db4d69d3f905579e5250af05e859fff9c1f543e89a513c3028ce76",
+    citation=MEDSAM_CITATION,
+    notes=(
+        "Linked from the LiteMedSAM branch of github.com/bowang-lab/MedSAM. Its "
+        "authors publish no checksum or size; this SHA-256 is recorded by "
+        "independent public projects that use the file."
+    ),
+)
+"""The official LiteMedSAM weights."""
+
+MEDSAM_VIT_B = CheckpointEntry(
+    name="medsam_vit_b",
+    title="MedSAM, ViT-B encoder, 1024 px",
+    architecture="medsam_vit_b",
+    filename="medsam_vit_b.pth",
+    urls=(
+        "https://zenodo.org/records/10689643/files/medsam_vit_b.pth?download=1",
+        google_drive("1UAmWL88roYR7wKlnApw5Bcuzf2iQgk6_"),
+    ),
+    page="https://drive.google.com/drive/folders/1ETWmi4AiniJeWOt6HAsYgTjYv_fkgzoN",
+    licence="Apache-2.0",
+    size_bytes=375_049_145,
+    sha256="34b34b78c1d18cb8c6bf84cf9c00e135d6d6c965699f3c0e31ef1bc9dcb5be74",
+    citation=MEDSAM_CITATION,
+    notes=(
+        "Drive folder linked from the README of github.com/bowang-lab/MedSAM; "
+        "Zenodo record 10689643 holds a copy (MD5 3bb6db55bd0c9ca30b61248bca72f8d6, "
+        "reported to be under CC-BY-4.0), which can resume and is tried first. "
+        "Size and SHA-256 are recorded by independent public projects. The file "
+        "of wanglab/medsam-vit-base on Hugging Face has the same values under "
+        "other tensor names (transformers' SamModel) and does not load here."
+    ),
+)
+"""The official MedSAM weights."""
+
+CATALOGUE: dict[str, CheckpointEntry] = {
+    entry.name: entry for entry in (DEMO, LITE_MEDSAM, MEDSAM_VIT_B)
+}
+"""Every known checkpoint by name, the default first."""
+
+
+def entry_of(name: str) -> CheckpointEntry:
+    """Return the entry called `name`.
+
+    Raises
+    ------
+    UnknownModel
+        If there is none.
+    """
+    try:
+        return CATALOGUE[name]
+    except KeyError:
+        raise UnknownModel(
+            f"No checkpoint is called {name!r}; known are {', '.join(CATALOGUE)}."
+        ) from None

@@ -1,0 +1,289 @@
+"""Weights in and out: official `.pth` files and our own safetensors.
+
+Nothing here ever runs code from a file: `.pth` is read with
+``weights_only=True``, safetensors holds no code.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_qmedsam.errors import BadCheckpoint, UnknownModel
+from napari_qmedsam.models.configuration import CONFIGS, ModelConfig, config_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from napari_qmedsam.models.medsam import MedSAM
+
+METADATA_KEY = "qmedsam"
+"""Entry of the safetensors header that holds our model card as JSON."""
+
+FORMAT_VERSION = 1
+"""Version of our file format; files of a later version are refused."""
+
+WRAPPERS = ("model", "state_dict")
+"""Keys under which training scripts wrap a state dict."""
+
+REBUILT = (".attention_bias_idxs", ".attn.ab")
+"""Tables that some files carry and that are made anew from the weights."""
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """A model that can be built: its configuration and where its weights are.
+
+    Cheap to make: the weights are read by :meth:`build` only.
+    """
+
+    config: ModelConfig
+    path: Path
+
+    @cached_property
+    def sha256(self) -> str:
+        """Checksum of the weights file, for caches and provenance."""
+        with open(self.path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    @property
+    def card(self) -> dict[str, Any]:
+        """The model card in the file's header; empty for official files."""
+        return read_card(self.path)
+
+    def build(self) -> "MedSAM":
+        """Return the model with its weights, in eval mode.
+
+        Raises
+        ------
+        BadCheckpoint
+            If the weights do not fit the configuration.
+        """
+        from napari_qmedsam.models import build_model
+
+        model = build_model(self.config)
+        load_state(model, read_state(self.path), self.path.name)
+        return model
+
+
+def embedded_weights(name: str) -> Path | None:
+    """Return the weights that ship inside the package, or None."""
+    path = Path(__file__).parent / "weights" / f"{name}.safetensors"
+    return path if path.exists() else None
+
+
+def resolve_model(model: str, weights: str | os.PathLike | None = None) -> ModelSource:
+    """Find the weights for a model name or a weights file.
+
+    Parameters
+    ----------
+    model : str
+        ``demo``, ``lite_medsam``, ``medsam_vit_b``, or the path of a weights
+        file whose architecture is then recognised.
+    weights : path, optional
+        A file to use for a named model instead of the cached download.
+
+    Raises
+    ------
+    UnknownModel
+        If the name is unknown and no such file exists.
+    BadCheckpoint
+        If the file is not a model of this family.
+    DownloadFailed
+        If official weights are needed and cannot be had.
+    """
+    if model in CONFIGS:
+        config = config_of(model)
+        if weights is not None:
+            return ModelSource(config, _existing(weights))
+        inside = embedded_weights(model)
+        if inside is not None:
+            return ModelSource(config, inside)
+        from napari_qmedsam.models.download import fetch
+
+        return ModelSource(config, fetch(model))
+    if weights is not None:
+        config_of(model)  # raises: weights go with a named model
+    path = Path(model)
+    if not path.exists():
+        known = ", ".join(CONFIGS)
+        raise UnknownModel(
+            f"'{model}' is neither a model ({known}) nor an existing weights file."
+        )
+    return ModelSource(_recognise(path), path)
+
+
+def read_state(path: str | os.PathLike) -> dict[str, "Tensor"]:
+    """Read a plain or wrapped state dict; prefixes of parallel training go.
+
+    Raises
+    ------
+    BadCheckpoint
+        If the file is damaged or holds no tensors.
+    """
+    path = _existing(path)
+    if path.suffix == ".safetensors":
+        read_card(path)  # refuses damaged files and later versions
+        from safetensors.torch import load_file
+
+        return load_file(path)
+    import torch
+
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises half a dozen unrelated types here
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise BadCheckpoint(
+            f"Cannot read weights from '{path.name}': {reason}. "
+            "Download or export the file again."
+        ) from error
+    for wrapper in WRAPPERS:
+        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
+            content = content[wrapper]
+    if not isinstance(content, Mapping) or not content:
+        raise BadCheckpoint(f"'{path.name}' holds no state dict.")
+    state = {
+        str(name).removeprefix("module."): value
+        for name, value in content.items()
+        if isinstance(value, torch.Tensor) and not str(name).endswith(REBUILT)
+    }
+    if not state:
+        raise BadCheckpoint(f"'{path.name}' holds no tensors.")
+    return state
+
+
+def load_state(model: "MedSAM", state: Mapping[str, "Tensor"], name: str) -> None:
+    """Load `state` strictly.
+
+    Raises
+    ------
+    BadCheckpoint
+        Listing the missing, unexpected and mis-shaped tensors.
+    """
+    own = model.state_dict()
+    missing = [key for key in own if key not in state]
+    unexpected = [key for key in state if key not in own]
+    misshaped = [
+        f"{key} {tuple(state[key].shape)} instead of {tuple(own[key].shape)}"
+        for key in own
+        if key in state and state[key].shape != own[key].shape
+    ]
+    parts = [
+        f"{len(keys)} {what} ({_few(keys)})"
+        for what, keys in (
+            ("missing", missing),
+            ("unexpected", unexpected),
+            ("mis-shaped", misshaped),
+        )
+        if keys
+    ]
+    if parts:
+        raise BadCheckpoint(
+            f"'{name}' does not fit the model '{model.config.name}': tensors "
+            + "; ".join(parts)
+            + "."
+        )
+    model.load_state_dict(state)
+
+
+def save_model(
+    model: "MedSAM", path: str | os.PathLike, card: Mapping[str, Any] | None = None
+) -> Path:
+    """Write weights and model card as safetensors, atomically.
+
+    Parameters
+    ----------
+    model : MedSAM
+    path : path
+        Ends in ``.safetensors``.
+    card : mapping, optional
+        What a user should know: training data, figures, limits.
+    """
+    from safetensors.torch import save_file
+
+    path = Path(path)
+    header = {
+        "format_version": FORMAT_VERSION,
+        "architecture": model.config.name,
+        **(card or {}),
+    }
+    tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+    part = path.with_name(path.name + ".part")
+    save_file(tensors, part, metadata={METADATA_KEY: json.dumps(header)})
+    with open(part, "rb+") as file:
+        os.fsync(file.fileno())
+    part.replace(path)
+    return path
+
+
+def read_card(path: str | os.PathLike) -> dict[str, Any]:
+    """Return the model card in a safetensors header; empty where there is none.
+
+    Raises
+    ------
+    BadCheckpoint
+        If the file is damaged, or of a later format version.
+    """
+    path = _existing(path)
+    if path.suffix != ".safetensors":
+        return {}
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="np") as file:
+            metadata = file.metadata() or {}
+        card = json.loads(metadata.get(METADATA_KEY, "{}"))
+    except (SafetensorError, json.JSONDecodeError, OSError) as error:
+        raise BadCheckpoint(
+            f"'{path.name}' is not a readable safetensors file: {error}."
+        ) from error
+    version = card.get("format_version", FORMAT_VERSION)
+    if not isinstance(version, int) or version > FORMAT_VERSION:
+        raise BadCheckpoint(
+            f"'{path.name}' has format version {version}; this release reads up to "
+            f"{FORMAT_VERSION}. Update napari-qmedsam."
+        )
+    return card
+
+
+def _recognise(path: Path) -> ModelConfig:
+    """Tell the architecture from the card, or from names and shapes."""
+    architecture = read_card(path).get("architecture")
+    if architecture is not None:
+        if architecture not in CONFIGS:
+            raise BadCheckpoint(
+                f"'{path.name}' is a model of architecture '{architecture}', which "
+                f"this release does not know ({', '.join(CONFIGS)})."
+            )
+        return config_of(architecture)
+    state = read_state(path)
+    if "image_encoder.blocks.0.attn.rel_pos_h" in state:
+        return config_of("medsam_vit_b")
+    stem = state.get("image_encoder.patch_embed.seq.0.c.weight")
+    if stem is not None:
+        return config_of("lite_medsam" if stem.shape[-1] == 1 else "demo")
+    if "patch_embed.seq.0.c.weight" in state:
+        raise BadCheckpoint(
+            f"'{path.name}' holds an image encoder alone (a distillation checkpoint); "
+            "a whole model is needed."
+        )
+    raise BadCheckpoint(
+        f"'{path.name}' is not a model of the MedSAM family: its first tensor is "
+        f"'{next(iter(state))}'."
+    )
+
+
+def _existing(path: str | os.PathLike) -> Path:
+    path = Path(path)
+    if not path.is_file():
+        raise BadCheckpoint(f"There is no weights file '{path}'.")
+    return path
+
+
+def _few(keys: list[str], limit: int = 6) -> str:
+    shown = ", ".join(keys[:limit])
+    return shown if len(keys) <= limit else f"{shown} and {len(keys) - limit} more"

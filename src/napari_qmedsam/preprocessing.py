@@ -1,0 +1,205 @@
+"""The one way from a slice to model input, and from logits back to a mask.
+
+Viewer, command line, calibration and training all come through here. There is
+one transform per model family, in the order of the official inference code:
+
+`PreprocessingKind.PAD` (LiteMedSAM, demo)
+    longest side to the input size (area interpolation on uint8), min-max over
+    the slice, zero padding below and right; back: crop, enlarge the logits,
+    threshold at 0.
+`PreprocessingKind.SQUARE` (MedSAM)
+    both sides to the input size (bicubic with anti-aliasing, cast to uint8),
+    min-max; back: sigmoid, enlarge, threshold at one half.
+
+No torch here.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_qmedsam.errors import InvalidPrompt, InvalidVolume
+from napari_qmedsam.models.configuration import ModelConfig, PreprocessingKind
+from napari_qmedsam.prompts import Box2D
+from napari_qmedsam.volumes.windows import Window
+
+MASK_BOX_MARGIN = 3
+"""Pixels of the model input by which a box taken from a mask is widened."""
+
+
+@dataclass(frozen=True)
+class SliceGeometry:
+    """How a slice of one size lies in the model input, both ways.
+
+    Parameters
+    ----------
+    kind : PreprocessingKind
+    height, width : int
+        Of the slice.
+    input_size : int
+        Side of the square model input.
+    """
+
+    kind: PreprocessingKind
+    height: int
+    width: int
+    input_size: int
+
+    @classmethod
+    def of(cls, config: ModelConfig, height: int, width: int) -> "SliceGeometry":
+        """Return the geometry of (height, width) slices for a model."""
+        return cls(config.preprocessing, height, width, config.input_size)
+
+    @property
+    def content(self) -> tuple[int, int]:
+        """Height and width of the slice inside the model input."""
+        if self.kind is PreprocessingKind.SQUARE:
+            return self.input_size, self.input_size
+        scale = self.input_size / max(self.height, self.width)
+        # A sliver of a slice would round to nothing.
+        return (
+            max(1, int(self.height * scale + 0.5)),
+            max(1, int(self.width * scale + 0.5)),
+        )
+
+    def prepare(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Make model input of a slice.
+
+        Parameters
+        ----------
+        image : ndarray, (H, W) or (H, W, 3) uint8
+            Already windowed; grey slices fill all three channels.
+
+        Returns
+        -------
+        ndarray, (3, input_size, input_size) float32 in [0, 1]
+        """
+        if image.shape[:2] != (self.height, self.width):
+            raise InvalidVolume(
+                f"Expected a slice of {self.height} by {self.width} pixels but got "
+                f"{image.shape[0]} by {image.shape[1]}."
+            )
+        if image.dtype != np.uint8:
+            raise InvalidVolume(f"Model input is made of uint8, not {image.dtype}.")
+        resized = self._resize(image).astype(np.float64)
+        resized -= resized.min()
+        resized /= max(resized.max(), 1e-8)
+        rows, columns = self.content
+        model_input = np.zeros((3, self.input_size, self.input_size), np.float32)
+        channels_first = resized if resized.ndim == 2 else resized.transpose(2, 0, 1)
+        model_input[:, :rows, :columns] = channels_first
+        return model_input
+
+    def box_to_input(self, box: Box2D) -> tuple[float, float, float, float]:
+        """Corner pixels of a box in the model input, as the official code has them.
+
+        The box's last pixel, not its excluded maximum, is what the published
+        models were trained with. LiteMedSAM's coordinates are truncated.
+        """
+        corners = np.array(box.corners(), dtype=np.float64)
+        if self.kind is PreprocessingKind.PAD:
+            scaled = np.trunc(corners * self.input_size / max(self.height, self.width))
+        else:
+            size = (self.width, self.height) * 2
+            scaled = corners / np.array(size) * self.input_size
+        x_min, y_min, x_max, y_max = (float(v) for v in scaled)
+        return x_min, y_min, x_max, y_max
+
+    def mask_to_input_box(
+        self, mask: NDArray[np.bool_]
+    ) -> tuple[float, float, float, float] | None:
+        """Box of a predicted (H, W) mask in the model input, 3 pixels wider.
+
+        It prompts the neighbouring slice; None where the mask is empty. The
+        upper limit is the input size itself, and with padding the box may
+        reach into it, both as in the official code.
+        """
+        import cv2
+
+        rows, columns = self.content
+        small = cv2.resize(
+            mask.astype(np.uint8), (columns, rows), interpolation=cv2.INTER_AREA
+        )
+        box = Box2D.around(small > 0)
+        if box is None:
+            return None
+        x_min, y_min, x_max, y_max = box.corners()
+        low, high = -MASK_BOX_MARGIN, MASK_BOX_MARGIN
+        return (
+            max(x_min + low, 0),
+            max(y_min + low, 0),
+            min(x_max + high, self.input_size),
+            min(y_max + high, self.input_size),
+        )
+
+    def logits_to_masks(self, logits: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Masks on the slice's own pixels.
+
+        Parameters
+        ----------
+        logits : ndarray, (n, L, L) float32
+            Low-res logits.
+
+        Returns
+        -------
+        ndarray, (n, H, W) bool
+        """
+        if logits.ndim != 3:
+            raise InvalidPrompt(f"Logits must be (n, L, L), not {logits.shape}.")
+        masks = np.empty((len(logits), self.height, self.width), bool)
+        for mask, low_res in zip(masks, logits, strict=True):
+            mask[:] = self._to_mask(low_res)
+        return masks
+
+    def _to_mask(self, low_res: NDArray[np.float32]) -> NDArray[np.bool_]:
+        if self.kind is PreprocessingKind.SQUARE:
+            # exp of a large negative logit may overflow to inf, giving 0 as meant
+            with np.errstate(over="ignore"):
+                probability = 1 / (1 + np.exp(-low_res))
+            return _bilinear(probability, self.height, self.width) > 0.5
+        if low_res.shape[-1] != self.input_size:
+            low_res = _bilinear(low_res, self.input_size, self.input_size)
+        rows, columns = self.content
+        return _bilinear(low_res[:rows, :columns], self.height, self.width) > 0
+
+    def _resize(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        if self.kind is PreprocessingKind.PAD:
+            import cv2
+
+            rows, columns = self.content
+            return cv2.resize(image, (columns, rows), interpolation=cv2.INTER_AREA)
+        from skimage.transform import resize
+
+        resized = resize(
+            image,
+            (self.input_size, self.input_size),
+            order=3,
+            preserve_range=True,
+            anti_aliasing=True,
+        )
+        return resized.astype(np.uint8)
+
+
+def slice_image(
+    array: NDArray, slice_index: int, window: Window
+) -> NDArray[np.uint8]:
+    """Return slice `slice_index` of a volume's array as windowed uint8.
+
+    (Z, Y, X) gives (Y, X); (Z, Y, X, 3) gives (Y, X, 3). Colour that the
+    window leaves as it is passes unchanged.
+    """
+    chosen = np.asarray(array[slice_index])
+    if chosen.dtype == np.uint8 and window == Window(0.0, 255.0):
+        return chosen
+    return window.to_uint8(chosen)
+
+
+def _bilinear(image: NDArray[np.float32], height: int, width: int) -> NDArray:
+    """Resize with half-pixel centres, no anti-aliasing (torch's align_corners=False)."""
+    import cv2
+
+    if image.shape == (height, width):
+        return image
+    image = np.ascontiguousarray(image, dtype=np.float32)
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)

@@ -1,0 +1,69 @@
+"""Runtimes behind one small protocol: load a model, encode, decode.
+
+torch and OpenVINO are imported by :func:`load_backend`, not before.
+"""
+
+import os
+
+from napari_qmedsam.errors import UnsupportedBackend
+from napari_qmedsam.models.checkpoints import resolve_model
+from napari_qmedsam.runtime.protocol import (
+    Backend,
+    BackendName,
+    Precision,
+    RuntimeInfo,
+)
+
+__all__ = ["Backend", "BackendName", "Precision", "RuntimeInfo", "load_backend"]
+
+
+def load_backend(
+    model: str = "demo",
+    backend: str = "openvino",
+    *,
+    weights: str | os.PathLike | None = None,
+    precision: str = "fp32",
+    threads: int = 0,
+) -> Backend:
+    """Load a model on a runtime.
+
+    Parameters
+    ----------
+    model : str
+        A name (``demo``, ``lite_medsam``, ``medsam_vit_b``) or a weights file.
+    backend : str
+        ``openvino`` or ``torch``.
+    weights : path, optional
+        Weights file for a named model.
+    precision : str
+        ``fp32``.
+    threads : int
+        CPU threads; 0 leaves it to the runtime.
+
+    Raises
+    ------
+    UnsupportedBackend
+        If backend or precision are unknown.
+    UnknownModel, BadCheckpoint, DownloadFailed
+        If the model cannot be had.
+    """
+    if backend not in [b.value for b in BackendName]:
+        known = ", ".join(b.value for b in BackendName)
+        raise UnsupportedBackend(f"No backend is called '{backend}'. Known: {known}.")
+    if precision not in [p.value for p in Precision]:
+        known = ", ".join(p.value for p in Precision)
+        raise UnsupportedBackend(
+            f"No precision is called '{precision}'. Known: {known}."
+        )
+    source = resolve_model(model, weights)
+    if backend == BackendName.OPENVINO:
+        from napari_qmedsam.runtime.openvino_backend import OpenVINOBackend
+
+        return OpenVINOBackend(source, threads)
+    import torch
+
+    from napari_qmedsam.runtime.torch_backend import TorchBackend
+
+    if threads:
+        torch.set_num_threads(threads)
+    return TorchBackend(source)

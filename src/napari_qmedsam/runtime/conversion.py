@@ -1,0 +1,118 @@
+"""Torch model to OpenVINO graphs, once, kept on disk.
+
+A pair of graphs, encoder and decoder, lies under the user's cache folder in a
+folder named by everything that decides them: weights checksum, configuration,
+OpenVINO version and the version of this code.
+"""
+
+import hashlib
+import logging
+import os
+import shutil
+import tempfile
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from napari_qmedsam.models.checkpoints import ModelSource
+
+log = logging.getLogger(__name__)
+
+CONVERSION_VERSION = 1
+"""Raise it when the conversion changes, so that old graphs are not reused."""
+
+
+@dataclass(frozen=True)
+class ConvertedModel:
+    """Paths of the two graphs, and a folder for OpenVINO's own cache."""
+
+    encoder: Path
+    decoder: Path
+    compiled: Path
+
+
+def cache_folder() -> Path:
+    """Folder for what can be made again; QMEDSAM_CACHE overrides it."""
+    override = os.environ.get("QMEDSAM_CACHE")
+    if override:
+        return Path(override)
+    from platformdirs import user_cache_dir
+
+    return Path(user_cache_dir("napari-qmedsam", appauthor=False))
+
+
+def converted(source: ModelSource) -> ConvertedModel:
+    """Return the graphs of a model, converting them the first time.
+
+    Two processes may convert at once: each works in a folder of its own and
+    the rename at the end decides.
+    """
+    import openvino
+
+    key = "\n".join(
+        [source.sha256, repr(source.config), openvino.__version__]
+        + [str(CONVERSION_VERSION)]
+    )
+    digest = hashlib.sha256(key.encode()).hexdigest()[:16]
+    folder = cache_folder() / "openvino" / f"{source.config.name}-{digest}"
+    if not (folder / "decoder.bin").exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".converting-"))
+        try:
+            _convert(source, work)
+            try:
+                work.rename(folder)
+            except OSError:  # another process was first, or an old half is there
+                if not (folder / "decoder.bin").exists():
+                    shutil.rmtree(folder, ignore_errors=True)
+                    work.rename(folder)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+    return ConvertedModel(
+        folder / "encoder.xml", folder / "decoder.xml", folder / "compiled"
+    )
+
+
+def _convert(source: ModelSource, folder: Path) -> None:
+    import openvino
+    import torch
+    from torch import Tensor, nn
+
+    class Decoder(nn.Module):
+        """Prompt encoder and mask decoder as one graph."""
+
+        def __init__(self, model: nn.Module) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, image_embedding: Tensor, boxes: Tensor) -> Tensor:
+            return self.model.decode(image_embedding, boxes)[0][:, 0]
+
+    log.info("Converting %s to OpenVINO", source.config.name)
+    config, model = source.config, source.build()
+    size = config.input_size
+    image = torch.from_numpy(
+        np.random.default_rng(0).random((1, 3, size, size), np.float32)
+    )
+    embedding = torch.zeros(
+        1, config.embedding_channels, config.embedding_size, config.embedding_size
+    )
+    boxes = torch.tensor([[0.1, 0.2, 0.5, 0.6], [0.3, 0.3, 0.9, 0.8]]) * size
+    with torch.inference_mode(), warnings.catch_warnings():
+        # Traced here: OpenVINO's own call checks the trace by running the model
+        # several times, which takes longer than everything else together. The
+        # branches the tracer warns of depend on the configuration alone.
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)
+        traced = torch.jit.trace(model.image_encoder, image, check_trace=False)
+        encoder = openvino.convert_model(
+            traced, example_input=image, input=[tuple(image.shape)]
+        )
+        example = (embedding, boxes)
+        traced = torch.jit.trace(Decoder(model).eval(), example, check_trace=False)
+        decoder = openvino.convert_model(
+            traced, example_input=example, input=[tuple(embedding.shape), (-1, 4)]
+        )
+    openvino.save_model(encoder, folder / "encoder.xml", compress_to_fp16=False)
+    openvino.save_model(decoder, folder / "decoder.xml", compress_to_fp16=False)

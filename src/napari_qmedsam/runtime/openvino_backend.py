@@ -1,0 +1,62 @@
+"""The default runtime on CPUs: OpenVINO."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_qmedsam.models.checkpoints import ModelSource
+from napari_qmedsam.runtime.conversion import converted
+from napari_qmedsam.runtime.protocol import BackendName, Precision, RuntimeInfo
+
+
+class OpenVINOBackend:
+    """Runs the converted graphs on the CPU in float32.
+
+    OpenVINO would choose bf16 by itself on processors that have it; float32
+    is asked for, so that every machine gives the same masks.
+    """
+
+    def __init__(self, source: ModelSource, threads: int = 0) -> None:
+        import openvino
+
+        # Its telemetry package tries to reach a server at import otherwise.
+        os.environ.setdefault("OPENVINO_TELEMETRY_DISABLE", "1")
+        self.config = source.config
+        graphs = converted(source)
+        core = openvino.Core()
+        options: dict[str, object] = {
+            "INFERENCE_PRECISION_HINT": "f32",
+            "PERFORMANCE_HINT": "LATENCY",
+            "CACHE_DIR": str(graphs.compiled),
+        }
+        if threads:
+            options["INFERENCE_NUM_THREADS"] = threads
+
+        def compiled(path: Path) -> "openvino.CompiledModel":
+            return core.compile_model(path, "CPU", options)
+
+        self._encoder = compiled(graphs.encoder)
+        self._decoder = compiled(graphs.decoder)
+        self.info = RuntimeInfo(
+            model=source.config.name,
+            backend=BackendName.OPENVINO.value,
+            precision=Precision.FP32.value,
+            device="CPU",
+            weights_sha256=source.sha256,
+            weights_bytes=source.path.stat().st_size,
+        )
+
+    def encode(self, model_input: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Encode one slice; see :class:`~napari_qmedsam.runtime.protocol.Backend`."""
+        image = np.ascontiguousarray(model_input[None], np.float32)
+        # Copied, because the request's output buffer is used again.
+        return self._encoder([image])[0].copy()
+
+    def decode(
+        self, image_embedding: NDArray[np.float32], boxes: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """Decode boxes; see :class:`~napari_qmedsam.runtime.protocol.Backend`."""
+        boxes = np.ascontiguousarray(boxes, np.float32)
+        return self._decoder([image_embedding, boxes])[0].copy()

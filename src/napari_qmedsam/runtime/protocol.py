@@ -1,0 +1,84 @@
+"""What every runtime can do: encode a slice, decode boxes on it."""
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_qmedsam.models.configuration import ModelConfig
+
+
+class BackendName(str, Enum):
+    """The runtimes there are."""
+
+    OPENVINO = "openvino"
+    TORCH = "torch"
+
+
+class Precision(str, Enum):
+    """Arithmetic of the matrix products."""
+
+    FP32 = "fp32"
+
+
+@dataclass(frozen=True)
+class RuntimeInfo:
+    """What really runs.
+
+    Parameters
+    ----------
+    model : str
+        Name of the architecture, or of the weights file.
+    backend, precision, device : str
+    weights_sha256 : str
+        Checksum of the weights; part of every embedding's key.
+    weights_bytes : int
+        Size of the weights file.
+    """
+
+    model: str
+    backend: str
+    precision: str
+    device: str
+    weights_sha256: str
+    weights_bytes: int
+
+
+class Backend(Protocol):
+    """A loaded model. Calls from several threads at once are not allowed."""
+
+    config: ModelConfig
+    info: RuntimeInfo
+
+    def encode(self, model_input: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Encode one slice.
+
+        Parameters
+        ----------
+        model_input : ndarray, (3, S, S) float32
+
+        Returns
+        -------
+        ndarray, (1, embedding_channels, E, E) float32
+        """
+        ...
+
+    def decode(
+        self, image_embedding: NDArray[np.float32], boxes: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """Decode boxes on one embedding.
+
+        Parameters
+        ----------
+        image_embedding : ndarray, (1, embedding_channels, E, E) float32
+        boxes : ndarray, (n, 4) float32
+            Corner pixels of the model input.
+
+        Returns
+        -------
+        ndarray, (n, L, L) float32
+            Low-res logits.
+        """
+        ...

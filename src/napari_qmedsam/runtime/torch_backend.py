@@ -1,0 +1,41 @@
+"""The reference runtime: plain torch in float32."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from napari_qmedsam.models.checkpoints import ModelSource
+from napari_qmedsam.runtime.protocol import BackendName, Precision, RuntimeInfo
+
+
+class TorchBackend:
+    """Runs a model in torch, on the GPU where there is one."""
+
+    def __init__(self, source: ModelSource, device: str | None = None) -> None:
+        self.config = source.config
+        chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        self._device = torch.device(chosen)
+        self._model = source.build().to(self._device)
+        self.info = RuntimeInfo(
+            model=source.config.name,
+            backend=BackendName.TORCH.value,
+            precision=Precision.FP32.value,
+            device=str(self._device),
+            weights_sha256=source.sha256,
+            weights_bytes=source.path.stat().st_size,
+        )
+
+    @torch.inference_mode()
+    def encode(self, model_input: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Encode one slice; see :class:`~napari_qmedsam.runtime.protocol.Backend`."""
+        image = torch.from_numpy(np.ascontiguousarray(model_input))[None]
+        return self._model.image_encoder(image.to(self._device)).cpu().numpy()
+
+    @torch.inference_mode()
+    def decode(
+        self, image_embedding: NDArray[np.float32], boxes: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """Decode boxes; see :class:`~napari_qmedsam.runtime.protocol.Backend`."""
+        embedding = torch.from_numpy(image_embedding).to(self._device)
+        prompt = torch.from_numpy(np.asarray(boxes, np.float32)).to(self._device)
+        return self._model.decode(embedding, prompt)[0][:, 0].cpu().numpy()

@@ -1,0 +1,134 @@
+"""Boxes on one slice to masks, each slice encoded once."""
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_qmedsam.errors import InvalidSettings
+from napari_qmedsam.preprocessing import SliceGeometry, slice_image
+from napari_qmedsam.prompts import Box2D, Box3D
+from napari_qmedsam.runtime.protocol import Backend
+from napari_qmedsam.segmentation.embeddings import EmbeddingStore
+from napari_qmedsam.volumes.volume import Volume
+from napari_qmedsam.volumes.windows import Window
+
+InputBox = tuple[float, float, float, float]
+"""Corner pixels of a box in the model input."""
+
+
+class SliceSegmenter:
+    """A loaded model with its store of embeddings.
+
+    Parameters
+    ----------
+    backend : Backend
+    store : EmbeddingStore, optional
+    max_boxes : int
+        Boxes decoded at once (QMedSAM's block partition): memory grows with
+        it, time hardly falls beyond a few dozen.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        store: EmbeddingStore | None = None,
+        max_boxes: int = 32,
+    ) -> None:
+        if max_boxes < 1:
+            raise InvalidSettings(f"max_boxes must be at least 1, not {max_boxes}.")
+        self.backend, self.max_boxes = backend, max_boxes
+        self.store = EmbeddingStore() if store is None else store
+
+    def geometry(self, volume: Volume) -> SliceGeometry:
+        """Return how this volume's slices lie in the model input."""
+        return SliceGeometry.of(self.backend.config, *volume.shape[1:])
+
+    def key(self, image: NDArray[np.uint8]) -> str:
+        """Key of a windowed slice: its content and everything about the model."""
+        info = self.backend.info
+        digest = hashlib.blake2b(digest_size=16)
+        digest.update(f"{info.weights_sha256}/{info.backend}/{info.precision}".encode())
+        digest.update(f"/{image.shape}".encode())
+        digest.update(np.ascontiguousarray(image))
+        return digest.hexdigest()
+
+    def embed(
+        self, volume: Volume, slice_index: int, window: Window
+    ) -> tuple[str, NDArray[np.float32]]:
+        """Return key and embedding of a slice, encoding it if it is new."""
+        image = slice_image(volume.array, slice_index, window)
+        key = self.key(image)
+        embedding = self.store.get(key)
+        if embedding is None:
+            model_input = self.geometry(volume).prepare(image)
+            embedding = self.backend.encode(model_input)
+            self.store.put(key, embedding)
+        return key, embedding
+
+    def decode(
+        self, embedding: NDArray[np.float32], boxes: Sequence[InputBox]
+    ) -> NDArray[np.float32]:
+        """Low-res logits of boxes of the model input, decoded in blocks.
+
+        Returns
+        -------
+        ndarray, (n, L, L) float32
+        """
+        prompts = np.asarray(boxes, np.float32).reshape(-1, 4)
+        size = self.backend.config.logits_size
+        logits = np.empty((len(prompts), size, size), np.float32)
+        for start in range(0, len(prompts), self.max_boxes):
+            block = slice(start, start + self.max_boxes)
+            logits[block] = self.backend.decode(embedding, prompts[block])
+        return logits
+
+    def masks(
+        self,
+        volume: Volume,
+        slice_index: int,
+        boxes: Sequence[InputBox],
+        window: Window,
+    ) -> NDArray[np.bool_]:
+        """Masks of boxes that are already in model-input coordinates."""
+        _, embedding = self.embed(volume, slice_index, window)
+        return self.geometry(volume).logits_to_masks(self.decode(embedding, boxes))
+
+    def segment_slice(
+        self,
+        volume: Volume,
+        slice_index: int,
+        boxes: Sequence[Box2D],
+        window: Window | None = None,
+    ) -> NDArray[np.bool_]:
+        """Segment boxes on one slice.
+
+        Parameters
+        ----------
+        volume : Volume
+        slice_index : int
+        boxes : sequence of Box2D
+        window : Window, optional
+            Default: the volume's own.
+
+        Returns
+        -------
+        ndarray, (n, Y, X) bool
+            One mask per box, in order.
+
+        Raises
+        ------
+        InvalidBox
+            If a box or the slice lies outside the volume.
+        """
+        depth, height, width = volume.shape
+        geometry = self.geometry(volume)
+        prompts = [
+            geometry.box_to_input(
+                Box3D.on_slice(slice_index, box).clip(depth, height, width).in_plane
+            )
+            for box in boxes
+        ]
+        chosen = volume.default_window() if window is None else window
+        return self.masks(volume, slice_index, prompts, chosen)

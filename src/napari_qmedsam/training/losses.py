@@ -1,0 +1,83 @@
+"""Losses on soft masks: Dice, focal, and the dense auxiliary loss."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def dice_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """One minus the soft Dice of each object.
+
+    Parameters
+    ----------
+    logits, target : Tensor, (B, H, W)
+        Targets in [0, 1]; fractions are partial coverage.
+
+    Returns
+    -------
+    Tensor, (B,)
+    """
+    probability = logits.sigmoid()
+    overlap = (probability * target).sum((1, 2))
+    total = (probability * probability).sum((1, 2)) + (target * target).sum((1, 2))
+    return 1 - (2 * overlap + 1) / (total + 1)
+
+
+def focal_loss(
+    logits: Tensor, target: Tensor, box_area: Tensor, gamma: float = 1.0
+) -> Tensor:
+    """Focal cross-entropy, summed over pixels and divided by the box area.
+
+    Dividing by the box instead of the image lets small objects count as much
+    as large ones (Lin et al., RetinaNet, for the focal factor).
+
+    Parameters
+    ----------
+    logits, target : Tensor, (B, H, W)
+    box_area : Tensor, (B,)
+        In pixels of the logits.
+
+    Returns
+    -------
+    Tensor, (B,)
+    """
+    entropy = functional.binary_cross_entropy_with_logits(
+        logits, target, reduction="none"
+    )
+    distance = (logits.sigmoid() - target).abs()
+    return (entropy * distance**gamma).sum((1, 2)) / box_area
+
+
+def prototype_loss(features: Tensor, masks: Tensor, boxes: Tensor) -> Tensor:
+    """Make pixels of one object alike and unlike the rest of its box.
+
+    Each pixel of a box is classified by whether its feature is nearer to the
+    mean feature of the object or to that of the rest of the box. It trains the
+    image encoder before the decoder has learned what a box means.
+
+    Parameters
+    ----------
+    features : Tensor, (N, C, H, W)
+    masks : Tensor, (N, K, H, W)
+        Soft masks of K objects per image.
+    boxes : Tensor, (N, K, H, W)
+        1 inside each object's box.
+
+    Returns
+    -------
+    Tensor, scalar
+    """
+    features = functional.normalize(features.float(), dim=1)
+    rest = boxes * (1 - masks)
+    logits = 8.0 * (_similarity(features, masks) - _similarity(features, rest))
+    entropy = functional.binary_cross_entropy_with_logits(
+        logits, masks, reduction="none"
+    )
+    return ((entropy * boxes).sum((2, 3)) / boxes.sum((2, 3)).clamp(min=1)).mean()
+
+
+def _similarity(features: Tensor, weights: Tensor) -> Tensor:
+    """Cosine of every pixel with the weighted mean feature: (N, K, H, W)."""
+    mean = torch.einsum("nchw,nkhw->nkc", features, weights)
+    mean = functional.normalize(mean, dim=2)
+    return torch.einsum("nchw,nkc->nkhw", features, mean)

@@ -1,0 +1,38 @@
+"""One settings object for float training, from code, file or command line."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class TrainingSettings(BaseModel):
+    """What a float training run does; every field has its help text."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    steps: int = Field(8000, gt=0, title="Steps", description="Optimizer steps in all.")
+    slices_per_step: int = Field(4, gt=0, title="Slices per step")
+    prompts: int = Field(6, gt=0, title="Boxes per slice")
+    learning_rate: float = Field(1e-3, gt=0, title="Peak learning rate")
+    warmup: int = Field(200, ge=0, title="Warm-up steps")
+    decay_from: float = Field(
+        0.6, ge=0, le=1, title="Decay from",
+        description="Share of the steps after which the rate falls along a cosine.",
+    )
+    weight_decay: float = Field(0.02, ge=0, title="Weight decay")
+    clip: float = Field(1.0, gt=0, title="Gradient norm limit")
+    averaging: float = Field(
+        0.998, ge=0, lt=1, title="Weight averaging",
+        description="Decay of the running average that is saved as the model.",
+    )
+    auxiliary: float = Field(
+        0.5, ge=0, title="Weight of the dense auxiliary loss",
+    )
+    jitter: int = Field(5, ge=0, title="Box jitter in pixels")
+    jitter_from: float = Field(
+        0.15, ge=0, le=1, title="Jitter from",
+        description="Share of the steps after which boxes are jittered.",
+    )
+    seed: int = Field(0, ge=0, title="Seed")
+    workers: int = Field(1, ge=0, title="Data processes")
+    threads: int = Field(0, ge=0, title="Torch threads", description="0: torch's choice.")
+    bfloat16: bool = Field(True, title="bfloat16 arithmetic")
+    checkpoint_every: int = Field(200, gt=0, title="Steps between checkpoints")

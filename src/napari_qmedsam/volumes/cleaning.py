@@ -1,0 +1,118 @@
+"""What every reader does to its voxels: finite values, and a modality."""
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_qmedsam.volumes.volume import Modality, Volume
+
+HU_RANGE = (-4096, -200)
+"""A smallest value in here, and whole numbers, look like CT."""
+
+SAMPLE = 1_000_000
+"""About this many voxels are looked at to tell whole numbers from others."""
+
+
+class NoFiniteVoxel(Exception):
+    """Nothing but NaN and infinities; readers turn it into their own error."""
+
+
+def as_float32(array: NDArray) -> NDArray:
+    """Return float64 and float16 as float32, everything else as it is.
+
+    Values too large for float32 become infinite and are dealt with by
+    :func:`replace_non_finite`.
+    """
+    if array.dtype.kind != "f" or array.dtype == np.float32:
+        return array
+    with np.errstate(over="ignore", invalid="ignore"):
+        return array.astype(np.float32)
+
+
+def replace_non_finite(array: NDArray) -> tuple[NDArray, tuple[str, ...]]:
+    """Replace NaN and infinities by the smallest finite value.
+
+    Works slice by slice, so that no mask of the whole volume is held. A
+    writable array is changed in place.
+
+    Returns
+    -------
+    array : ndarray
+        The argument itself unless it is read-only and had to change.
+    notices : tuple of str
+        One sentence with the count, or nothing.
+
+    Raises
+    ------
+    NoFiniteVoxel
+        If no value is finite.
+    """
+    if array.dtype.kind != "f":
+        return array, ()
+    bad = 0
+    smallest = np.inf
+    for plane in array:
+        finite = np.isfinite(plane)
+        missing = plane.size - int(np.count_nonzero(finite))
+        bad += missing
+        if missing < plane.size:
+            values = plane[finite] if missing else plane
+            smallest = min(smallest, float(values.min()))
+    if bad == array.size:
+        raise NoFiniteVoxel
+    if bad == 0:
+        return array, ()
+    if not array.flags.writeable:
+        array = array.copy()
+    for plane in array:
+        plane[~np.isfinite(plane)] = smallest
+    share = 100.0 * bad / array.size
+    notice = (
+        f"{bad} voxels ({share:.2g} %) were NaN or infinite and now hold the "
+        f"smallest finite value, {smallest:g}."
+    )
+    return array, (notice,)
+
+
+def guess_modality(array: NDArray) -> Modality:
+    """Guess the modality of a volume whose file does not say it.
+
+    Colour is told by its axis. Whole numbers whose smallest lies in
+    `HU_RANGE` are taken for CT, because air is about -1000 HU and no other
+    modality stores such values. Every other grey volume of several slices is
+    taken for MR, a single grey slice for Other.
+
+    Parameters
+    ----------
+    array : ndarray, (Z, Y, X) or (Z, Y, X, 3)
+    """
+    if array.ndim == 4:
+        return Modality.COLOUR
+    if HU_RANGE[0] <= array.min() <= HU_RANGE[1] and _holds_whole_numbers(array):
+        return Modality.CT
+    return Modality.MR if array.shape[0] > 1 else Modality.OTHER
+
+
+def finish(volume: Volume, modality: Modality | None = None) -> Volume:
+    """Return the volume with finite voxels, and with `modality` if given.
+
+    Raises
+    ------
+    NoFiniteVoxel
+        If no voxel is finite.
+    """
+    array, notices = replace_non_finite(as_float32(volume.array))
+    return replace(
+        volume,
+        array=array,
+        modality=modality or volume.modality,
+        notices=volume.notices + notices,
+    )
+
+
+def _holds_whole_numbers(array: NDArray) -> bool:
+    if array.dtype.kind in "iu":
+        return True
+    sample = array.reshape(-1)[:: max(1, array.size // SAMPLE)]
+    return bool((sample == np.rint(sample)).all())

@@ -1,0 +1,234 @@
+"""The ``.npz`` files of the MedSAM challenges.
+
+``imgs`` is (Y, X), (Y, X, 3) or (Z, Y, X), mostly uint8 and already windowed;
+``gts`` the labels; ``boxes`` one box a row; ``spacing`` three lengths in mm.
+The challenge's own preparation script stores SimpleITK's ``GetSpacing()``, so
+the order in the file is (x, y, z); it is turned round here. Origin and
+direction are not stored: axial slices in LPS direction are taken for granted.
+"""
+
+import logging
+import zipfile
+import zlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_qmedsam.volumes.cleaning import NoFiniteVoxel, finish
+from napari_qmedsam.volumes.files import kind_of, unreadable
+from napari_qmedsam.volumes.volume import Modality, Source, Volume
+
+logger = logging.getLogger(__name__)
+
+COPY_AGAIN = "Copy or download it again."
+
+
+@dataclass(frozen=True, eq=False)
+class NpzCase:
+    """One challenge case.
+
+    Parameters
+    ----------
+    volume : Volume
+    labels : Volume or None
+        ``gts`` on the grid of `volume`.
+    boxes : ndarray or None
+        ``boxes`` as stored: rows of (x_min, y_min, x_max, y_max) in 2D, of
+        (x_min, y_min, z_min, x_max, y_max, z_max) in 3D.
+    """
+
+    volume: Volume
+    labels: Volume | None = None
+    boxes: NDArray | None = None
+
+
+def read_npz_case(path: str | Path) -> NpzCase:
+    """Read image, labels and boxes of a challenge file.
+
+    The modality is Other (Colour for colour): the greys are windowed already,
+    so a window in HU would not fit, whatever the scanner was.
+
+    Raises
+    ------
+    UnreadableVolume
+        If the file is damaged, has no ``imgs``, or the parts do not fit.
+    """
+    path = Path(path)
+    kind_of(path)
+    volume = read_npz(path)
+    try:
+        volume = finish(volume)
+    except NoFiniteVoxel as error:
+        raise unreadable(
+            path, "not one voxel is a finite number", "Export it again."
+        ) from error
+    arrays = _load(path, ("gts", "boxes"))
+    labels = boxes = None
+    if "gts" in arrays:
+        gts = _as_stack(arrays["gts"])
+        if gts.shape != volume.shape or gts.dtype.kind not in "iub":
+            raise unreadable(
+                path,
+                f"its gts are {arrays['gts'].shape} {gts.dtype}, but its imgs "
+                f"are {volume.array.shape}",
+                "Labels must be integers on the grid of the image.",
+            )
+        labels = replace(volume, array=gts, modality=Modality.OTHER, notices=())
+    if "boxes" in arrays:
+        boxes = np.atleast_2d(arrays["boxes"])
+        if boxes.ndim != 2 or boxes.shape[1] not in (4, 6):
+            raise unreadable(
+                path,
+                f"its boxes have the shape {arrays['boxes'].shape}",
+                "Each box needs 4 values in 2D or 6 in 3D.",
+            )
+    return NpzCase(volume, labels, boxes)
+
+
+def read_npz(path: Path) -> Volume:
+    """Return ``imgs`` of a file, voxels as stored."""
+    arrays = _load(path, ("imgs", "spacing"))
+    if "imgs" not in arrays:
+        raise unreadable(
+            path, "it holds no array named 'imgs'", "Check that it is a MedSAM case."
+        )
+    array = arrays["imgs"]
+    if array.dtype.kind not in "iufb":
+        raise unreadable(path, f"its imgs are {array.dtype}, not numbers", COPY_AGAIN)
+    colour = _is_colour(path, array)
+    flat = array.ndim == 2 or (array.ndim == 3 and colour)
+    if flat:
+        array = array[np.newaxis]
+    if array.ndim != 3 + colour or 0 in array.shape:
+        raise unreadable(
+            path,
+            f"its imgs have the shape {arrays['imgs'].shape}",
+            "It must be (Y, X), (Y, X, 3) or (Z, Y, X).",
+        )
+    spacing, notices = _spacing(path, arrays.get("spacing"), flat)
+    return Volume(
+        array=_as_bytes(path, array) if colour else _plain(array),
+        spacing_mm=spacing,
+        modality=Modality.COLOUR if colour else Modality.OTHER,
+        source=Source(str(path), "npz", dimensions=2 if flat else 3),
+        notices=notices,
+    )
+
+
+def read_npz_labels(path: Path) -> tuple[NDArray, Source]:
+    """Return ``gts``, or the ``segs`` of a result file, as (Z, Y, X)."""
+    arrays = _load(path, ("gts", "segs"))
+    for name in ("gts", "segs"):
+        if name in arrays:
+            stack = _as_stack(arrays[name])
+            flat = arrays[name].ndim == 2
+            return stack, Source(str(path), "npz", dimensions=2 if flat else 3)
+    raise unreadable(
+        path, "it holds no array named 'gts' or 'segs'", "Choose a file with labels."
+    )
+
+
+def write_npz(array: NDArray, like: Volume, path: Path, *, labels: bool) -> None:
+    """Write ``segs`` for labels, or ``imgs`` with ``spacing`` for an image.
+
+    The third axis is left out where the source had none. Origin and direction
+    have no place in this format and are lost.
+    """
+    if like.source.dimensions == 2 and like.shape[0] == 1:
+        array = array[0]
+    # A stream, because numpy would add .npz to a name without it.
+    with path.open("wb") as stream:
+        if labels:
+            np.savez_compressed(stream, segs=array)
+        else:
+            spacing = np.array(like.spacing_mm[::-1])
+            np.savez_compressed(stream, imgs=array, spacing=spacing)
+
+
+# Helpers ------------------------------------------------------------------
+
+
+def _load(path: Path, names: tuple[str, ...]) -> dict[str, NDArray]:
+    """Return those of the named arrays that the file has; nothing is unpickled."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in names if name in file.files}
+    except (
+        OSError,
+        EOFError,
+        KeyError,
+        AttributeError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
+        logger.debug("%s: %s", path, error)
+        raise unreadable(
+            path, "the file is damaged or not an NPZ archive", COPY_AGAIN
+        ) from error
+    except ValueError as error:
+        logger.debug("%s: %s", path, error)
+        if "pickle" not in str(error).lower():
+            raise unreadable(path, "an array in it is damaged", COPY_AGAIN) from error
+        raise unreadable(
+            path,
+            "it holds pickled objects, which could run code and are not loaded",
+            "Save plain number arrays.",
+        ) from error
+
+
+def _is_colour(path: Path, array: NDArray) -> bool:
+    """Tell (Y, X, 3) from a stack three voxels wide.
+
+    Labels and boxes decide, as they have one form in 2D and another in 3D.
+    """
+    if array.ndim not in (3, 4) or array.shape[-1] != 3:
+        return False
+    if array.ndim == 4:
+        return True
+    try:
+        hints = _load(path, ("gts", "boxes"))
+    except ValueError:
+        return True
+    if "gts" in hints:
+        return hints["gts"].ndim == 2
+    return not ("boxes" in hints and hints["boxes"].shape[-1] == 6)
+
+
+def _as_stack(array: NDArray) -> NDArray:
+    array = array[np.newaxis] if array.ndim == 2 else array
+    return _plain(array)
+
+
+def _plain(array: NDArray) -> NDArray:
+    return array.astype(np.uint8) if array.dtype == np.bool_ else array
+
+
+def _as_bytes(path: Path, array: NDArray) -> NDArray[np.uint8]:
+    if array.dtype == np.uint8:
+        return array
+    if not (np.isfinite(array).all() and array.min() >= 0 and array.max() <= 255):
+        raise unreadable(
+            path, "its colours are not in 0 to 255", "Save colour as uint8."
+        )
+    return np.rint(array).astype(np.uint8)
+
+
+def _spacing(
+    path: Path, stored: NDArray | None, flat: bool
+) -> tuple[tuple[float, float, float], tuple[str, ...]]:
+    """Return spacing as (z, y, x); 2D files often give two values or none."""
+    if stored is None:
+        return (1.0, 1.0, 1.0), ("The file carries no voxel size; 1 mm is assumed.",)
+    values = [float(v) for v in np.ravel(stored)]
+    if flat and len(values) == 2:
+        values.append(1.0)
+    if len(values) != 3 or not all(np.isfinite(v) and v > 0 for v in values):
+        raise unreadable(
+            path,
+            f"its spacing is {values}",
+            "It must hold three lengths above 0 mm, in the order x, y, z.",
+        )
+    x, y, z = values
+    return (z, y, x), ()

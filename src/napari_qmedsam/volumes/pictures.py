@@ -1,0 +1,161 @@
+"""PNG, JPEG and TIFF pictures, through OpenCV."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_qmedsam.volumes.cleaning import as_float32
+from napari_qmedsam.volumes.files import suffix_of, unreadable
+from napari_qmedsam.volumes.frames import choose_frame
+from napari_qmedsam.volumes.volume import Modality, Source, Volume
+
+logger = logging.getLogger(__name__)
+
+COPY_AGAIN = "Copy or export it again."
+
+ENDINGS = {".png": b"IEND", ".jpg": b"\xff\xd9", ".jpeg": b"\xff\xd9"}
+"""What a complete file has near its end; decoders fill the rest with grey."""
+
+
+def read_picture(path: Path, frame: int | None = None) -> Volume:
+    """Read a picture as a volume of one slice, or a TIFF with pages as a stack.
+
+    Grey keeps its depth (16 bits stay 16 bits). Colour becomes RGB with 8
+    bits; transparency is dropped with a notice. Pictures carry no size in mm,
+    so the spacing is 1 mm.
+
+    Parameters
+    ----------
+    path : Path
+    frame : int or None
+        One page of a TIFF; default all pages, as slices.
+
+    Raises
+    ------
+    UnreadableVolume
+        If the file is damaged, or its pages differ in size.
+    """
+    pages = _decode(path)
+    if frame is not None:
+        index, _ = choose_frame(path, frame, len(pages))
+        pages = [pages[index]]
+    if any(p.shape != pages[0].shape or p.dtype != pages[0].dtype for p in pages):
+        raise unreadable(
+            path,
+            "its pages differ in size or depth",
+            "Choose one page with frame=, or save them one by one.",
+        )
+    notices: tuple[str, ...] = ("The picture carries no voxel size; 1 mm is assumed.",)
+    array = np.stack(pages)
+    if array.ndim == 4:
+        array, more = _to_rgb(array)
+        notices += more
+    return Volume(
+        array=as_float32(array),
+        modality=Modality.COLOUR if array.ndim == 4 else Modality.OTHER,
+        source=Source(str(path), "picture", dimensions=2 if len(pages) == 1 else 3),
+        notices=notices,
+    )
+
+
+def write_picture(array: NDArray, path: Path) -> None:
+    """Write slices as a picture; more than one slice needs TIFF.
+
+    Parameters
+    ----------
+    array : ndarray, (Z, Y, X) or (Z, Y, X, 3)
+        uint8 or uint16; TIFF takes float32 as well.
+    path : Path
+
+    Raises
+    ------
+    OSError
+        If the format cannot hold the array.
+    """
+    import cv2
+
+    suffix = suffix_of(path)
+    kinds: tuple[type, ...] = (np.uint8, np.uint16)
+    if suffix in (".tif", ".tiff"):
+        kinds += (np.float32,)
+    elif array.shape[0] > 1:
+        raise OSError(f"{suffix} holds one slice, but there are {array.shape[0]}")
+    if array.dtype not in kinds:
+        raise OSError(f"{suffix} cannot hold {array.dtype}")
+    pages = [
+        cv2.cvtColor(page, cv2.COLOR_RGB2BGR) if page.ndim == 3 else page
+        for page in np.ascontiguousarray(array)
+    ]
+    with _quiet_opencv():
+        try:
+            if len(pages) == 1:
+                done, data = cv2.imencode(suffix, pages[0])
+            else:
+                done, data = cv2.imencodemulti(suffix, pages)
+        except cv2.error as error:
+            raise OSError(str(error).strip()) from error
+    if not done:
+        raise OSError(f"OpenCV could not encode {suffix}")
+    path.write_bytes(data.tobytes())
+
+
+# Helpers ------------------------------------------------------------------
+
+
+def _decode(path: Path) -> list[NDArray]:
+    """Return the pages as OpenCV gives them: grey, BGR or BGRA."""
+    import cv2
+
+    # Not imread: on Windows it cannot open names outside the code page.
+    data = path.read_bytes()
+    ending = ENDINGS.get(suffix_of(path))
+    if ending is not None and ending not in data[-64:]:
+        raise unreadable(path, "the picture is damaged or cut short", COPY_AGAIN)
+    block = np.frombuffer(data, dtype=np.uint8)
+    pages: list[NDArray] = []
+    with _quiet_opencv():
+        try:
+            if ending is None:
+                pages = list(cv2.imdecodemulti(block, cv2.IMREAD_UNCHANGED)[1])
+            else:
+                page = cv2.imdecode(block, cv2.IMREAD_UNCHANGED)
+                pages = [] if page is None else [page]
+        except cv2.error as error:
+            logger.debug("%s: %s", path, error)
+    if not pages:
+        raise unreadable(
+            path, "the picture is damaged, or of an unknown kind", COPY_AGAIN
+        )
+    return pages
+
+
+def _to_rgb(array: NDArray) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+    """Return BGR or BGRA pages as RGB uint8."""
+    notices: tuple[str, ...] = ()
+    if array.shape[-1] == 4:
+        notices += ("Transparency was dropped.",)
+    array = array[..., 2::-1]
+    if array.dtype == np.uint16:
+        array = array >> 8
+        notices += ("Colour of 16 bits was reduced to 8.",)
+    elif array.dtype.kind == "f":
+        array = np.clip(array, 0.0, 1.0) * 255.0 + 0.5
+        notices += ("Colour was mapped from 0..1 to 0..255.",)
+    return np.ascontiguousarray(array, dtype=np.uint8), notices
+
+
+@contextmanager
+def _quiet_opencv() -> Iterator[None]:
+    """Keep OpenCV from writing to stderr what our error says."""
+    import cv2
+
+    before = cv2.utils.logging.getLogLevel()
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        yield
+    finally:
+        cv2.utils.logging.setLogLevel(before)

@@ -1,0 +1,96 @@
+"""Reading an image: one function for every kind of file."""
+
+import logging
+from pathlib import Path
+
+from napari_qmedsam.volumes import dicom, itk, nifti, npz, pictures
+from napari_qmedsam.volumes.cleaning import NoFiniteVoxel, finish
+from napari_qmedsam.volumes.files import FileKind, kind_of, unreadable
+from napari_qmedsam.volumes.frames import choose_frame
+from napari_qmedsam.volumes.volume import Modality, Volume
+
+logger = logging.getLogger(__name__)
+
+
+def read_volume(
+    path: str | Path,
+    *,
+    frame: int | None = None,
+    series: str | None = None,
+    modality: Modality | None = None,
+) -> Volume:
+    """Read an image file or a DICOM folder.
+
+    The voxels keep the order of the file; nothing is flipped or resampled.
+    NaN and infinities become the smallest finite value. Whatever had to be
+    repaired or assumed is logged as a warning and kept in ``notices``.
+
+    Parameters
+    ----------
+    path : str or Path
+        NIfTI, NRRD, MHA/MHD, a MedSAM ``.npz``, PNG, JPEG, TIFF, a DICOM
+        folder, or one file of a DICOM series.
+    frame : int or None
+        Which frame of a 4D file, from 0. Without a choice frame 0 is read
+        and a notice gives their number. A TIFF with pages is a stack unless
+        `frame` picks one page.
+    series : str or None
+        Which DICOM series: UID or exact description.
+    modality : Modality or None
+        What the image is, if the caller knows better. Otherwise DICOM says
+        it; elsewhere whole numbers with a minimum between -4096 and -200 are
+        taken for CT, other grey volumes for MR. Pictures and ``.npz`` are
+        Other, or Colour.
+
+    Returns
+    -------
+    Volume
+        Integers as stored; floats as float32; colour as uint8.
+
+    Raises
+    ------
+    AmbiguousSeries
+        If a folder holds several DICOM series and `series` is not given.
+    UnreadableVolume
+        If the file is missing, damaged, of an unknown kind, has no valid
+        grid, or holds no finite value.
+    """
+    path = Path(path)
+    volume = load(path, frame=frame, series=series)
+    try:
+        volume = finish(volume, modality)
+    except NoFiniteVoxel as error:
+        raise unreadable(
+            path, "not one voxel is a finite number", "Export it again."
+        ) from error
+    for notice in volume.notices:
+        logger.warning("%s: %s", path.name, notice)
+    return volume
+
+
+def load(path: Path, *, frame: int | None = None, series: str | None = None) -> Volume:
+    """Read a file without cleaning its values; labels are read through this."""
+    kind = kind_of(path)
+    if series is not None and kind is not FileKind.DICOM:
+        raise unreadable(
+            path, "only DICOM holds series", f"Leave series='{series}' out."
+        )
+    try:
+        if kind is FileKind.NIFTI:
+            return nifti.read_nifti(path, frame)
+        if kind is FileKind.ITK:
+            return itk.read_itk(path, frame)
+        if kind is FileKind.PICTURE:
+            return pictures.read_picture(path, frame)
+        choose_frame(path, frame, 1)
+        if kind is FileKind.NPZ:
+            return npz.read_npz(path)
+        return dicom.read_dicom(path, series)
+    except PermissionError as error:
+        raise unreadable(
+            path, "permission is denied", "Ask its owner for the right to read it."
+        ) from error
+    except MemoryError as error:
+        raise unreadable(
+            path, "it does not fit into memory", "Close other programs, or crop it."
+        ) from error

@@ -1,0 +1,167 @@
+"""Writing labels and images back, on the grid they came from."""
+
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_qmedsam.errors import GridMismatch, UnwritableLabels
+from napari_qmedsam.volumes.files import suffix_of
+from napari_qmedsam.volumes.itk import write_itk
+from napari_qmedsam.volumes.labels import smallest_unsigned
+from napari_qmedsam.volumes.nifti_writing import write_nifti
+from napari_qmedsam.volumes.npz import write_npz
+from napari_qmedsam.volumes.pictures import write_picture
+from napari_qmedsam.volumes.volume import Volume
+
+logger = logging.getLogger(__name__)
+
+WRITABLE = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".npz")
+"""Suffixes that hold volumes."""
+
+PICTURES = (".png", ".tif", ".tiff")
+"""Suffixes that hold slices without their place; JPEG would blur labels."""
+
+
+def write_labels(labels: NDArray, like: Volume, path: str | Path) -> Path:
+    """Write labels on the grid of `like`, with its affine.
+
+    The file appears whole or not at all: it is written beside its place and
+    then renamed, so an existing file survives a failure.
+
+    Parameters
+    ----------
+    labels : ndarray, (Z, Y, X) integers from 0, or bool
+    like : Volume
+        The volume they were drawn on, as :func:`read_volume` gave it. If it
+        came from NIfTI, sform, qform, their codes and units come back in a
+        NIfTI file. A 2D source gives a 2D file.
+    path : str or Path
+        ``.nii``, ``.nii.gz``, ``.nrrd``, ``.mha``, ``.mhd``, ``.npz`` (array
+        ``segs``), ``.tif``, or ``.png`` for one slice. Pictures and ``.npz``
+        do not hold the place in the patient.
+
+    Returns
+    -------
+    Path
+        Where they are. The type is the smallest unsigned one that fits.
+
+    Raises
+    ------
+    GridMismatch
+        If the shape is not that of `like`.
+    UnwritableLabels
+        If the folder or format cannot take them, or they are not labels.
+    """
+    path = Path(path)
+    labels = np.asarray(labels)
+    if labels.shape != like.shape:
+        raise GridMismatch(
+            f"Labels have the shape {labels.shape}, but the volume they belong to "
+            f"has {like.shape}. Pass the whole label volume, (Z, Y, X)."
+        )
+    if labels.dtype == np.bool_:
+        labels = labels.astype(np.uint8)
+    if labels.dtype.kind not in "iu":
+        raise _unwritable(
+            path, f"labels are integers, but the array is {labels.dtype}", "Round it."
+        )
+    if labels.min() < 0:
+        raise _unwritable(
+            path, f"they hold {labels.min()}", "Labels start at 0 for background."
+        )
+    return _write(smallest_unsigned(labels), like, path, labels=True)
+
+
+def write_volume(volume: Volume, path: str | Path) -> Path:
+    """Write an image in one of the formats of :func:`write_labels`.
+
+    Integers and float32 are kept; a NIfTI file has no slope. A ``.npz`` gets
+    ``imgs`` and ``spacing`` (x, y, z).
+
+    Raises
+    ------
+    UnwritableLabels
+        If the folder or format cannot take it.
+    """
+    array = volume.array
+    if array.dtype == np.bool_:
+        array = array.astype(np.uint8)
+    elif array.dtype == np.float16:
+        array = array.astype(np.float32)
+    return _write(array, volume, Path(path), labels=False)
+
+
+# Helpers ------------------------------------------------------------------
+
+
+def _write(array: NDArray, like: Volume, path: Path, *, labels: bool) -> Path:
+    suffix = suffix_of(path)
+    if suffix not in WRITABLE + PICTURES:
+        why = (
+            "JPEG would change the values"
+            if suffix in (".jpg", ".jpeg")
+            else f"the suffix '{suffix}' is not known"
+        )
+        raise _unwritable(path, why, f"Writable are {', '.join(WRITABLE + PICTURES)}.")
+
+    def write(target: Path) -> None:
+        if suffix in (".nii", ".nii.gz"):
+            write_nifti(array, like, target)
+        elif suffix == ".npz":
+            write_npz(array, like, target, labels=labels)
+        elif suffix in PICTURES:
+            write_picture(array, target)
+        else:
+            write_itk(array, like, target)
+
+    _write_whole(path, write)
+    logger.info("Wrote %s", path)
+    return path
+
+
+def _write_whole(path: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` make the file in a hidden folder, then move it to its place.
+
+    A folder and not a name, because MHD and NHDR consist of two files and the
+    header holds the name of the other.
+    """
+    if path.is_dir():
+        raise _unwritable(path, "a folder has that name", "Choose another name.")
+    if not path.parent.is_dir():
+        raise _unwritable(
+            path, f"there is no folder '{path.parent}'", "Create it, or choose another."
+        )
+    scratch = None
+    try:
+        scratch = Path(tempfile.mkdtemp(prefix=".qmedsam-", dir=path.parent))
+        write(scratch / path.name)
+        made = sorted(scratch.iterdir(), key=lambda file: file.name == path.name)
+        for file in made:
+            _flush(file)
+        # The header comes last: until then the old pair is complete.
+        for file in made:
+            os.replace(file, path.parent / file.name)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise _unwritable(
+            path, reason.rstrip("."), "Check the folder and the format."
+        ) from error
+    finally:
+        if scratch is not None:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _flush(file: Path) -> None:
+    """Have the system put the file on disk before the rename makes it visible."""
+    with file.open("rb+") as stream:
+        os.fsync(stream.fileno())
+
+
+def _unwritable(path: Path, reason: str, advice: str) -> UnwritableLabels:
+    return UnwritableLabels(f"Cannot write '{path.name}': {reason}. {advice}")
