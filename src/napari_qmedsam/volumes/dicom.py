@@ -1,17 +1,22 @@
 """DICOM: one series of a folder, through SimpleITK and GDCM."""
 
 import logging
-import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_qmedsam.errors import AmbiguousSeries
 from napari_qmedsam.volumes.files import unreadable
 from napari_qmedsam.volumes.itk import quiet_itk, volume_from_image
+from napari_qmedsam.volumes.series import (
+    Series,
+    check_complete,
+    choose_series,
+    clean_text,
+    tags_of,
+)
 from napari_qmedsam.volumes.volume import Modality, Source, Volume
 
 if TYPE_CHECKING:
@@ -19,9 +24,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-SOP_CLASS = "0008|0016"
-SERIES_UID = "0020|000e"
-SERIES_DESCRIPTION = "0008|103e"
 MODALITY = "0008|0060"
 POSITION = "0020|0032"
 ORIENTATION = "0020|0037"
@@ -39,57 +41,11 @@ MODALITIES = {
 }
 """DICOM's modality codes; every code not listed is Other."""
 
-HEAD_BYTES = 1 << 16
-"""The part of a file in which its series is named."""
-
 GAP_TOLERANCE = 0.02
 """Gaps may differ by this share of the usual one before a notice says so."""
 
 SHIFT_TOLERANCE_MM = 0.1
 """Sideways step between slices from which a gantry tilt is reported."""
-
-
-@dataclass(frozen=True)
-class Series:
-    """One DICOM series of a folder.
-
-    Parameters
-    ----------
-    uid : str
-        SeriesInstanceUID.
-    description : str
-        SeriesDescription; empty if the files have none.
-    count : int
-        Number of files; slices, unless a file holds several.
-    files : tuple of str
-        Paths in slice order.
-    """
-
-    uid: str
-    description: str
-    count: int
-    files: tuple[str, ...]
-
-
-def list_series(path: str | Path) -> list[Series]:
-    """Return the image series in the folder `path`, or in the folder of a file.
-
-    Subfolders are not searched. Series without images (reports, structure
-    sets) are left out. The order is that of the UIDs.
-    """
-    import SimpleITK as sitk
-
-    path = Path(path)
-    folder = path if path.is_dir() else path.parent
-    found = []
-    with quiet_itk():
-        for uid in sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder)):
-            files = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), uid)
-            tags = _tags(files[0]) if files else None
-            if tags is not None:
-                description = _text(tags, SERIES_DESCRIPTION)
-                found.append(Series(uid, description, len(files), tuple(files)))
-    return sorted(found, key=lambda series: series.uid)
 
 
 def read_dicom(path: Path, series: str | None = None) -> Volume:
@@ -116,8 +72,8 @@ def read_dicom(path: Path, series: str | None = None) -> Volume:
     """
     import SimpleITK as sitk
 
-    chosen = _choose(path, series)
-    _check_complete(path, chosen)
+    chosen = choose_series(path, series)
+    check_complete(path, chosen)
     reader = sitk.ImageSeriesReader()
     reader.SetFileNames(chosen.files)
     reader.SetImageIO("GDCMImageIO")
@@ -137,124 +93,14 @@ def read_dicom(path: Path, series: str | None = None) -> Volume:
     return _place_slices(path, volume, _positions(path, reader, chosen))
 
 
-# Choosing a series --------------------------------------------------------
-
-
-def _choose(path: Path, wanted: str | None) -> Series:
-    found = list_series(path)
-    if not found:
-        where = "the folder holds" if path.is_dir() else "the file is not part of"
-        nested = path.is_dir() and any(child.is_dir() for child in path.iterdir())
-        raise unreadable(
-            path,
-            f"{where} {'no' if path.is_dir() else 'a'} readable DICOM image series",
-            "Choose one of its subfolders."
-            if nested
-            else "Choose a folder with DICOM slices, and copy it again if damaged.",
-        )
-    if wanted is not None:
-        fitting = [s for s in found if wanted in (s.uid, s.description)]
-        if not fitting:
-            raise unreadable(
-                path, f"it has no series '{wanted}'", f"It holds:{_listing(found)}"
-            )
-    elif path.is_dir():
-        fitting = found
-    else:
-        fitting = [s for s in found if s.uid == _uid_of(path)]
-        if not fitting:
-            raise unreadable(
-                path,
-                "it holds no DICOM image",
-                "Choose a slice, or the folder of a series.",
-            )
-    if len(fitting) > 1:
-        raise AmbiguousSeries(
-            f"Cannot read '{path.name}': it holds {len(fitting)} DICOM series. "
-            "Choose one with series= and its UID or its exact description, or "
-            f"open one file of it.{_listing(fitting)}"
-        )
-    return fitting[0]
-
-
-def _listing(found: list[Series]) -> str:
-    return "".join(
-        f"\n  {s.uid}  '{s.description}'  {s.count} slice{'s' * (s.count != 1)}"
-        for s in found
-    )
-
-
-def _uid_of(path: Path) -> str:
-    tags = _tags(str(path))
-    return "" if tags is None else _text(tags, SERIES_UID)
-
-
-def _tags(file: str) -> "sitk.ImageFileReader | None":
-    """Return a reader that knows the tags of a file; None if it is no image."""
-    import SimpleITK as sitk
-
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(file)
-    reader.SetImageIO("GDCMImageIO")
-    with quiet_itk():
-        try:
-            reader.ReadImageInformation()
-        except RuntimeError:
-            return None
-    return reader
-
-
-def _text(reader: "sitk.ImageFileReader", key: str) -> str:
-    return _clean(reader.GetMetaData(key)) if reader.HasMetaDataKey(key) else ""
-
-
 def _text_of(reader: "sitk.ImageSeriesReader", index: int, key: str) -> str:
     if not reader.HasMetaDataKey(index, key):
         return ""
-    return _clean(reader.GetMetaData(index, key))
-
-
-def _clean(text: str) -> str:
-    return text.strip(" \0")
-
-
-# Placing the slices -------------------------------------------------------
-
-
-def _check_complete(path: Path, chosen: Series) -> None:
-    """Refuse a series with a damaged slice.
-
-    GDCM leaves such files out of the list without a word, and one at the end
-    would not even show as a gap. A file left out belongs to the series if it
-    names the same kind of object and the same series; reports and structure
-    sets name another kind.
-    """
-    listed = {Path(file).name for file in chosen.files}
-    folder = Path(chosen.files[0]).parent
-    tags = _tags(chosen.files[0])
-    kind = "" if tags is None else _text(tags, SOP_CLASS)
-    for file in folder.iterdir():
-        if file.name in listed or not file.is_file():
-            continue
-        with file.open("rb") as stream:
-            head = stream.read(HEAD_BYTES)
-        if head[128:132] != b"DICM" or _tags(str(file)) is not None:
-            continue
-        if kind.encode() in head[:1024] and _names_uid(head, chosen.uid):
-            raise unreadable(
-                path,
-                f"slice '{file.name}' is damaged or cut short",
-                "Export the series again.",
-            )
-
-
-def _names_uid(head: bytes, uid: str) -> bool:
-    """Tell whether a UID occurs whole, not as the start of a longer one."""
-    return re.search(re.escape(uid.encode()) + rb"(?![0-9.])", head) is not None
+    return clean_text(reader.GetMetaData(index, key))
 
 
 def _not_stackable(path: Path, chosen: Series) -> Exception:
-    sizes = {tags.GetSize()[:2] for tags in map(_tags, chosen.files) if tags}
+    sizes = {tags.GetSize()[:2] for tags in map(tags_of, chosen.files) if tags}
     if len(sizes) > 1:
         return unreadable(
             path,

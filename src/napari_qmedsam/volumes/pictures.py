@@ -17,6 +17,9 @@ logger = logging.getLogger(__name__)
 
 COPY_AGAIN = "Copy or export it again."
 
+DEFLATE = 8
+"""TIFF's number for zlib compression; not every reader knows OpenCV's LZW."""
+
 ENDINGS = {".png": b"IEND", ".jpg": b"\xff\xd9", ".jpeg": b"\xff\xd9"}
 """What a complete file has near its end; decoders fill the rest with grey."""
 
@@ -80,7 +83,8 @@ def write_picture(array: NDArray, path: Path) -> None:
 
     suffix = suffix_of(path)
     kinds: tuple[type, ...] = (np.uint8, np.uint16)
-    if suffix in (".tif", ".tiff"):
+    is_tiff = suffix in (".tif", ".tiff")
+    if is_tiff:
         kinds += (np.float32,)
     elif array.shape[0] > 1:
         raise OSError(f"{suffix} holds one slice, but there are {array.shape[0]}")
@@ -90,12 +94,13 @@ def write_picture(array: NDArray, path: Path) -> None:
         cv2.cvtColor(page, cv2.COLOR_RGB2BGR) if page.ndim == 3 else page
         for page in np.ascontiguousarray(array)
     ]
+    options = [cv2.IMWRITE_TIFF_COMPRESSION, DEFLATE] if is_tiff else []
     with _quiet_opencv():
         try:
             if len(pages) == 1:
-                done, data = cv2.imencode(suffix, pages[0])
+                done, data = cv2.imencode(suffix, pages[0], options)
             else:
-                done, data = cv2.imencodemulti(suffix, pages)
+                done, data = cv2.imencodemulti(suffix, pages, options)
         except cv2.error as error:
             raise OSError(str(error).strip()) from error
     if not done:

@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 from napari_qmedsam.errors import InvalidSettings
 from napari_qmedsam.volumes.phantoms.canvas import Canvas
-from napari_qmedsam.volumes.phantoms.fields import smooth_field
+from napari_qmedsam.volumes.phantoms.fields import Field, Mask, smooth_field
 from napari_qmedsam.volumes.phantoms.tissues import ct_values, mr_palette
 from napari_qmedsam.volumes.phantoms.trunk import Z_RANGE, Trunk
-from napari_qmedsam.volumes.volume import Modality, Source, Volume
+from napari_qmedsam.volumes.volume import Modality, Volume
 
 ORGANS: dict[str, str] = {
     "liver": "liver",
@@ -120,14 +120,14 @@ def abdomen_case(
             (width, height),
             interpolation=cv2.INTER_NEAREST_EXACT,
         )
-        fine = cv2.LUT(canvas.tissue, mean.reshape(1, 256))
+        fine: Field = cv2.LUT(canvas.tissue, mean.reshape(1, 256))
         fine += cv2.LUT(canvas.tissue, texture.reshape(1, 256)) * grain.at(
             z, canvas.shape
         )
         coarse = cv2.resize(fine, (width, height), interpolation=cv2.INTER_AREA)
         image[index] = cv2.GaussianBlur(coarse, (0, 0), 0.55)
-    image = _finish(rng, image, modality)
-    volume = Volume(image, spacing_mm, None, modality, Source("", "memory"))
+    finished = _finish(rng, image, modality)
+    volume = Volume(finished, spacing_mm, modality=modality)
     present = np.unique(labels)
     names = {i: name for i, name in enumerate(ORGANS, 1) if i in present}
     return PhantomCase(volume, volume.with_array(labels), names)
@@ -150,7 +150,7 @@ def _canvas(
     return Canvas(size, per_mm * shrink, (size[1] / 2, size[0] * 0.49))
 
 
-def _organ_table(trunk: Trunk) -> NDArray[np.uint8]:
+def _organ_table(trunk: Trunk) -> Mask:
     """Return the organ number of every object number of a trunk."""
     numbers = trunk.numbers()
     table = np.zeros(max(numbers.values()) + 1, np.uint8)
@@ -168,9 +168,7 @@ def _values(rng: np.random.Generator, modality: Modality) -> tuple[NDArray, NDAr
     return palette.mean, palette.texture
 
 
-def _finish(
-    rng: np.random.Generator, image: NDArray, modality: Modality
-) -> NDArray[np.int16]:
+def _finish(rng: np.random.Generator, image: NDArray, modality: Modality) -> Mask:
     noise = rng.standard_normal(image.shape, dtype=np.float32)
     if modality is Modality.CT:
         image = np.clip(image + 9 * noise, -1024, 3071)
@@ -190,7 +188,7 @@ class _Grain:
             for mm, n, cells in ((40.0, 16, 14), (12.0, 48, 44))
         ]
 
-    def at(self, z: float, shape: tuple[int, int]) -> NDArray[np.float32]:
+    def at(self, z: float, shape: tuple[int, int]) -> Field:
         """Return the texture at a height."""
         total = np.zeros(shape, np.float32)
         for mm, noise in self.layers:

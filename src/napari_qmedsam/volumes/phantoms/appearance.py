@@ -4,10 +4,10 @@ from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from napari_qmedsam.volumes.phantoms.fields import (
     Field,
+    Mask,
     smooth_field,
     texture_field,
     warp_map,
@@ -78,11 +78,9 @@ class Scan:
         )
 
 
-def tissue_image(
-    rng: np.random.Generator, tissue: NDArray[np.uint8], palette: Palette
-) -> Field:
+def tissue_image(rng: np.random.Generator, tissue: Mask, palette: Palette) -> Field:
     """Return means plus texture, at canvas resolution, before any blur."""
-    image = cv2.LUT(tissue, palette.mean.reshape(1, 256))
+    image: Field = cv2.LUT(tissue, palette.mean.reshape(1, 256))
     if palette.texture.any():
         amplitude = cv2.LUT(tissue, palette.texture.reshape(1, 256))
         cells = (rng.uniform(6, 16), rng.uniform(16, 45), rng.uniform(60, 120))
@@ -90,9 +88,7 @@ def tissue_image(
     return image
 
 
-def acquire(
-    rng: np.random.Generator, image: Field, scan: Scan, is_mr: bool
-) -> NDArray[np.uint8]:
+def acquire(rng: np.random.Generator, image: Field, scan: Scan, is_mr: bool) -> Mask:
     """Turn the ideal image into a native-resolution slice, 0 to 255."""
     height, width = image.shape
     ratio = scan.native / max(height, width)
@@ -143,10 +139,10 @@ def _add_noise(
     rng: np.random.Generator, image: Field, scan: Scan, is_mr: bool
 ) -> Field:
     def draw() -> Field:
-        noise = rng.standard_normal(image.shape, dtype=np.float32)
+        noise: Field = rng.standard_normal(image.shape, dtype=np.float32)
         if scan.noise_grain > 0:
             noise = cv2.GaussianBlur(noise, (0, 0), scan.noise_grain)
-            noise *= np.float32(1.0 / max(float(noise.std()), 1e-6))
+            noise = noise * np.float32(1.0 / max(float(noise.std()), 1e-6))
         return np.float32(scan.noise) * noise
 
     if is_mr:

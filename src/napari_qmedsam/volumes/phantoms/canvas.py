@@ -10,6 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_qmedsam.volumes.phantoms.fields import Mask
+
 KEEP = -1
 """As object or tissue: leave what is there."""
 
@@ -42,22 +44,18 @@ class Canvas:
         self.tissue = np.zeros(shape, np.uint8)
         self.objects = np.zeros(shape, np.int16)
 
-    def stencil(self) -> NDArray[np.uint8]:
+    def stencil(self) -> Mask:
         """Return an empty mask of the canvas size."""
         return np.zeros(self.shape, np.uint8)
 
-    def polygon(
-        self, points: NDArray, into: NDArray[np.uint8] | None = None
-    ) -> NDArray[np.uint8]:
+    def polygon(self, points: NDArray, into: Mask | None = None) -> Mask:
         """Return a mask (0 or 1) of a filled polygon, (n, 2) points (x, y)."""
         mask = self.stencil() if into is None else into
         pixels = (np.asarray(points) * self.scale + self.origin) * (1 << _SHIFT)
         cv2.fillPoly(mask, [np.rint(pixels).astype(np.int32)], 1, cv2.LINE_8, _SHIFT)
         return mask
 
-    def discs(
-        self, centres: NDArray, radii: NDArray, into: NDArray[np.uint8] | None = None
-    ) -> NDArray[np.uint8]:
+    def discs(self, centres: NDArray, radii: NDArray, into: Mask | None = None) -> Mask:
         """Return a mask (0 or 1) of a union of discs, (n, 2) and (n,)."""
         mask = self.stencil() if into is None else into
         pixels = (np.asarray(centres) * self.scale + self.origin) * (1 << _SHIFT)
@@ -73,11 +71,11 @@ class Canvas:
 
     def paint(
         self,
-        mask: NDArray[np.uint8],
+        mask: Mask,
         tissue: int,
         label: int = KEEP,
-        within: NDArray[np.uint8] | None = None,
-    ) -> NDArray[np.bool_]:
+        within: Mask | None = None,
+    ) -> Mask:
         """Paint a mask, only where `within` is set; return what was painted."""
         where = (mask & within if within is not None else mask).view(np.bool_)
         if tissue != KEEP:

@@ -4,11 +4,17 @@ Enlarging a small grid with OpenCV costs a tenth of a millisecond; filtering
 white noise to the same smoothness costs a hundred times more.
 """
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Field = NDArray[np.float32]
+Field = NDArray[Any]
+"""Floats, (Y, X) float32; OpenCV's own types are too wide to say so."""
+
+Mask = NDArray[Any]
+"""Zeros and ones, (Y, X) uint8; or tissue or object numbers."""
 
 
 def smooth_field(
@@ -79,7 +85,7 @@ def warp_map(
     return x, y
 
 
-def remap_labels(labels: NDArray, maps: tuple[Field, Field]) -> NDArray:
+def remap_labels(labels: Mask, maps: tuple[Field, Field]) -> Mask:
     """Sample a label map without mixing values; the border is mirrored."""
     return cv2.remap(
         labels, maps[0], maps[1], cv2.INTER_NEAREST, borderMode=cv2.BORDER_REFLECT

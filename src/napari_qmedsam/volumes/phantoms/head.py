@@ -4,7 +4,6 @@ import math
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from napari_qmedsam.volumes.phantoms.appearance import Palette
 from napari_qmedsam.volumes.phantoms.canvas import (
@@ -13,7 +12,12 @@ from napari_qmedsam.volumes.phantoms.canvas import (
     blob_outline,
     random_path,
 )
-from napari_qmedsam.volumes.phantoms.fields import remap_labels, smooth_field, warp_map
+from napari_qmedsam.volumes.phantoms.fields import (
+    Mask,
+    remap_labels,
+    smooth_field,
+    warp_map,
+)
 from napari_qmedsam.volumes.phantoms.tissues import Tissue as T
 from napari_qmedsam.volumes.phantoms.tissues import ct_palette, mr_palette
 
@@ -81,7 +85,7 @@ class _Head:
         self.labels += 1
         return self.labels
 
-    def _oval(self, inset: float, wobble: float = 0.0) -> NDArray[np.uint8]:
+    def _oval(self, inset: float, wobble: float = 0.0) -> Mask:
         a, b = self.width - inset, self.depth - inset
         theta = np.linspace(0, 2 * math.pi, 72, endpoint=False)
         narrow = 1 - 0.1 * np.clip(-np.sin(theta), 0, 1)

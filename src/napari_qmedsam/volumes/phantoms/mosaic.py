@@ -8,7 +8,6 @@ import math
 
 import cv2
 import numpy as np
-from napari_qmedsam.volumes.phantoms.greys import GreyChooser
 from numpy.typing import NDArray
 
 from napari_qmedsam.volumes.phantoms.appearance import Palette
@@ -18,7 +17,13 @@ from napari_qmedsam.volumes.phantoms.canvas import (
     blob_outline,
     random_path,
 )
-from napari_qmedsam.volumes.phantoms.fields import remap_labels, smooth_field, warp_map
+from napari_qmedsam.volumes.phantoms.fields import (
+    Mask,
+    remap_labels,
+    smooth_field,
+    warp_map,
+)
+from napari_qmedsam.volumes.phantoms.greys import GreyChooser
 
 
 def draw_mosaic(
@@ -115,7 +120,7 @@ class _Painter:
         if rng.random() < 0.5:
             count = int(rng.integers(2, 6))
             cells = rng.uniform(3, 11)
-            small = tuple(max(8, s // 2) for s in canvas.shape)
+            small = max(8, canvas.shape[0] // 2), max(8, canvas.shape[1] // 2)
             fields = np.stack([smooth_field(rng, small, cells) for _ in range(count)])
             classes = fields.argmax(0).astype(np.uint8)
             classes = cv2.resize(
@@ -129,7 +134,7 @@ class _Painter:
         else:
             self._voronoi(labelled)
 
-    def _paint_components(self, mask: NDArray[np.uint8], labelled: bool) -> None:
+    def _paint_components(self, mask: Mask, labelled: bool) -> None:
         shared = self.tissue()
         own = self.rng.random() < 0.3
         count, parts, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=4)
@@ -194,7 +199,7 @@ class _Painter:
             )
             self.canvas.paint(mask & (1 - bite), tissue, label, within)
 
-    def _outline(self, centre: NDArray, radius: float) -> NDArray[np.uint8]:
+    def _outline(self, centre: NDArray, radius: float) -> Mask:
         rng = self.rng
         outline = blob_outline(
             rng,

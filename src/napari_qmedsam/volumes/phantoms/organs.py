@@ -1,12 +1,12 @@
 """Solid organs, and the abdomen they make with the bowel."""
 
 import numpy as np
-from napari_qmedsam.volumes.phantoms.bowel import colon, small_bowel, stomach
-from napari_qmedsam.volumes.phantoms.vessels import vessels
 
+from napari_qmedsam.volumes.phantoms.bowel import colon, small_bowel, stomach
 from napari_qmedsam.volumes.phantoms.parts import Part, Point, Span
 from napari_qmedsam.volumes.phantoms.shapes import Stack, Tube, stack, tube
 from napari_qmedsam.volumes.phantoms.tissues import Tissue as T
+from napari_qmedsam.volumes.phantoms.vessels import vessels
 
 
 def abdomen(rng: np.random.Generator, span: Span) -> list[Part]:
@@ -86,7 +86,7 @@ def pancreas(rng: np.random.Generator) -> list[Part]:
                 (68, x - 4, 22, 0, 0, degrees),
             ]
             if side > 0:
-                limb = [(z - 10, *row) for z, *row in limb]
+                limb = [(row[0] - 10, *row[1:]) for row in limb]
             parts.append(
                 Part(stack(rng, limb, 0.6, 2.0, side), T.ADRENAL, f"adrenal {name}")
             )
@@ -113,6 +113,7 @@ def kidney(rng: np.random.Generator, side: int, name: str) -> list[Part]:
     ]
     label = f"kidney {name}"
     whole = stack(rng, rows, 0.35, 2.1, side)
+    assert whole.waves is not None
     medulla = Stack(
         whole.knots * [1, 1, 1, 0.72, 0.74, 1], 2.0, whole.waves * 3, whole.phases
     )

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from napari_qmedsam.volumes.phantoms.canvas import KEEP, Canvas
+from napari_qmedsam.volumes.phantoms.fields import Mask
 from napari_qmedsam.volumes.phantoms.shapes import Solid
 from napari_qmedsam.volumes.phantoms.tissues import Tissue
 
@@ -50,7 +50,7 @@ class Part:
         self,
         canvas: Canvas,
         z: float,
-        regions: dict[str, NDArray[np.uint8]],
+        regions: dict[str, Mask],
         numbers: dict[str, int],
     ) -> None:
         """Paint the cut at height z, if there is one."""

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from napari_qmedsam.volumes.phantoms.appearance import (
     Palette,
@@ -17,6 +16,7 @@ from napari_qmedsam.volumes.phantoms.appearance import (
     tissue_image,
 )
 from napari_qmedsam.volumes.phantoms.canvas import Canvas
+from napari_qmedsam.volumes.phantoms.fields import Mask
 from napari_qmedsam.volumes.phantoms.head import draw_head
 from napari_qmedsam.volumes.phantoms.mosaic import draw_mosaic
 from napari_qmedsam.volumes.phantoms.tissues import Tissue, ct_palette, mr_palette
@@ -51,8 +51,8 @@ class PhantomSlice:
         0 where nothing is labelled; every other value is one object.
     """
 
-    image: NDArray[np.uint8]
-    labels: NDArray[np.uint8]
+    image: Mask
+    labels: Mask
 
 
 def random_slice(rng: np.random.Generator, size: int = 256) -> PhantomSlice:
@@ -162,7 +162,7 @@ def _scan_and_fit(
         rng.integers(4)
     ]
     fitted = cv2.resize(native, (shape[1], shape[0]), interpolation=way)
-    fitted = cv2.normalize(fitted, None, 0, 255, cv2.NORM_MINMAX)
+    fitted = _full_range(fitted)
     kept = cv2.resize(
         objects, (shape[1], shape[0]), interpolation=cv2.INTER_NEAREST_EXACT
     )
@@ -173,10 +173,16 @@ def _scan_and_fit(
     return PhantomSlice(framed, labels)
 
 
+def _full_range(image: Mask) -> Mask:
+    """Stretch to 0..255, as min-max normalisation does before the model."""
+    return cv2.normalize(image, np.empty_like(image), 0, 255, cv2.NORM_MINMAX)
+
+
 def _turned(
     rng: np.random.Generator, canvas: Canvas, shape: tuple[int, int]
-) -> tuple[NDArray[np.uint8], NDArray[np.int16]]:
-    tissue, objects = canvas.tissue, canvas.objects
+) -> tuple[Mask, Mask]:
+    tissue: Mask = canvas.tissue
+    objects: Mask = canvas.objects
     if rng.random() < 0.3:
         tissue, objects = tissue[:, ::-1], objects[:, ::-1]
     if rng.random() < 0.3:
@@ -196,11 +202,11 @@ def _turned(
 
 def _visible(
     rng: np.random.Generator,
-    tissue: NDArray[np.uint8],
-    objects: NDArray[np.int16],
+    tissue: Mask,
+    objects: Mask,
     palette: Palette,
     contrast: float,
-) -> NDArray[np.int16]:
+) -> Mask:
     """Keep the objects whose outline shows; of the rest, one in 25 stays."""
     grey = cv2.LUT(tissue, np.clip(palette.mean, 0, 255).reshape(1, 256))
     kernel = np.ones((3, 3), np.uint8)
@@ -213,7 +219,7 @@ def _visible(
     return np.where(keep, np.arange(count), 0).astype(np.int16)[objects]
 
 
-def _boxable(objects: NDArray[np.int16], size: int) -> NDArray[np.uint8]:
+def _boxable(objects: Mask, size: int) -> Mask:
     """Keep the objects of fair size, numbered from 1; the rest becomes 0."""
     areas = np.bincount(objects.ravel(), minlength=1)
     areas[0] = 0

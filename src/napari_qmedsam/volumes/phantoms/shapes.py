@@ -5,6 +5,7 @@ head, with the origin between the kidneys.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_qmedsam.volumes.phantoms.canvas import Canvas
+from napari_qmedsam.volumes.phantoms.fields import Mask
 
 _POINTS = 48
 _THETA = np.linspace(0.0, 2.0 * math.pi, _POINTS, endpoint=False)
@@ -62,7 +64,7 @@ class Stack:
         a, b = a - inset, b - inset
         if a <= 0.4 or b <= 0.4:
             return None
-        base = 1.0
+        base = np.ones(_POINTS)
         if self.exponent != 2.0:
             e = self.exponent
             base = (np.abs(_COSINE) ** e + np.abs(_SINE) ** e) ** (-1.0 / e)
@@ -75,9 +77,7 @@ class Stack:
         c, s = math.cos(angle), math.sin(angle)
         return np.stack([x + u * c - v * s, y + u * s + v * c], axis=1)
 
-    def mask(
-        self, canvas: Canvas, z: float, inset: float = 0.0
-    ) -> NDArray[np.uint8] | None:
+    def mask(self, canvas: Canvas, z: float, inset: float = 0.0) -> Mask | None:
         """Return the cut as a mask, or None where there is none."""
         outline = self.outline(z, inset)
         return None if outline is None else canvas.polygon(outline)
@@ -115,14 +115,14 @@ class Tube:
         table = (*self.points.T, self.radii)
         values = np.stack([np.interp(t, along, column) for column in table], axis=1)
         smooth = max(3, count // (2 * len(self.radii)) * 2 + 1)
-        values = cv2.blur(values, (1, smooth), borderType=cv2.BORDER_REPLICATE)
+        values = np.asarray(
+            cv2.blur(values, (1, smooth), borderType=cv2.BORDER_REPLICATE), np.float64
+        )
         bumps = np.interp(t, np.linspace(0, along[-1], self.bumps.size), self.bumps)
         values[:, 3] = np.maximum(values[:, 3] * (1 + bumps), 0.6)
         return values
 
-    def mask(
-        self, canvas: Canvas, z: float, inset: float = 0.0
-    ) -> NDArray[np.uint8] | None:
+    def mask(self, canvas: Canvas, z: float, inset: float = 0.0) -> Mask | None:
         """Return the cut as a mask, or None where there is none."""
         heights = self.points[:, 2]
         most = 1.6 * float(self.radii.max())
@@ -157,7 +157,7 @@ Solid = Stack | Tube
 
 def stack(
     rng: np.random.Generator,
-    rows: list[tuple[float, ...]],
+    rows: Sequence[Sequence[float]],
     vary: float = 1.0,
     exponent: float = 2.0,
     side: int = 1,

@@ -9,7 +9,12 @@ from numpy.typing import NDArray
 
 from napari_qmedsam.volumes.phantoms import chest, organs, skeleton
 from napari_qmedsam.volumes.phantoms.canvas import KEEP, Canvas
-from napari_qmedsam.volumes.phantoms.fields import identity_map, remap_labels
+from napari_qmedsam.volumes.phantoms.fields import (
+    Field,
+    Mask,
+    identity_map,
+    remap_labels,
+)
 from napari_qmedsam.volumes.phantoms.parts import Part, Span
 from napari_qmedsam.volumes.phantoms.shapes import Stack, stack
 from napari_qmedsam.volumes.phantoms.tissues import Tissue
@@ -46,7 +51,7 @@ class Trunk:
     fat: tuple[float, float, float]
     domes: tuple[Stack, ...]
     mediastinum: Stack
-    displacement: NDArray[np.float32]
+    displacement: Field
     warp_mm: float
 
     @classmethod
@@ -126,7 +131,7 @@ class Trunk:
             part.paint(canvas, z, regions, numbers)
         self._warp(canvas, z)
 
-    def _shells(self, canvas: Canvas, z: float) -> dict[str, NDArray[np.uint8]]:
+    def _shells(self, canvas: Canvas, z: float) -> dict[str, Mask]:
         inner = self.cavity.outline(z)
         assert inner is not None
         theta = np.arctan2(inner[:, 1], inner[:, 0])
@@ -150,7 +155,7 @@ class Trunk:
         self,
         canvas: Canvas,
         z: float,
-        regions: dict[str, NDArray[np.uint8]],
+        regions: dict[str, Mask],
         numbers: dict[str, int],
     ) -> None:
         if z < 30:

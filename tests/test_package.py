@@ -1,0 +1,170 @@
+"""What the package promises as a whole: light imports, one-way arrows."""
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import napari_qmedsam
+
+PACKAGE = Path(napari_qmedsam.__file__).parent
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+HEAVY = ("torch", "openvino", "onnxruntime", "napari", "qtpy", "PyQt6", "PySide6")
+"""Packages that take long to load, or need a screen."""
+
+QT = {"qtpy", "napari", "magicgui", "superqt", "vispy", "PyQt6", "PySide6"}
+"""Packages that only gui/ may import."""
+
+ROOMS = {
+    "errors": set(),
+    "volumes": {"errors"},
+    "prompts": {"errors"},
+    "preprocessing": {"errors", "prompts", "volumes", "models.configuration"},
+    "models": {"errors"},
+    "runtime": {"errors", "preprocessing", "models"},
+    "evaluation.metrics": {"errors"},
+}
+"""What the lower rooms may import of ours; the upper ones are free, but for UPPER."""
+
+UPPER = {
+    "gui": set(),
+    "cli": {"gui"},
+    "segmentation": {"gui", "cli"},
+    "quantization": {"gui", "cli"},
+    "training": {"gui", "cli"},
+    "evaluation": {"gui", "cli"},
+}
+"""What the upper rooms may not import of ours."""
+
+TORCH_FREE = ("errors", "volumes", "prompts", "preprocessing", "evaluation.metrics")
+"""Rooms on the ground floor."""
+
+
+def dotted_name(path: Path) -> str:
+    """`volumes.nifti` for volumes/nifti.py; `volumes` for its __init__."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__")
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Full names of all that `path` imports, in functions too, but not for typing."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    skipped = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
+        for statement in node.body
+        for inner in ast.walk(statement)
+    }
+    package = ["napari_qmedsam", *path.relative_to(PACKAGE).parts[:-1]]
+    for node in ast.walk(tree):
+        if id(node) in skipped:
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            # "from a import b" may mean the module a.b; both are meant.
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+
+
+def inside(name: str, room: str) -> bool:
+    return name == room or name.startswith(room + ".")
+
+
+def files_of(room: str) -> list[Path]:
+    return [path for path in MODULES if inside(dotted_name(path), room)]
+
+
+def ours(path: Path) -> list[str]:
+    prefix = "napari_qmedsam."
+    return [name.removeprefix(prefix) for name in imports(path) if prefix in name]
+
+
+def loaded_after(statement: str) -> set[str]:
+    """Names of the modules that `statement` loads in a fresh interpreter."""
+    code = f"import sys\n{statement}\nprint('\\n'.join(sys.modules))"
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    return set(result.stdout.split())
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "napari_qmedsam",
+        "napari_qmedsam.models",
+        "napari_qmedsam.models.download",
+        "napari_qmedsam.evaluation",
+    ],
+)
+def test_import_loads_nothing_heavy(module):
+    assert not loaded_after(f"import {module}") & set(HEAVY)
+
+
+@pytest.mark.skipif(not (PACKAGE / "cli.py").exists(), reason="no command line yet")
+def test_help_loads_nothing_heavy():
+    statement = (
+        "from napari_qmedsam.cli import main\n"
+        "import contextlib, io\n"
+        "sys.argv = ['qmedsam', '--help']\n"
+        "with contextlib.redirect_stdout(io.StringIO()):\n"
+        "    with contextlib.suppress(SystemExit):\n"
+        "        main()\n"
+    )
+    assert not loaded_after(statement) & set(HEAVY)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=dotted_name)
+def test_only_the_gui_knows_qt_and_napari(path):
+    if inside(dotted_name(path), "gui"):
+        pytest.skip("in gui/")
+    assert not {name.split(".")[0] for name in imports(path)} & QT
+
+
+@pytest.mark.parametrize("room", TORCH_FREE)
+def test_ground_floor_does_not_import_torch(room):
+    for path in files_of(room):
+        assert "torch" not in {name.split(".")[0] for name in imports(path)}, path
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_lower_rooms_import_only_what_lies_below(room):
+    allowed = {room, *ROOMS[room]}
+    for path in files_of(room):
+        for name in ours(path):
+            assert any(inside(name, below) for below in allowed) or (
+                name == "__version__"
+            ), f"{dotted_name(path)} imports {name}"
+
+
+@pytest.mark.parametrize("room", UPPER)
+def test_upper_rooms_do_not_import_what_lies_above(room):
+    for path in files_of(room):
+        for name in ours(path):
+            assert not any(inside(name, above) for above in UPPER[room]), (
+                f"{dotted_name(path)} imports {name}"
+            )
+
+
+def test_version_is_the_installed_one():
+    from importlib.metadata import version
+
+    assert re.fullmatch(r"\d+\.\d+\.\d+\S*", napari_qmedsam.__version__)
+    assert version("napari-qmedsam") == napari_qmedsam.__version__
+
+
+@pytest.mark.gui
+@pytest.mark.skipif(not (PACKAGE / "napari.yaml").exists(), reason="no manifest yet")
+def test_manifest_is_valid_and_its_commands_exist():
+    npe2 = pytest.importorskip("npe2")
+    manifest = npe2.PluginManifest.from_file(PACKAGE / "napari.yaml")
+    assert manifest.name == "napari-qmedsam"
+    manifest.validate_imports()

@@ -1,0 +1,116 @@
+import os
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from napari_qmedsam.errors import GridMismatch, UnwritableLabels
+from napari_qmedsam.volumes import Volume, read_labels, read_volume, write_labels
+from napari_qmedsam.volumes.writing import WRITABLE, write_volume
+
+
+@pytest.fixture
+def volume(ct, oblique):
+    return Volume(ct, (2.5, 0.9, 0.7), oblique)
+
+
+@pytest.mark.parametrize("suffix", WRITABLE)
+@pytest.mark.parametrize(
+    ("highest", "expected"), [(2, np.uint8), (300, np.uint16), (70000, np.uint32)]
+)
+def test_labels_round_trip_in_the_smallest_type(
+    tmp_path, volume, labels, suffix, highest, expected
+):
+    labels[labels == 2] = highest
+    out = write_labels(labels, volume, tmp_path / f"a{suffix}")
+    read = read_labels(out, volume)
+    np.testing.assert_array_equal(read.array, labels)
+    assert read.array.dtype == expected
+    assert not [n for n in read.notices if "resampled" in n]
+
+
+@pytest.mark.parametrize("suffix", WRITABLE)
+@pytest.mark.parametrize("dtype", [np.int16, np.float32, np.uint8, np.int32])
+def test_images_round_trip_with_their_type(tmp_path, volume, suffix, dtype):
+    from dataclasses import replace
+
+    image = replace(volume, array=np.abs(volume.array // 10).astype(dtype))
+    read = read_volume(write_volume(image, tmp_path / f"a{suffix}"))
+    np.testing.assert_array_equal(read.array, image.array)
+    assert read.array.dtype == dtype
+    np.testing.assert_allclose(read.spacing_mm, image.spacing_mm, rtol=1e-6)
+
+
+def test_masks_are_written_as_bytes(tmp_path, volume, labels):
+    out = write_labels(labels > 0, volume, str(tmp_path / "a.nii"))
+    assert nib.load(out).get_data_dtype() == np.uint8
+
+
+def test_wrong_shape_is_refused(tmp_path, volume, labels):
+    with pytest.raises(GridMismatch, match=r"\(3, 6, 5\).*has \(4, 6, 5\)"):
+        write_labels(labels[1:], volume, tmp_path / "a.nii")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("a.docx", r"suffix '\.docx' is not known.*Writable are"),
+        ("a", "suffix '' is not known"),
+        ("a.jpg", "JPEG would change the values"),
+        ("none/a.nii", "there is no folder"),
+        ("folder.nii", "a folder has that name"),
+        ("a.png", "holds one slice, but there are 4"),
+    ],
+)
+def test_bad_places_are_refused(tmp_path, volume, labels, name, message):
+    (tmp_path / "folder.nii").mkdir()
+    with pytest.raises(UnwritableLabels, match=message):
+        write_labels(labels, volume, tmp_path / name)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["folder.nii"]
+
+
+def test_values_that_are_no_labels_are_refused(tmp_path, volume, labels):
+    with pytest.raises(UnwritableLabels, match="the array is float64"):
+        write_labels(labels.astype(float), volume, tmp_path / "a.nii")
+    with pytest.raises(UnwritableLabels, match="they hold -1"):
+        write_labels(labels - 1, volume, tmp_path / "a.nii")
+
+
+def test_folder_without_rights_is_refused(tmp_path, volume, labels):
+    folder = tmp_path / "closed"
+    folder.mkdir(mode=0o500)
+    if os.access(folder, os.W_OK):
+        pytest.skip("this user may write everywhere")
+    with pytest.raises(UnwritableLabels, match="Permission denied"):
+        write_labels(labels, volume, folder / "a.nii")
+
+
+@pytest.mark.parametrize("suffix", [*WRITABLE, ".tif"])
+def test_failure_leaves_the_old_file_and_nothing_else(
+    tmp_path, volume, labels, suffix, monkeypatch
+):
+    path = write_labels(labels, volume, tmp_path / f"a{suffix}")
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(UnwritableLabels, match="No space left on device"):
+        write_labels(labels * 2, volume, path)
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("suffix", [*WRITABLE, ".tif"])
+def test_writing_replaces_and_leaves_no_scratch(tmp_path, volume, labels, suffix):
+    path = tmp_path / f"a{suffix}"
+    write_labels(labels, volume, path)
+    first = sorted(p.name for p in tmp_path.iterdir())
+    write_labels(labels * 2, volume, path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == first
+    np.testing.assert_array_equal(read_labels(path).array, labels * 2)
+
+
+def test_error_is_an_os_error(tmp_path, volume, labels):
+    with pytest.raises(OSError, match="Cannot write"):
+        write_labels(labels, volume, tmp_path / "none" / "a.nii")
