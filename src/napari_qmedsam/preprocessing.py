@@ -181,9 +181,7 @@ class SliceGeometry:
         return resized.astype(np.uint8)
 
 
-def slice_image(
-    array: NDArray, slice_index: int, window: Window
-) -> NDArray[np.uint8]:
+def slice_image(array: NDArray, slice_index: int, window: Window) -> NDArray[np.uint8]:
     """Return slice `slice_index` of a volume's array as windowed uint8.
 
     (Z, Y, X) gives (Y, X); (Z, Y, X, 3) gives (Y, X, 3). Colour that the
@@ -196,7 +194,7 @@ def slice_image(
 
 
 def _bilinear(image: NDArray[np.float32], height: int, width: int) -> NDArray:
-    """Resize with half-pixel centres, no anti-aliasing (torch's align_corners=False)."""
+    """Resize with half-pixel centres and no anti-aliasing, as torch does."""
     import cv2
 
     if image.shape == (height, width):

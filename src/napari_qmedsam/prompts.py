@@ -79,7 +79,9 @@ class Box2D:
             int(rows[-1]) + 1 + margin,
         )
 
-    def jitter(self, pixels: int, height: int, width: int, rng: np.random.Generator) -> "Box2D":
+    def jitter(
+        self, pixels: int, height: int, width: int, rng: np.random.Generator
+    ) -> "Box2D":
         """Move each side by up to `pixels`, inside the slice, never to nothing."""
         if pixels <= 0:
             return self
@@ -144,3 +146,44 @@ class Box3D:
             )
         box = self.in_plane.clip(height, width)
         return Box3D(box.x_min, box.y_min, z_min, box.x_max, box.y_max, z_max)
+
+
+def parse_slice_box(text: str) -> Box3D:
+    """Read ``z,x_min,y_min,x_max,y_max``: a box on one slice.
+
+    Raises
+    ------
+    InvalidBox
+        If it is not five numbers that make a box.
+    """
+    z, x_min, y_min, x_max, y_max = _numbers(text, "z,x_min,y_min,x_max,y_max")
+    return Box3D(x_min, y_min, _whole(z, text), x_max, y_max, _whole(z, text) + 1)
+
+
+def parse_box(text: str) -> Box3D:
+    """Read ``x_min,y_min,z_min,x_max,y_max,z_max``: a box over several slices.
+
+    Raises
+    ------
+    InvalidBox
+        If it is not six numbers that make a box.
+    """
+    form = "x_min,y_min,z_min,x_max,y_max,z_max"
+    x_min, y_min, z_min, x_max, y_max, z_max = _numbers(text, form)
+    return Box3D(x_min, y_min, _whole(z_min, text), x_max, y_max, _whole(z_max, text))
+
+
+def _numbers(text: str, form: str) -> list[float]:
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) != form.count(",") + 1:
+        raise InvalidBox(f"Box '{text}' must be numbers in the form {form}.")
+    return numbers
+
+
+def _whole(value: float, text: str) -> int:
+    if value != int(value):
+        raise InvalidBox(f"Box '{text}': a slice index must be a whole number.")
+    return int(value)

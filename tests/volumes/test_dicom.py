@@ -186,6 +186,30 @@ def test_tilted_gantry_is_reported(tmp_path, ct):
     np.testing.assert_allclose(volume.affine[:3, 2], (0, 0, 5), atol=1e-6)
 
 
+def test_slices_numbered_against_their_place_are_sorted(tmp_path, ct):
+    heights = (0.0, -5.0, -10.0, -15.0)
+    places = [(-100.0, -80.0, 40.0 + h) for h in heights]
+    write_series(tmp_path / "s", ct, positions=places)
+    volume = read_volume(tmp_path / "s")
+    np.testing.assert_array_equal(volume.array, ct[::-1])
+    np.testing.assert_allclose(volume.affine[:3, 3], (100, 80, 25))
+
+
+def test_slices_with_slopes_of_their_own_are_scaled_one_by_one(tmp_path):
+    grey = np.stack([np.arange(30, dtype=np.int16).reshape(5, 6)] * 2)
+    write_series(tmp_path / "s", grey, skip=(1,), rescale=(1, 0))
+    files = write_series(tmp_path / "s", grey * 1000, skip=(0,), rescale=(1000, 0))
+    # GDCM writes whole slopes only, so the text of the tag is changed.
+    slope = b"\x28\x00\x53\x10\x04\x00\x00\x00"  # tag and length
+    content = files[0].read_bytes()
+    assert slope + b"1000" in content
+    files[0].write_bytes(content.replace(slope + b"1000", slope + b"0.25"))
+    volume = read_volume(tmp_path / "s")
+    assert volume.array.dtype == np.float32
+    np.testing.assert_array_equal(volume.array[0], grey[0])
+    np.testing.assert_array_equal(volume.array[1], grey[1] * 0.25)
+
+
 def test_series_over_time_is_refused(tmp_path, ct):
     places = [(-100.0, -80.0, 40.0 + 5 * (i // 2)) for i in range(4)]
     write_series(tmp_path / "s", ct, positions=places)
@@ -205,7 +229,7 @@ def test_slices_of_two_sizes_are_refused(tmp_path, ct):
     write_series(tmp_path / "s", ct)
     other = write_series(tmp_path / "t", np.zeros((6, 3, 3), np.int16), skip=range(5))
     other[0].rename(tmp_path / "s" / "x.dcm")
-    with pytest.raises(UnreadableVolume, match="differ in width or height"):
+    with pytest.raises(UnreadableVolume, match="differ in size"):
         read_volume(tmp_path / "s")
 
 

@@ -268,9 +268,17 @@ def test_microns_are_read_as_mm_and_written_as_microns(tmp_path, ct, labels):
     nib.save(image, tmp_path / "a.nii")
     volume = read_volume(tmp_path / "a.nii")
     assert volume.spacing_mm == (2.0, 0.5, 0.5)
-    assert "micron" in volume.notices[0]
+    assert "units of 0.001 mm" in volume.notices[0]
     back = nib.load(write_labels(labels, volume, tmp_path / "b.nii"))
     np.testing.assert_allclose(np.diag(back.affine), (500, 500, 2000, 1))
+
+
+def test_unknown_code_of_units_means_mm(tmp_path, ct, labels):
+    path = save(tmp_path / "a.nii", ct, np.diag([0.7, 0.9, 2.5, 1]))
+    patch(path, 123, b"\x47")
+    volume = read_volume(path)
+    assert volume.spacing_mm == pytest.approx((2.5, 0.9, 0.7))
+    assert write_labels(labels, volume, tmp_path / "b.nii").exists()
 
 
 def test_zero_spacing_is_refused(tmp_path, ct):

@@ -108,6 +108,15 @@ def test_cut_short_picture_is_refused_quietly(tmp_path, suffix, keep, capfd):
     assert capfd.readouterr().err == ""
 
 
+def test_damaged_png_is_refused_quietly(tmp_path, capfd):
+    content = bytearray(cv2.imencode(".png", GREY)[1].tobytes())
+    content[200] ^= 1
+    (tmp_path / "a.png").write_bytes(content)
+    with pytest.raises(UnreadableVolume, match="picture is damaged"):
+        read_volume(tmp_path / "a.png")
+    assert capfd.readouterr().err == ""
+
+
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif"])
 def test_other_content_is_refused_quietly(tmp_path, suffix, capfd):
     (tmp_path / f"a{suffix}").write_bytes(b"not a picture" * 20)

@@ -111,6 +111,12 @@ def test_writing_replaces_and_leaves_no_scratch(tmp_path, volume, labels, suffix
     np.testing.assert_array_equal(read_labels(path).array, labels * 2)
 
 
+def test_shape_too_long_for_the_format_is_refused(tmp_path):
+    long = Volume(np.zeros((1, 2, 40000), np.uint8))
+    with pytest.raises(UnwritableLabels, match="NIfTI-1 cannot hold it"):
+        write_labels(long.array, long, tmp_path / "a.nii")
+
+
 def test_error_is_an_os_error(tmp_path, volume, labels):
     with pytest.raises(OSError, match="Cannot write"):
         write_labels(labels, volume, tmp_path / "none" / "a.nii")

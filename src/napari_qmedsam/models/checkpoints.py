@@ -7,7 +7,7 @@ Nothing here ever runs code from a file: `.pth` is read with
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -70,14 +70,16 @@ class ModelSource:
         return model
 
 
-def embedded_weights(name: str) -> Path | None:
-    """Return the weights that ship inside the package, or None."""
-    path = Path(__file__).parent / "weights" / f"{name}.safetensors"
-    return path if path.exists() else None
-
-
-def resolve_model(model: str, weights: str | os.PathLike | None = None) -> ModelSource:
+def resolve_model(
+    model: str,
+    weights: str | os.PathLike | None = None,
+    *,
+    progress: Callable[[int, int | None], None] | None = None,
+    should_cancel: Callable[[], bool] | None = None,
+) -> ModelSource:
     """Find the weights for a model name or a weights file.
+
+    Official weights are downloaded the first time.
 
     Parameters
     ----------
@@ -86,6 +88,10 @@ def resolve_model(model: str, weights: str | os.PathLike | None = None) -> Model
         file whose architecture is then recognised.
     weights : path, optional
         A file to use for a named model instead of the cached download.
+    progress : callable, optional
+        Called while downloading with bytes so far and bytes in all.
+    should_cancel : callable, optional
+        Asked while downloading.
 
     Raises
     ------
@@ -100,12 +106,10 @@ def resolve_model(model: str, weights: str | os.PathLike | None = None) -> Model
         config = config_of(model)
         if weights is not None:
             return ModelSource(config, _existing(weights))
-        inside = embedded_weights(model)
-        if inside is not None:
-            return ModelSource(config, inside)
         from napari_qmedsam.models.download import fetch
 
-        return ModelSource(config, fetch(model))
+        path = fetch(model, progress=progress, should_cancel=should_cancel)
+        return ModelSource(config, path)
     if weights is not None:
         config_of(model)  # raises: weights go with a named model
     path = Path(model)

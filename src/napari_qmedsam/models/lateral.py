@@ -47,7 +47,9 @@ class FineFeatures(nn.Module):
     @staticmethod
     def pack(embedding: Tensor, fine: list[Tensor]) -> Tensor:
         """Fold the fine features into channels behind the embedding's own."""
-        folded = [functional.pixel_unshuffle(f, 2 ** (i + 1)) for i, f in enumerate(fine)]
+        folded = [
+            functional.pixel_unshuffle(f, 2 ** (i + 1)) for i, f in enumerate(fine)
+        ]
         return torch.cat([embedding, *folded], dim=1)
 
 

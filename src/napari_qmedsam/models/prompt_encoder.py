@@ -147,5 +147,7 @@ class PromptEncoder(nn.Module):
 
     def _encode_boxes(self, boxes: Tensor) -> Tensor:
         corners = (boxes + 0.5).reshape(-1, 2, 2) / self.input_size
-        kind = torch.cat([self.point_embeddings[2].weight, self.point_embeddings[3].weight])
+        kind = torch.cat(
+            [self.point_embeddings[2].weight, self.point_embeddings[3].weight]
+        )
         return self.pe_layer(corners) + kind

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from napari_qmedsam.models.configuration import ModelConfig, TinyViTConfig
-from napari_qmedsam.models.layers import join_windows, make_neck, split_windows
 from napari_qmedsam.models.lateral import FineFeatures
+from napari_qmedsam.models.layers import join_windows, make_neck, split_windows
 
 
 class ConvNorm(nn.Module):
@@ -94,9 +94,7 @@ class WindowAttention(nn.Module):
         self.norm = nn.LayerNorm(dim)
         self.qkv = nn.Linear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
-        y, x = torch.meshgrid(
-            torch.arange(window), torch.arange(window), indexing="ij"
-        )
+        y, x = torch.meshgrid(torch.arange(window), torch.arange(window), indexing="ij")
         y, x = y.flatten(), x.flatten()
         dy, dx = (y[:, None] - y).abs(), (x[:, None] - x).abs()
         self.register_buffer("bias_index", dy * window + dx, persistent=False)

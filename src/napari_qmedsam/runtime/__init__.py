@@ -4,6 +4,7 @@ torch and OpenVINO are imported by :func:`load_backend`, not before.
 """
 
 import os
+from collections.abc import Callable
 
 from napari_qmedsam.errors import UnsupportedBackend
 from napari_qmedsam.models.checkpoints import resolve_model
@@ -24,6 +25,8 @@ def load_backend(
     weights: str | os.PathLike | None = None,
     precision: str = "fp32",
     threads: int = 0,
+    progress: Callable[[int, int | None], None] | None = None,
+    should_cancel: Callable[[], bool] | None = None,
 ) -> Backend:
     """Load a model on a runtime.
 
@@ -39,6 +42,9 @@ def load_backend(
         ``fp32``.
     threads : int
         CPU threads; 0 leaves it to the runtime.
+    progress, should_cancel : callable, optional
+        For the download of official weights; see
+        :func:`~napari_qmedsam.models.download.fetch`.
 
     Raises
     ------
@@ -55,7 +61,9 @@ def load_backend(
         raise UnsupportedBackend(
             f"No precision is called '{precision}'. Known: {known}."
         )
-    source = resolve_model(model, weights)
+    source = resolve_model(
+        model, weights, progress=progress, should_cancel=should_cancel
+    )
     if backend == BackendName.OPENVINO:
         from napari_qmedsam.runtime.openvino_backend import OpenVINOBackend
 

@@ -145,9 +145,7 @@ def _middle_out(
     geometry = segmenter.geometry(volume)
     starts = [(box.z_min + box.z_max - 1) // 2 for box in boxes]
     first = [geometry.box_to_input(box.in_plane) for box in boxes]
-    up = [
-        _Track(first[i], range(starts[i], box.z_max)) for i, box in enumerate(boxes)
-    ]
+    up = [_Track(first[i], range(starts[i], box.z_max)) for i, box in enumerate(boxes)]
     down = [
         _Track(first[i], range(box.z_min, starts[i])) for i, box in enumerate(boxes)
     ]

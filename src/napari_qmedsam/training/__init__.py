@@ -1,0 +1,1 @@
+"""Training: phantom samples, losses, and resumable runs."""

@@ -199,7 +199,9 @@ class FloatTraining:
             if new:
                 writer.writerow(["step", "seconds", *losses])
             seconds = round(time.monotonic() - start, 1)
-            writer.writerow([self.step, seconds, *(f"{v:.4g}" for v in losses.values())])
+            writer.writerow(
+                [self.step, seconds, *(f"{v:.4g}" for v in losses.values())]
+            )
 
     def _resume(self) -> None:
         path = self.folder / "last.pt"
@@ -241,7 +243,9 @@ def initialise(model: MedSAM) -> None:
     """Start values for training from scratch: small normal, residuals quiet."""
     for module in model.modules():
         if isinstance(module, nn.Linear):
-            nn.init.trunc_normal_(module.weight, std=0.02 if module.in_features > 256 else 0.04)
+            nn.init.trunc_normal_(
+                module.weight, std=0.02 if module.in_features > 256 else 0.04
+            )
             nn.init.zeros_(module.bias)
         elif isinstance(module, nn.Embedding):
             nn.init.normal_(module.weight, std=0.5)

@@ -62,7 +62,12 @@ class PhantomSamples(Dataset[Sample]):
     """
 
     def __init__(
-        self, seed: int, size: int, count: int, prompts: int = 6, max_jitter: int = 5,
+        self,
+        seed: int,
+        size: int,
+        count: int,
+        prompts: int = 6,
+        max_jitter: int = 5,
         jitter_from: int = 0,
     ) -> None:
         self.seed, self.size, self.count, self.prompts = seed, size, count, prompts

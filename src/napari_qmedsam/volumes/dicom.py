@@ -3,7 +3,6 @@
 import logging
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,16 +10,12 @@ from numpy.typing import NDArray
 from napari_qmedsam.volumes.files import unreadable
 from napari_qmedsam.volumes.itk import quiet_itk, volume_from_image
 from napari_qmedsam.volumes.series import (
-    Series,
     check_complete,
     choose_series,
-    clean_text,
-    tags_of,
+    damaged_slice,
+    text_of,
 )
 from napari_qmedsam.volumes.volume import Modality, Source, Volume
-
-if TYPE_CHECKING:
-    import SimpleITK as sitk
 
 logger = logging.getLogger(__name__)
 
@@ -70,61 +65,78 @@ def read_dicom(path: Path, series: str | None = None) -> Volume:
     UnreadableVolume
         If nothing fits, or the slices do not make a volume.
     """
-    import SimpleITK as sitk
-
     chosen = choose_series(path, series)
     check_complete(path, chosen)
-    reader = sitk.ImageSeriesReader()
-    reader.SetFileNames(chosen.files)
+    if chosen.count == 1:
+        # A plain slice, or an enhanced file with all slices and their geometry.
+        return _read_file(path, chosen.files[0])[0]
+    volume, places = _read_slices(path, chosen.files)
+    return _place_slices(path, volume, _positions(path, places))
+
+
+def _read_file(path: Path, file: str) -> tuple[Volume, tuple[str, str]]:
+    """Return one file as a volume, with its orientation and position as text."""
+    import SimpleITK as sitk
+
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(file)
     reader.SetImageIO("GDCMImageIO")
-    reader.MetaDataDictionaryArrayUpdateOn()
     with quiet_itk():
         try:
             image = reader.Execute()
         except RuntimeError as error:
-            logger.debug("%s: %s", path, error)
-            raise _not_stackable(path, chosen) from error
-    modality = MODALITIES.get(_text_of(reader, 0, MODALITY), Modality.OTHER)
+            logger.debug("%s: %s", file, error)
+            raise damaged_slice(path, file) from error
+    modality = MODALITIES.get(text_of(reader, MODALITY), Modality.OTHER)
     volume = volume_from_image(
         image, path, Source(str(path), "dicom"), modality=modality
     )
-    if chosen.count == 1:
-        return volume
-    return _place_slices(path, volume, _positions(path, reader, chosen))
+    return volume, (text_of(reader, ORIENTATION), text_of(reader, POSITION))
 
 
-def _text_of(reader: "sitk.ImageSeriesReader", index: int, key: str) -> str:
-    if not reader.HasMetaDataKey(index, key):
-        return ""
-    return clean_text(reader.GetMetaData(index, key))
+def _read_slices(
+    path: Path, files: tuple[str, ...]
+) -> tuple[Volume, list[tuple[str, str]]]:
+    """Read one slice per file into one array.
+
+    ITK's series reader would hold the series several times, and read every
+    slice in the type of the first, though in PET each has its own slope.
+
+    Returns
+    -------
+    Volume
+        With the affine of the first slice.
+    list of (str, str)
+        Orientation and position of each slice, as text.
+    """
+    first, place = _read_file(path, files[0])
+    stack = np.empty((len(files), *first.array.shape[1:]), first.array.dtype)
+    stack[0] = first.array[0]
+    places = [place]
+    for index, file in enumerate(files[1:], start=1):
+        one, place = _read_file(path, file)
+        places.append(place)
+        if one.array.shape != first.array.shape or first.shape[0] != 1:
+            raise unreadable(
+                path,
+                f"its slices differ in size: '{Path(files[0]).name}' is "
+                f"{first.array.shape}, '{Path(file).name}' {one.array.shape}",
+                "Export the series without localizers or summary pictures.",
+            )
+        dtype = np.result_type(stack, one.array)
+        if dtype != stack.dtype:
+            stack = stack.astype(np.float32 if dtype.kind == "f" else dtype)
+        stack[index] = one.array[0]
+    return replace(first, array=stack), places
 
 
-def _not_stackable(path: Path, chosen: Series) -> Exception:
-    sizes = {tags.GetSize()[:2] for tags in map(tags_of, chosen.files) if tags}
-    if len(sizes) > 1:
-        return unreadable(
-            path,
-            "its slices differ in width or height",
-            "Export the series without localizers or summary pictures.",
-        )
-    return unreadable(
-        path, "a slice of the series is damaged or cut short", "Export it again."
-    )
-
-
-def _positions(
-    path: Path, reader: "sitk.ImageSeriesReader", chosen: Series
-) -> NDArray[np.float64] | None:
+def _positions(path: Path, places: list[tuple[str, str]]) -> NDArray[np.float64] | None:
     """Return where the slices lie in LPS mm, (n, 3); None if not all say it."""
-    orientations, positions = [], []
-    for index in range(chosen.count):
-        orientation = _numbers(_text_of(reader, index, ORIENTATION), 6)
-        position = _numbers(_text_of(reader, index, POSITION), 3)
-        if orientation is None or position is None:
-            return None
-        orientations.append(orientation)
-        positions.append(position)
-    if np.ptp(orientations, axis=0).max() > 1e-3:
+    orientations = [_numbers(text, 6) for text, _ in places]
+    positions = [_numbers(text, 3) for _, text in places]
+    if None in orientations or None in positions:
+        return None
+    if np.ptp(np.array(orientations), axis=0).max() > 1e-3:
         raise unreadable(
             path,
             "its slices lie in different directions",
@@ -151,26 +163,38 @@ def _place_slices(
             "Not every slice says where it lies; order and slice spacing "
             "follow the file names and may be wrong.",
         )
-    if len(positions) != volume.shape[0]:
-        return volume
     columns = volume.affine[:3, :3] / np.linalg.norm(volume.affine[:3, :3], axis=0)
     normal = columns[:, 2] * (-1.0, -1.0, 1.0)
     along = positions @ normal
+    if (np.diff(along) <= 0).any():
+        # GDCM falls back to numbers or names when it cannot sort by place.
+        order = np.argsort(along, kind="stable")
+        volume = _reorder(volume, positions, order)
+        along, positions = along[order], positions[order]
     gaps = np.diff(along)
-    if np.abs(gaps).min() < 1e-3:
-        index = int(np.abs(gaps).argmin())
+    if gaps.min() < 1e-3:
+        index = int(gaps.argmin())
         raise unreadable(
             path,
             f"slices {index} and {index + 1} lie at the same position, "
             "as in a series over time",
             "Export each time point as a series of its own.",
         )
-    usual = float(np.median(np.abs(gaps)))
+    usual = float(np.median(gaps))
     affine = volume.affine.copy()
     affine[:3, 2] = columns[:, 2] * usual
     placed = replace(volume, affine=affine, spacing_mm=(usual, *volume.spacing_mm[1:]))
-    placed = _notify(placed, _describe_gaps(np.abs(gaps), usual))
+    placed = _notify(placed, _describe_gaps(gaps, usual))
     return _notify(placed, _describe_tilt(positions, along, normal))
+
+
+def _reorder(
+    volume: Volume, positions: NDArray[np.float64], order: NDArray[np.intp]
+) -> Volume:
+    """Return the slices in another order, starting where the new first lies."""
+    affine = volume.affine.copy()
+    affine[:3, 3] = positions[order[0]] * (-1.0, -1.0, 1.0)
+    return replace(volume, array=volume.array[order], affine=affine)
 
 
 def _describe_gaps(gaps: NDArray[np.float64], usual: float) -> str | None:

@@ -38,6 +38,9 @@ IMAGE_IO = {
 EXPORT_AGAIN = "Re-export it with a valid header."
 COPY_AGAIN = "Copy or export it again."
 
+REQUIRED = {"NDims", "DimSize", "ElementType"}
+"""Fields without which there is no MetaImage."""
+
 ELEMENT_BYTES = {
     "CHAR": 1,
     "SHORT": 2,
@@ -252,7 +255,7 @@ def _check_metaimage(path: Path) -> None:
                 break
         start = stream.tell()
     data_file = fields.get("ElementDataFile")
-    if data_file is None or "DimSize" not in fields:
+    if data_file is None or not fields.keys() >= REQUIRED:
         raise unreadable(
             path, "its header is cut short or not a MetaImage header", COPY_AGAIN
         )

@@ -27,8 +27,8 @@ logger = logging.getLogger(__name__)
 HEADER_BYTES = {348: "Nifti1Header", 540: "Nifti2Header"}
 """Header length, which is also its first field, and nibabel's class."""
 
-MM_PER_UNIT = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
-"""Length of nibabel's spatial units; most files without a unit mean mm."""
+MM_PER_UNIT = {1: 1000.0, 2: 1.0, 3: 0.001}
+"""NIfTI's codes for metre, mm and micron; files without a unit mean mm."""
 
 EXPORT_AGAIN = "Re-export it with a valid header."
 COPY_AGAIN = "Copy or export it again."
@@ -77,8 +77,7 @@ def read_nifti(path: Path, frame: int | None = None) -> Volume:
     if header["sform_code"] == 0 and header["qform_code"] == 0:
         notices += (NO_ORIENTATION,)
     if factor != 1.0:
-        unit = header.get_xyzt_units()[0]
-        notices += (f"Lengths stored in {unit} were converted to mm.",)
+        notices += (f"Lengths stored in units of {factor:g} mm were converted.",)
     return Volume(
         array=array,
         spacing_mm=spacing_from_affine(affine),
@@ -130,6 +129,12 @@ def _parse_header(path: Path, block: bytes) -> tuple["Nifti1Header", bytes]:
     return header, stored
 
 
+def mm_per_unit(header: "Nifti1Header") -> float:
+    """Return the mm in one unit of length of a header."""
+    # The lower three bits; the rest is the unit of time.
+    return MM_PER_UNIT.get(int(header["xyzt_units"]) % 8, 1.0)
+
+
 def _affine(path: Path, header: "Nifti1Header") -> tuple[NDArray[np.float64], float]:
     """Return the affine in mm, and the mm per unit of the header."""
     from nibabel.spatialimages import HeaderDataError
@@ -140,10 +145,7 @@ def _affine(path: Path, header: "Nifti1Header") -> tuple[NDArray[np.float64], fl
         raise unreadable(
             path, f"its orientation is invalid ({error})", EXPORT_AGAIN
         ) from error
-    try:
-        factor = MM_PER_UNIT[header.get_xyzt_units()[0]]
-    except KeyError:
-        factor = 1.0
+    factor = mm_per_unit(header)
     affine[:3] *= factor
     reason = bad_spacing(affine)
     if reason is not None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_qmedsam.volumes.nifti import HEADER_BYTES, MM_PER_UNIT, quiet_nibabel
+from napari_qmedsam.volumes.nifti import HEADER_BYTES, mm_per_unit, quiet_nibabel
 from napari_qmedsam.volumes.volume import Volume
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ def write_nifti(array: NDArray, like: Volume, path: Path) -> None:
         Its suffix decides about compression.
     """
     import nibabel as nib
+    from nibabel.spatialimages import HeaderDataError
 
     if array.ndim == 4:
         rgb = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
@@ -39,7 +40,10 @@ def write_nifti(array: NDArray, like: Volume, path: Path) -> None:
         if header is not None and _dimensions(header) == 2 and data.shape[2] == 1:
             data = data[:, :, 0]
         kind = nib.Nifti2Image if _is_nifti2(header) else nib.Nifti1Image
-        header = _fresh_header(header, like, data)
+        try:
+            header = _fresh_header(header, like, data)
+        except HeaderDataError as error:
+            raise OSError(f"NIfTI-1 cannot hold it ({error})") from error
         image = kind(data, None, header, dtype=data.dtype)
         nib.save(image, path)
 
@@ -68,7 +72,7 @@ def _fresh_header(
         codes, factor, kept = (1, 1), 1.0, False
     else:
         codes = (int(header["sform_code"]), int(header["qform_code"]))
-        factor = MM_PER_UNIT.get(header.get_xyzt_units()[0], 1.0)
+        factor = mm_per_unit(header)
         old = np.array(header.get_best_affine(), dtype=np.float64)
         old[:3] *= factor
         same_shape = _padded(header.get_data_shape())[:3] == like.shape[::-1]

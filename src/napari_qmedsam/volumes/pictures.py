@@ -1,6 +1,8 @@
 """PNG, JPEG and TIFF pictures, through OpenCV."""
 
 import logging
+import struct
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -120,6 +122,8 @@ def _decode(path: Path) -> list[NDArray]:
     ending = ENDINGS.get(suffix_of(path))
     if ending is not None and ending not in data[-64:]:
         raise unreadable(path, "the picture is damaged or cut short", COPY_AGAIN)
+    if suffix_of(path) == ".png" and not _png_is_whole(data):
+        raise unreadable(path, "the picture is damaged", COPY_AGAIN)
     block = np.frombuffer(data, dtype=np.uint8)
     pages: list[NDArray] = []
     with _quiet_opencv():
@@ -136,6 +140,26 @@ def _decode(path: Path) -> list[NDArray]:
             path, "the picture is damaged, or of an unknown kind", COPY_AGAIN
         )
     return pages
+
+
+def _png_is_whole(data: bytes) -> bool:
+    """Check the checksum of every PNG chunk.
+
+    The decoder skips the check for pixels, so damage would look like image.
+    """
+    start = 8
+    while start + 12 <= len(data):
+        (length,) = struct.unpack_from(">I", data, start)
+        end = start + 8 + length
+        if end + 4 > len(data):
+            return False
+        (stored,) = struct.unpack_from(">I", data, end)
+        if zlib.crc32(data[start + 4 : end]) != stored:
+            return False
+        if data[start + 4 : start + 8] == b"IEND":
+            return True
+        start = end + 4
+    return False
 
 
 def _to_rgb(array: NDArray) -> tuple[NDArray[np.uint8], tuple[str, ...]]:

@@ -58,7 +58,7 @@ def list_series(path: str | Path) -> list[Series]:
             files = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), uid)
             tags = tags_of(files[0]) if files else None
             if tags is not None:
-                description = _text(tags, SERIES_DESCRIPTION)
+                description = text_of(tags, SERIES_DESCRIPTION)
                 found.append(Series(uid, description, len(files), tuple(files)))
     return sorted(found, key=lambda series: series.uid)
 
@@ -101,7 +101,7 @@ def choose_series(path: Path, wanted: str | None) -> Series:
         fitting = found
     else:
         tags = tags_of(str(path))
-        uid = "" if tags is None else _text(tags, SERIES_UID)
+        uid = "" if tags is None else text_of(tags, SERIES_UID)
         fitting = [s for s in found if s.uid == uid]
         if not fitting:
             raise unreadable(
@@ -140,13 +140,9 @@ def tags_of(file: str) -> "sitk.ImageFileReader | None":
     return reader
 
 
-def _text(reader: "sitk.ImageFileReader", key: str) -> str:
-    return clean_text(reader.GetMetaData(key)) if reader.HasMetaDataKey(key) else ""
-
-
-def clean_text(text: str) -> str:
-    """Return a DICOM text without the padding to even length."""
-    return text.strip(" \0")
+def text_of(reader: "sitk.ImageFileReader", key: str) -> str:
+    """Return the text of a tag without padding; empty if there is none."""
+    return reader.GetMetaData(key).strip(" \0") if reader.HasMetaDataKey(key) else ""
 
 
 def check_complete(path: Path, chosen: Series) -> None:
@@ -160,7 +156,7 @@ def check_complete(path: Path, chosen: Series) -> None:
     listed = {Path(file).name for file in chosen.files}
     folder = Path(chosen.files[0]).parent
     tags = tags_of(chosen.files[0])
-    kind = "" if tags is None else _text(tags, SOP_CLASS)
+    kind = "" if tags is None else text_of(tags, SOP_CLASS)
     for file in folder.iterdir():
         if file.name in listed or not file.is_file():
             continue
@@ -169,11 +165,16 @@ def check_complete(path: Path, chosen: Series) -> None:
         if head[128:132] != b"DICM" or kind.encode() not in head[:1024]:
             continue
         if _names_uid(head, chosen.uid) and tags_of(str(file)) is None:
-            raise unreadable(
-                path,
-                f"slice '{file.name}' is damaged or cut short",
-                "Export the series again.",
-            )
+            raise damaged_slice(path, file)
+
+
+def damaged_slice(path: Path, file: str | Path) -> Exception:
+    """Make the error that names the file that cannot be read."""
+    return unreadable(
+        path,
+        f"slice '{Path(file).name}' is damaged or cut short",
+        "Export the series again.",
+    )
 
 
 def _names_uid(head: bytes, uid: str) -> bool:

@@ -78,3 +78,37 @@ def percentile_window(array: NDArray) -> Window:
     if not lower < upper:
         return Window(lower, lower + 1.0)
     return Window(lower, upper)
+
+
+def parse_window(text: str) -> Window | None:
+    """Return the window a user typed.
+
+    Parameters
+    ----------
+    text : str
+        A preset's name, two numbers ``lower,upper``, or ``auto``.
+
+    Returns
+    -------
+    Window or None
+        None for ``auto``: the volume's default.
+
+    Raises
+    ------
+    InvalidWindow
+        If it is neither.
+    """
+    name = text.strip().lower()
+    if name == "auto":
+        return None
+    if name in CT_PRESETS:
+        return CT_PRESETS[name]
+    parts = name.split(",")
+    try:
+        lower, upper = (float(part) for part in parts)
+    except ValueError:
+        known = ", ".join(["auto", *CT_PRESETS])
+        raise InvalidWindow(
+            f"'{text}' is no window: give lower,upper as numbers, or one of {known}."
+        ) from None
+    return Window(lower, upper)

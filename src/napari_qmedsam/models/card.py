@@ -1,0 +1,68 @@
+"""The model card: what a model is, for ``qmedsam info`` and the panel."""
+
+from pathlib import Path
+from typing import Any
+
+from napari_qmedsam.models.catalogue import CATALOGUE, entry_of
+from napari_qmedsam.models.checkpoints import ModelSource, resolve_model
+from napari_qmedsam.models.configuration import CONFIGS, config_of
+from napari_qmedsam.models.download import is_fetched, weights_path
+
+
+def describe(model: str) -> dict[str, Any]:
+    """Return the card of a model name or a weights file. Nothing is downloaded.
+
+    Parameters
+    ----------
+    model : str
+
+    Raises
+    ------
+    UnknownModel, BadCheckpoint
+        If there is no such model, or the file is none.
+    """
+    if model not in CONFIGS:
+        source = resolve_model(model)
+        return {"name": Path(model).name, **_of_source(source)}
+    entry = entry_of(model)
+    origin = {
+        "name": entry.name,
+        "title": entry.title,
+        "licence": entry.licence,
+        "page": entry.page,
+        "citation": entry.citation,
+        "notes": entry.notes,
+    }
+    path = weights_path(CATALOGUE[model])
+    if not is_fetched(entry):
+        config = config_of(model)
+        return {
+            **_without_blanks(origin),
+            "architecture": config.name,
+            "input_size": config.input_size,
+            "installed": False,
+        }
+    details = _of_source(ModelSource(config_of(model), path))
+    return {**_without_blanks(origin), "installed": True, **details}
+
+
+def _of_source(source: ModelSource) -> dict[str, Any]:
+    config = source.config
+    return {
+        "architecture": config.name,
+        "input_size": config.input_size,
+        "embedding": f"{config.embedding_channels} x {config.embedding_size} x "
+        f"{config.embedding_size}",
+        "file": str(source.path),
+        "size_bytes": source.path.stat().st_size,
+        "sha256": source.sha256,
+        **{
+            key: value
+            for key, value in source.card.items()
+            if key not in ("architecture", "format_version")
+        },
+    }
+
+
+def _without_blanks(origin: dict[str, str]) -> dict[str, str]:
+    return {key: value for key, value in origin.items() if value}
