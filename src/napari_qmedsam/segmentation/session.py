@@ -47,7 +47,8 @@ class Session:
     Parameters
     ----------
     volume : Volume
-    segmenter : SliceSegmenter
+    segmenter : SliceSegmenter, optional
+        Needed by :meth:`segment` only; may be set or exchanged at any time.
     window : Window, optional
         Default: the volume's own.
     labels : ndarray, (Z, Y, X) integer, optional
@@ -57,7 +58,7 @@ class Session:
     def __init__(
         self,
         volume: Volume,
-        segmenter: SliceSegmenter,
+        segmenter: SliceSegmenter | None = None,
         window: Window | None = None,
         labels: NDArray | None = None,
     ) -> None:
@@ -130,6 +131,24 @@ class Session:
                 self.labels[z][self.labels[z] == object_id] = 0
             self.history.record(self.labels, before)
 
+    def prompts(
+        self, object_ids: Sequence[int] | None = None, slice_index: int | None = None
+    ) -> list[ObjectPrompt]:
+        """Return what :meth:`segment` would segment; its arguments, its errors."""
+        ids = list(self.objects) if object_ids is None else list(object_ids)
+        prompts = []
+        for object_id in ids:
+            box = self.objects[object_id].box
+            if slice_index is not None:
+                if not box.z_min <= slice_index < box.z_max:
+                    continue
+                box = Box3D.on_slice(slice_index, box.in_plane)
+            prompts.append(ObjectPrompt(object_id, box))
+        if not prompts:
+            where = "" if slice_index is None else f" on slice {slice_index}"
+            raise InvalidSettings(f"There is no box{where} to segment. Draw one first.")
+        return prompts
+
     def segment(
         self,
         object_ids: Sequence[int] | None = None,
@@ -158,20 +177,11 @@ class Session:
         Raises
         ------
         InvalidSettings
-            If there is nothing to segment.
+            If there is nothing to segment, or no model.
         """
-        ids = list(self.objects) if object_ids is None else list(object_ids)
-        prompts = []
-        for object_id in ids:
-            box = self.objects[object_id].box
-            if slice_index is not None:
-                if not box.z_min <= slice_index < box.z_max:
-                    continue
-                box = Box3D.on_slice(slice_index, box.in_plane)
-            prompts.append(ObjectPrompt(object_id, box))
-        if not prompts:
-            where = "" if slice_index is None else f" on slice {slice_index}"
-            raise InvalidSettings(f"There is no box{where} to segment. Draw one first.")
+        prompts = self.prompts(object_ids, slice_index)
+        if self.segmenter is None:
+            raise InvalidSettings("The session has no model. Set its segmenter first.")
         updates = segment_volume(
             self.segmenter, self.volume, prompts, self.window, propagation, on_empty
         )
