@@ -67,6 +67,14 @@ class UnsupportedBackend(QMedSAMError, ValueError):
     """That backend or precision does not exist for this model."""
 
 
+class UnsupportedQuantization(QMedSAMError, ValueError):
+    """A weight cannot be quantized in the way that was asked for."""
+
+
+class CalibrationMismatch(QMedSAMError, ValueError):
+    """A Gram matrix does not belong to the weight, or is not one."""
+
+
 class InvalidSettings(QMedSAMError, ValueError):
     """A settings value is outside its range."""
 

@@ -219,3 +219,22 @@ class Session:
                 yield update
         finally:
             self.history.record(self.labels, before)
+
+
+def open_session(
+    path: str | os.PathLike, model: str = "demo", backend: str = "openvino"
+) -> Session:
+    """Read a volume, load a model, and start a session on both.
+
+    Parameters
+    ----------
+    path : path
+        Anything :func:`~napari_qmedsam.volumes.read_volume` reads.
+    model, backend : str
+        As for :func:`~napari_qmedsam.runtime.load_backend`.
+    """
+    from napari_qmedsam.runtime import load_backend
+    from napari_qmedsam.volumes import read_volume
+
+    volume = read_volume(Path(path))
+    return Session(volume, SliceSegmenter(load_backend(model, backend)))

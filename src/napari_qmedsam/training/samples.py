@@ -4,11 +4,13 @@ Sample `i` of a seed is always the same, whichever process makes it, so a run
 that is killed goes on where it stopped.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.ndimage import find_objects
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -16,6 +18,9 @@ from napari_qmedsam.volumes.phantoms.random_slices import random_slice
 
 MIN_AREA = 60
 """Objects under this many pixels of the model input are not prompted."""
+
+PAIRED = 0.08
+"""Share of prompts for two objects of like grey at once, as a bowel cut twice."""
 
 
 @dataclass(frozen=True)
@@ -107,19 +112,24 @@ def make_sample(
     values = np.flatnonzero(areas >= MIN_AREA)
     if values.size == 0:
         return None
-    # Half of all phantom objects are tiny; by the root of the area, organs and
-    # vessels come up about equally often.
-    weights = np.sqrt(areas[values])
+    # Half of all phantom objects are tiny, and convex ones fill their box. By
+    # the root of the box area, large and winding ones come up often enough.
+    extents = find_objects(labels)
+    weights = np.array([math.sqrt(_area(extents[v - 1])) for v in values])
     weights /= weights.sum()
     if values.size >= prompts:
         chosen = rng.choice(values, prompts, replace=False, p=weights)
     else:
         extra = rng.choice(values, prompts - values.size, p=weights)
         chosen = np.concatenate([values, extra])
+    grey = np.bincount(labels.ravel(), weights=image.ravel()) / np.maximum(areas, 1)
     boxes = np.empty((prompts, 4), np.float32)
     masks = np.empty((prompts, size // 2, size // 2), np.uint8)
     for k, value in enumerate(chosen):
         mask = labels == value
+        if values.size > 1 and rng.random() < PAIRED:
+            others = values[values != value]
+            mask |= labels == others[np.abs(grey[others] - grey[value]).argmin()]
         rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
         box = np.array([columns[0], rows[0], columns[-1], rows[-1]], np.float32)
         box[2:] -= rng.integers(0, 3) * (rng.random() < 0.6)
@@ -132,6 +142,10 @@ def make_sample(
         quarters = mask.reshape(size // 2, 2, size // 2, 2).sum((1, 3))
         masks[k] = np.minimum(quarters * 64, 255)
     return Sample(image, boxes, masks)
+
+
+def _area(extent: tuple[slice, ...]) -> int:
+    return math.prod(side.stop - side.start for side in extent)
 
 
 def collate(samples: list[Sample]) -> Batch:

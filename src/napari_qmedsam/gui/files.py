@@ -1,0 +1,162 @@
+"""napari's reader and writer, over the readers and writers of the core."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from napari.layers import Labels
+from napari.utils.notifications import show_info
+from numpy.typing import NDArray
+
+from napari_qmedsam.errors import AmbiguousSeries, UnreadableVolume
+from napari_qmedsam.gui.layers import (
+    VOLUME,
+    LayerData,
+    image_layer,
+    labels_layer,
+    volume_of,
+)
+from napari_qmedsam.volumes.files import FileKind, kind_of
+from napari_qmedsam.volumes.npz import read_npz_case
+from napari_qmedsam.volumes.reading import read_volume
+from napari_qmedsam.volumes.series import list_series
+from napari_qmedsam.volumes.volume import Volume
+from napari_qmedsam.volumes.writing import write_labels
+
+DICOM_MARK = b"DICM"
+"""At byte 128 of every DICOM file."""
+
+Reader = Callable[[str | Sequence[str]], list[LayerData]]
+
+
+def get_reader(path: str | Sequence[str]) -> Reader | None:
+    """Return a reader if this looks like a volume, else None.
+
+    Folders need a DICOM file among their first files, and ``.npz`` files an
+    array called ``imgs``, so that other plugins get what is theirs.
+    """
+    first = Path(path if isinstance(path, str) else path[0])
+    if first.is_dir():
+        return read_layers if _holds_dicom(first) else None
+    if first.suffix.lower() == ".npz":
+        return read_layers if _is_case(first) else None
+    return read_layers
+
+
+def read_layers(path: str | Sequence[str]) -> list[LayerData]:
+    """Read image layers; of several files at once, one volume each.
+
+    Slices of one DICOM series are one volume, whichever of them are named.
+
+    Raises
+    ------
+    UnreadableVolume
+        If a file cannot be read.
+    """
+    paths = [path] if isinstance(path, str) else list(path)
+    layers: list[LayerData] = []
+    seen: set[Path] = set()
+    for file in map(Path, paths):
+        if file in seen:
+            continue
+        kind = kind_of(file)
+        if kind is FileKind.DICOM and len(paths) > 1:
+            seen.update(_same_series(file))
+        if kind is FileKind.NPZ:
+            layers += _case_layers(file)
+        else:
+            layers.append(_shown(_read_one(file), file))
+    return layers
+
+
+def write_labels_layer(path: str, data: NDArray, meta: dict[str, Any]) -> list[str]:
+    """Write a labels layer on the grid of the image it belongs to.
+
+    Without such an image the layer's own place in the world is the grid.
+    """
+    volume = meta.get("metadata", {}).get(VOLUME)
+    if not isinstance(volume, Volume) or volume.shape[-data.ndim :] != data.shape:
+        known = ("scale", "translate", "rotate", "shear", "affine", "name")
+        place = {key: meta[key] for key in known if key in meta}
+        volume = volume_of(Labels(data, **place))
+    stack = data.reshape(volume.shape)
+    return [str(write_labels(stack, volume, path))]
+
+
+# Helpers ------------------------------------------------------------------
+
+
+def _shown(volume: Volume, path: Path) -> LayerData:
+    for notice in volume.notices:
+        show_info(f"{path.name}: {notice}")
+    return image_layer(volume, path.name)
+
+
+def _case_layers(path: Path) -> list[LayerData]:
+    case = read_npz_case(path)
+    layers = [_shown(case.volume, path)]
+    if case.labels is not None:
+        layers.append(labels_layer(case.labels.array, case.volume, f"{path.name} gts"))
+    return layers
+
+
+def _read_one(path: Path) -> Volume:
+    try:
+        return read_volume(path)
+    except AmbiguousSeries:
+        uid = _ask_for_series(path)
+        if uid is None:
+            raise
+        return read_volume(path, series=uid)
+
+
+def _same_series(file: Path) -> set[Path]:
+    """Return the files of the DICOM series that a file belongs to."""
+    for series in list_series(file):
+        files = {Path(name) for name in series.files}
+        if file in files:
+            return files
+    return set()
+
+
+def _ask_for_series(path: Path) -> str | None:
+    """Let the user choose a series where there is a window, else None."""
+    from qtpy.QtWidgets import QApplication, QInputDialog
+
+    if QApplication.instance() is None or QApplication.activeWindow() is None:
+        return None
+    entries = {
+        f"{number}. {s.description or 'no description'}, {s.count} slices": s.uid
+        for number, s in enumerate(list_series(path), 1)
+    }
+    chosen, accepted = QInputDialog.getItem(
+        QApplication.activeWindow(),
+        "Choose a series",
+        f"'{path.name}' holds several DICOM series:",
+        list(entries),
+        0,
+        False,
+    )
+    return entries[chosen] if accepted else None
+
+
+def _holds_dicom(folder: Path, look_at: int = 20) -> bool:
+    """Tell whether one of the first files of a folder is DICOM."""
+    files = (child for child in sorted(folder.iterdir()) if child.is_file())
+    for _, file in zip(range(look_at), files, strict=False):
+        with file.open("rb") as stream:
+            if stream.read(132)[128:] == DICOM_MARK:
+                return True
+    return False
+
+
+def _is_case(path: Path) -> bool:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return "imgs" in arrays.files
+    except (OSError, ValueError) as error:
+        raise UnreadableVolume(
+            f"Cannot read '{path.name}': the file is damaged or not an NPZ archive. "
+            "Copy or download it again."
+        ) from error

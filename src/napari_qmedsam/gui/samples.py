@@ -1,0 +1,65 @@
+"""napari's sample data: generated abdomens, no patient's."""
+
+from functools import lru_cache
+
+import numpy as np
+
+from napari_qmedsam.gui.boxes import DrawnBox, box_layer
+from napari_qmedsam.gui.layers import LayerData, image_layer, labels_layer
+from napari_qmedsam.prompts import Box2D, Box3D
+from napari_qmedsam.volumes.phantoms.abdomen import PhantomCase, abdomen_case
+from napari_qmedsam.volumes.volume import Modality
+
+BOXED_ORGANS = ("liver", "spleen", "right kidney", "left kidney", "aorta")
+"""Organs of the labelled sample that come with a box."""
+
+
+@lru_cache(maxsize=2)
+def phantom(modality: Modality, seed: int = 0) -> PhantomCase:
+    """Return a phantom, made once: it takes about a second."""
+    return abdomen_case(modality, seed)
+
+
+def ct_phantom() -> list[LayerData]:
+    """Return an abdominal CT."""
+    return [image_layer(phantom(Modality.CT).volume, "CT phantom")]
+
+
+def mr_phantom() -> list[LayerData]:
+    """Return an abdominal MR."""
+    return [image_layer(phantom(Modality.MR).volume, "MR phantom")]
+
+
+def labelled_ct_phantom() -> list[LayerData]:
+    """Return an abdominal CT with reference labels and boxes of some organs."""
+    case = phantom(Modality.CT)
+    boxes = organ_boxes(case, BOXED_ORGANS)
+    return [
+        image_layer(case.volume, "CT phantom"),
+        labels_layer(case.labels.array, case.volume, "CT phantom reference"),
+        box_layer(boxes, case.volume, "CT phantom boxes"),
+    ]
+
+
+def organ_boxes(
+    case: PhantomCase, organs: tuple[str, ...], margin: int = 2
+) -> list[DrawnBox]:
+    """Return a box around each organ, drawn on its largest slice.
+
+    Organs that the phantom lacks are left out; the ids are those of the labels.
+    """
+    boxes = []
+    for object_id, name in case.names.items():
+        if name not in organs:
+            continue
+        mask = case.labels.array == object_id
+        area = mask.sum(axis=(1, 2))
+        slices = np.flatnonzero(area)
+        around = Box2D.around(mask.any(axis=0), margin)
+        if around is None:
+            continue
+        box = around.clip(*mask.shape[1:])
+        first, last = int(slices[0]), int(slices[-1])
+        box3d = Box3D(box.x_min, box.y_min, first, box.x_max, box.y_max, last + 1)
+        boxes.append(DrawnBox(object_id, name, box3d, int(area.argmax())))
+    return boxes

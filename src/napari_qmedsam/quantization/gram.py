@@ -1,0 +1,79 @@
+"""The Gram matrix ``XᵀX`` of a layer's inputs, gathered batch by batch.
+
+Nothing else of the calibration inputs X is ever kept.
+"""
+
+import torch
+from torch import Tensor
+
+from napari_qmedsam.errors import CalibrationMismatch
+
+ROWS_AT_ONCE = 4096
+"""Rows multiplied in float32 before their sum is added in float64."""
+
+
+class GramAccumulator:
+    """Running sum of ``XᵀX``, for one layer.
+
+    Products are taken in float32, sums over batches kept in float64, so that
+    many batches lose nothing to rounding. `gram` and `rows` are all there is to
+    save in order to stop and resume.
+
+    Parameters
+    ----------
+    features : int
+        Inputs m of one output channel.
+    groups : int, optional
+        Groups of a grouped convolution, each with inputs of its own.
+    device : optional
+        Where the sums live.
+    """
+
+    def __init__(
+        self, features: int, groups: int = 1, device: torch.device | str = "cpu"
+    ) -> None:
+        self.rows = 0
+        self.gram = torch.zeros(
+            groups, features, features, dtype=torch.float64, device=device
+        )
+
+    @torch.no_grad()
+    def add(self, inputs: Tensor) -> None:
+        """Add a batch of inputs.
+
+        Parameters
+        ----------
+        inputs : Tensor, (..., m), or (groups, rows, m) where groups > 1
+
+        Raises
+        ------
+        CalibrationMismatch
+            If the shape does not fit, or a value is not finite: then nothing
+            is added.
+        """
+        groups, features, _ = self.gram.shape
+        fits = inputs.ndim >= 1 and inputs.shape[-1] == features
+        if groups > 1:
+            fits = fits and inputs.ndim == 3 and inputs.shape[0] == groups
+        if not fits:
+            expected = (groups, "rows", features) if groups > 1 else ("...", features)
+            raise CalibrationMismatch(
+                f"Expected calibration inputs of shape {expected}, got "
+                f"{tuple(inputs.shape)}."
+            )
+        rows = inputs.detach().float().reshape(groups, -1, features)
+        total = torch.zeros_like(self.gram)
+        for part in rows.split(ROWS_AT_ONCE, dim=1):
+            total += (part.transpose(1, 2) @ part).to(total)
+        if not torch.isfinite(total).all():
+            raise CalibrationMismatch(
+                "Calibration inputs hold values that are not finite, or so large "
+                "that their products overflow."
+            )
+        self.gram += total
+        self.rows += rows.shape[1]
+
+    @property
+    def matrix(self) -> Tensor:
+        """``XᵀX``: (m, m), or (groups, m, m) where groups > 1; float64."""
+        return self.gram[0] if self.gram.shape[0] == 1 else self.gram
