@@ -156,7 +156,7 @@ class SliceGeometry:
         if self.kind is PreprocessingKind.SQUARE:
             # exp of a large negative logit may overflow to inf, giving 0 as meant
             with np.errstate(over="ignore"):
-                probability = 1 / (1 + np.exp(-low_res))
+                probability = np.float32(1) / (1 + np.exp(-low_res))
             return _bilinear(probability, self.height, self.width) > 0.5
         if low_res.shape[-1] != self.input_size:
             low_res = _bilinear(low_res, self.input_size, self.input_size)
@@ -168,9 +168,16 @@ class SliceGeometry:
             import cv2
 
             rows, columns = self.content
-            return cv2.resize(image, (columns, rows), interpolation=cv2.INTER_AREA)
+            return np.asarray(
+                cv2.resize(image, (columns, rows), interpolation=cv2.INTER_AREA),
+                np.uint8,
+            )
         from skimage.transform import resize
 
+        if image.ndim == 2:
+            # Not for show: the spline runs across channels too, and what it
+            # rounds differently decides whether a flat 150 is cut to 149.
+            image = np.repeat(image[..., None], 3, axis=-1)
         resized = resize(
             image,
             (self.input_size, self.input_size),
@@ -193,11 +200,15 @@ def slice_image(array: NDArray, slice_index: int, window: Window) -> NDArray[np.
     return window.to_uint8(chosen)
 
 
-def _bilinear(image: NDArray[np.float32], height: int, width: int) -> NDArray:
+def _bilinear(
+    image: NDArray[np.floating], height: int, width: int
+) -> NDArray[np.floating]:
     """Resize with half-pixel centres and no anti-aliasing, as torch does."""
     import cv2
 
     if image.shape == (height, width):
         return image
     image = np.ascontiguousarray(image, dtype=np.float32)
-    return cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(
+        cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR), np.float32
+    )

@@ -106,7 +106,7 @@ class Box3D:
 
     def __post_init__(self) -> None:
         Box2D(self.x_min, self.y_min, self.x_max, self.y_max)
-        if self.z_min != int(self.z_min) or self.z_max != int(self.z_max):
+        if not all(np.isfinite(z) and z == int(z) for z in (self.z_min, self.z_max)):
             raise InvalidBox(
                 f"Box z {self.z_min}..{self.z_max} must be whole slice indices."
             )
@@ -184,6 +184,6 @@ def _numbers(text: str, form: str) -> list[float]:
 
 
 def _whole(value: float, text: str) -> int:
-    if value != int(value):
+    if not np.isfinite(value) or value != int(value):
         raise InvalidBox(f"Box '{text}': a slice index must be a whole number.")
     return int(value)

@@ -127,9 +127,7 @@ def write_rows(layer: Shapes, rows: Sequence[BoxRow]) -> None:
     layer.refresh_text()
 
 
-def box_on_slice(
-    vertices: NDArray, boxes: Shapes, image: Image
-) -> tuple[int, Box2D]:
+def box_on_slice(vertices: NDArray, boxes: Shapes, image: Image) -> tuple[int, Box2D]:
     """Return slice and box, in voxels of the image, of one shape.
 
     Every corner goes through the world, so the two layers may differ in

@@ -1,5 +1,7 @@
 """Long work in a thread of its own, with progress and a way to stop it."""
 
+import os
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -17,6 +19,9 @@ Job = Callable[[Report, ShouldStop], None]
 
 CLOSE_SECONDS = 1.0
 """How long closing waits for the step that is under way."""
+
+NICENESS = 10
+"""How far the work stands back for the interface; 19 is the most."""
 
 
 class Worker(QObject):
@@ -89,18 +94,20 @@ class Worker(QObject):
         return not thread.is_alive()
 
     def _run(self, job: Job, stop: threading.Event) -> None:
+        _step_back()
         error: BaseException | None = None
         try:
-            job(lambda item: self._tell(self._reported, (stop, item)), stop.is_set)
+            job(lambda item: self._tell("_reported", (stop, item)), stop.is_set)
         except Exception as reason:  # noqa: BLE001  handed to the interface's thread
             error = reason
-        self._tell(self._ended, (stop, error))
+        self._tell("_ended", (stop, error))
 
-    def _tell(self, signal: Any, message: Any) -> None:
+    def _tell(self, signal: str, message: tuple[threading.Event, Any]) -> None:
+        stop, _ = message
         try:
-            signal.emit(message)
-        except RuntimeError:  # the panel is gone, and Qt's half of this object
-            self._stop.set()
+            getattr(self, signal).emit(message)
+        except RuntimeError:  # the panel is gone, and with it Qt's half of this
+            stop.set()
 
     @Slot(object)
     def _pass_progress(self, message: tuple[threading.Event, Any]) -> None:
@@ -116,6 +123,20 @@ class Worker(QObject):
         self._thread.join()
         self._thread = None
         self._on_end(error)
+
+
+def _step_back() -> None:
+    """Let the interface go first on processors that both want.
+
+    On Linux a thread has a priority of its own, and the threads that torch
+    and OpenVINO start from it inherit it.
+    """
+    if sys.platform != "linux":
+        return
+    thread = threading.get_native_id()
+    # Only ever downwards: upwards takes rights that users do not have.
+    if os.getpriority(os.PRIO_PROCESS, thread) < NICENESS:
+        os.setpriority(os.PRIO_PROCESS, thread, NICENESS)
 
 
 def _ignore(_: Any) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from napari.layers import Image, Labels, Layer, Shapes
@@ -28,6 +29,10 @@ from napari_qmedsam.gui.layers import (
 from napari_qmedsam.gui.notices import errors_shown
 from napari_qmedsam.prompts import Box3D
 from napari_qmedsam.segmentation.session import SegmentObject, Session
+from napari_qmedsam.volumes.windows import Window
+
+if TYPE_CHECKING:
+    import napari
 
 SETTLED = ("added", "changed", "removed")
 """Actions of a shapes layer after which its data are whole."""
@@ -55,7 +60,7 @@ class Workspace:
 
     def __init__(
         self,
-        viewer: "napari.viewer.Viewer",  # noqa: F821
+        viewer: "napari.viewer.Viewer",
         image: Image,
         on_change: Callable[[], None],
     ) -> None:
@@ -92,10 +97,19 @@ class Workspace:
             first = self.viewer.dims.ndim - 3
             self.viewer.dims.set_point(range(first, first + 3), world)
 
+    def window(self) -> Window:
+        """Return the window the image is shown in, which the model sees too."""
+        return window_of(self.image)
+
     # Boxes ----------------------------------------------------------------
 
     def draw_boxes(self) -> Shapes:
-        """Make the box layer if there is none, and turn its rectangle tool on."""
+        """Make the box layer if there is none, and turn its rectangle tool on.
+
+        The labels layer is made here too: to build its controls takes napari
+        longer than the interface may stand still while slices are encoded.
+        """
+        self.show_labels()
         if self.boxes is None:
             style = box_style(self.session.volume)
             style["text"]["translation"] = np.zeros(self.image.ndim)
@@ -146,7 +160,8 @@ class Workspace:
         self._syncing = True
         try:
             if unusable:
-                layer.remove(unusable)
+                layer.selected_data = set(unusable)
+                layer.remove_selected()
                 rows = [row for i, row in enumerate(rows) if i not in unusable]
             ranges = {o.object_id: (o.box.z_min, o.box.z_max) for o in objects}
             rows = [_with_range(row, ranges.get(row.object_id)) for row in rows]
@@ -212,9 +227,8 @@ class Workspace:
             return
         array = self.labels.data
         shown = array if self.image.ndim == 3 else array[np.newaxis]
-        if not np.shares_memory(shown, self.session.labels, max_work=1):
+        if not np.may_share_memory(shown, self.session.labels):
             self.session.share_labels(shown)
-            self.session.history.clear()
 
     def refresh(self, slice_index: int | None = None) -> None:
         """Draw the labels anew; with a slice, only if that slice is in view.
@@ -234,6 +248,11 @@ class Workspace:
                 return
         self.labels.refresh(thumbnail=slice_index is None, extent=False)
 
+    def check_labels(self) -> None:
+        """Raise InvalidSettings if there is nothing to save."""
+        if self.labels is None:
+            raise InvalidSettings("There are no labels to save. Segment a box first.")
+
     # Layers that go -------------------------------------------------------
 
     def layer_removed(self, layer: Layer) -> None:
@@ -244,7 +263,6 @@ class Workspace:
         elif layer is self.labels:
             self._drop_labels()
             self.session.share_labels(np.zeros(self.session.volume.shape, np.uint16))
-            self.session.history.clear()
             self.on_change()
 
     def close(self) -> None:
@@ -277,7 +295,7 @@ class Workspace:
             self.labels.events.colormap.disconnect(self._colours_changed)
             self.labels = None
 
-    def _boxes_changed(self, event: "napari.utils.events.Event") -> None:  # noqa: F821
+    def _boxes_changed(self, event: "napari.utils.events.Event") -> None:
         # While a rectangle is drawn or dragged its data are not final.
         if self._syncing or str(getattr(event, "action", "changed")) not in SETTLED:
             return
@@ -336,15 +354,6 @@ class Workspace:
             for row in rows_of(self.boxes)
         ]
         write_rows(self.boxes, rows)
-
-    def window(self) -> "napari_qmedsam.volumes.windows.Window":  # noqa: F821
-        """Return the window that the image is shown in, which the model sees."""
-        return window_of(self.image)
-
-    def check_labels(self) -> None:
-        """Raise InvalidSettings if there is nothing to save."""
-        if self.labels is None:
-            raise InvalidSettings("There are no labels to save. Segment a box first.")
 
 
 def _with_range(row: BoxRow, z_range: tuple[int, int] | None) -> BoxRow:

@@ -34,6 +34,13 @@ REBUILT = (".attention_bias_idxs", ".attn.ab")
 """Tables that some files carry and that are made anew from the weights."""
 
 
+ENCODER_ALONE = (
+    "It holds an image encoder alone (a distillation checkpoint); a whole model is "
+    "needed."
+)
+"""What errors say of the files in between that distillation leaves."""
+
+
 @dataclass(frozen=True)
 class ModelSource:
     """A model that can be built: its configuration and where its weights are.
@@ -111,7 +118,11 @@ def resolve_model(
         path = fetch(model, progress=progress, should_cancel=should_cancel)
         return ModelSource(config, path)
     if weights is not None:
-        config_of(model)  # raises: weights go with a named model
+        known = ", ".join(CONFIGS)
+        raise UnknownModel(
+            f"Weights were given for '{model}', which is no model. Known: {known}. "
+            "A weights file can also be given in place of the model's name."
+        )
     path = Path(model)
     if not path.exists():
         known = ", ".join(CONFIGS)
@@ -134,7 +145,7 @@ def read_state(path: str | os.PathLike) -> dict[str, "Tensor"]:
         read_card(path)  # refuses damaged files and later versions
         from safetensors.torch import load_file
 
-        return load_file(path)
+        return _cleaned(load_file(path), path)
     import torch
 
     try:
@@ -150,14 +161,7 @@ def read_state(path: str | os.PathLike) -> dict[str, "Tensor"]:
             content = content[wrapper]
     if not isinstance(content, Mapping) or not content:
         raise BadCheckpoint(f"'{path.name}' holds no state dict.")
-    state = {
-        str(name).removeprefix("module."): value
-        for name, value in content.items()
-        if isinstance(value, torch.Tensor) and not str(name).endswith(REBUILT)
-    }
-    if not state:
-        raise BadCheckpoint(f"'{path.name}' holds no tensors.")
-    return state
+    return _cleaned(content, path)
 
 
 def load_state(model: "MedSAM", state: Mapping[str, "Tensor"], name: str) -> None:
@@ -190,6 +194,7 @@ def load_state(model: "MedSAM", state: Mapping[str, "Tensor"], name: str) -> Non
             f"'{name}' does not fit the model '{model.config.name}': tensors "
             + "; ".join(parts)
             + "."
+            + (f" {ENCODER_ALONE}" if _is_encoder_alone(state) else "")
         )
     model.load_state_dict(state)
 
@@ -210,10 +215,11 @@ def save_model(
     from safetensors.torch import save_file
 
     path = Path(path)
+    # The card may come from another file; what this one is, only we know.
     header = {
+        **(card or {}),
         "format_version": FORMAT_VERSION,
         "architecture": model.config.name,
-        **(card or {}),
     }
     tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
     part = path.with_name(path.name + ".part")
@@ -245,6 +251,8 @@ def read_card(path: str | os.PathLike) -> dict[str, Any]:
         raise BadCheckpoint(
             f"'{path.name}' is not a readable safetensors file: {error}."
         ) from error
+    if not isinstance(card, dict):
+        raise BadCheckpoint(f"The model card of '{path.name}' is not a JSON object.")
     version = card.get("format_version", FORMAT_VERSION)
     if not isinstance(version, int) or version > FORMAT_VERSION:
         raise BadCheckpoint(
@@ -270,15 +278,30 @@ def _recognise(path: Path) -> ModelConfig:
     stem = state.get("image_encoder.patch_embed.seq.0.c.weight")
     if stem is not None:
         return config_of("lite_medsam" if stem.shape[-1] == 1 else "demo")
-    if "patch_embed.seq.0.c.weight" in state:
-        raise BadCheckpoint(
-            f"'{path.name}' holds an image encoder alone (a distillation checkpoint); "
-            "a whole model is needed."
-        )
+    if _is_encoder_alone(state):
+        raise BadCheckpoint(f"'{path.name}' is not a whole model. {ENCODER_ALONE}")
     raise BadCheckpoint(
         f"'{path.name}' is not a model of the MedSAM family: its first tensor is "
         f"'{next(iter(state))}'."
     )
+
+
+def _is_encoder_alone(state: Mapping[str, "Tensor"]) -> bool:
+    return "patch_embed.seq.0.c.weight" in state or "patch_embed.proj.weight" in state
+
+
+def _cleaned(content: Mapping[Any, Any], path: Path) -> dict[str, "Tensor"]:
+    """Return the tensors under the names that our models use."""
+    import torch
+
+    state = {
+        str(name).removeprefix("module."): value
+        for name, value in content.items()
+        if isinstance(value, torch.Tensor) and not str(name).endswith(REBUILT)
+    }
+    if not state:
+        raise BadCheckpoint(f"'{path.name}' holds no tensors.")
+    return state
 
 
 def _existing(path: str | os.PathLike) -> Path:

@@ -142,12 +142,15 @@ class PromptEncoder(nn.Module):
         label = labels[..., None]
         encoded = torch.where(label == NOT_A_POINT, torch.zeros_like(encoded), encoded)
         encoded = encoded + (label == NOT_A_POINT) * self.not_a_point_embed.weight
-        encoded = encoded + (label == BACKGROUND) * self.point_embeddings[0].weight
-        return encoded + (label == FOREGROUND) * self.point_embeddings[1].weight
+        encoded = encoded + (label == BACKGROUND) * self._kind(0)
+        return encoded + (label == FOREGROUND) * self._kind(1)
 
     def _encode_boxes(self, boxes: Tensor) -> Tensor:
         corners = (boxes + 0.5).reshape(-1, 2, 2) / self.input_size
-        kind = torch.cat(
-            [self.point_embeddings[2].weight, self.point_embeddings[3].weight]
-        )
-        return self.pe_layer(corners) + kind
+        return self.pe_layer(corners) + torch.cat([self._kind(2), self._kind(3)])
+
+    def _kind(self, index: int) -> Tensor:
+        """Embedding (1, dim): background, foreground, first corner, last corner."""
+        embedding = self.point_embeddings[index]
+        assert isinstance(embedding, nn.Embedding)
+        return embedding.weight

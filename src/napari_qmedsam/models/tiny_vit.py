@@ -210,6 +210,7 @@ class TinyViT(nn.Module):
         x, stem = self.patch_embed(x)
         outputs = []
         for stage in self.layers:
+            assert isinstance(stage, Stage)
             x = stage(x)
             outputs.append(x)
             if stage.downsample is not None:

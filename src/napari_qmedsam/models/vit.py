@@ -91,8 +91,9 @@ class ViTBlock(nn.Module):
         y = self.norm1(x)
         if self.window:
             # Zero padding follows the normalisation here and is not masked.
+            h, w = x.shape[1:3]
             windows, padded = split_windows(y, self.window)
-            y = join_windows(self.attn(windows), self.window, padded, x.shape[1:3])
+            y = join_windows(self.attn(windows), self.window, padded, (h, w))
         else:
             y = self.attn(y)
         x = x + y

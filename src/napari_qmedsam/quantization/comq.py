@@ -1,45 +1,43 @@
 """COMQ: coordinate descent on codes and scales, from the Gram matrix alone.
 
 Minimises ``‖X W_q - X W‖² = <D, H D>`` with ``D = W - W_q`` and ``H = XᵀX``, over
-``W_q[i, j] = δ_u(i,j) Q[i, j]`` (eqs. 1 and 2). A sweep visits every row i once
-and moves all its codes to the best level (eqs. 3 and 4); with H, the dot
-products of the paper are::
-
-    <x_i, s_ij> / ‖x_i‖² = W_q[i, j] + (H D)[i, j] / H[i, i]
-
-Rows are taken in blocks. Inside a block the gradient ``H D`` is kept up to date
-for the block's own rows only; the rest of it follows in one matrix product per
-block. After each sweep the scales are fitted (eq. 5). Neither step can raise
-the objective.
+``W_q[i, j] = δ_u(i,j) Q[i, j]`` (eqs. 1 and 2). Sweeps over the codes (eqs. 3
+and 4) alternate with fits of the scales (eq. 5); neither can raise the
+objective. Permutation-COMQ is the same descent with other units: the true
+inputs stay in their true order, so that undoing the permutation costs nothing.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
 
-from napari_qmedsam.quantization.scales import scale_step
-from napari_qmedsam.quantization.settings import Order, QuantizationSettings
-from napari_qmedsam.quantization.storage import ScaleStorage, as_stored
+from napari_qmedsam.quantization.scales import as_stored, scale_step
+from napari_qmedsam.quantization.settings import (
+    Order,
+    QuantizationSettings,
+    ScaleFormat,
+)
+from napari_qmedsam.quantization.sweeps import (
+    State,
+    greedy_order,
+    greedy_sweep,
+    natural_sweep,
+)
+from napari_qmedsam.quantization.uniform import nearest_codes
 from napari_qmedsam.quantization.units import UnitMap
 
 NEGLIGIBLE = 1e-12
 """Inputs with less than this share of the largest ``‖x_i‖²`` count as dead."""
 
 
-@dataclass
-class State:
-    """Where the descent stands; all (groups, m, n) but the unit values.
+@dataclass(frozen=True)
+class Grid:
+    """Codes, or none yet, with scale and zero point of each unit."""
 
-    `quantized` is the float weight before the first sweep.
-    """
-
-    quantized: Tensor
-    codes: Tensor
-    gradient: Tensor
     scale: Tensor
     zero_point: Tensor
+    codes: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -65,50 +63,149 @@ def solve(
     weight: Tensor,
     gram: Tensor,
     units: UnitMap,
-    start: tuple[Tensor, Tensor],
-    fallback: tuple[Tensor, Tensor, Tensor] | None,
+    start: Grid,
     settings: QuantizationSettings,
-    scale_storage: ScaleStorage,
+    scale_format: ScaleFormat,
 ) -> Solution:
     """Quantize one layer by coordinate descent.
 
-    Starts from the float weight, as the paper does: the first sweep puts every
+    Starts from the float weight, as the papers do: the first sweep puts every
     weight on the grid, each making up for the errors of those before it.
 
     Parameters
     ----------
     weight : Tensor, (groups, m, n)
     gram : Tensor, (groups, m, m)
-        Same dtype.
+        Of the same dtype.
     units : UnitMap
-    start : tuple of Tensor
+    start : Grid
         Scale and zero point of each unit.
-    fallback : tuple of Tensor or None
-        Codes, scale and zero point to take instead where the first sweep ends
-        above them: per channel, or for the layer where units cross channels.
     settings : QuantizationSettings
-    scale_storage : ScaleStorage
-        Fitted scales are rounded to it, so that objectives hold for the file.
+    scale_format : ScaleFormat
+        FLOAT16 or FLOAT32. Fitted scales are rounded to it, so that objectives
+        hold for the file.
     """
-    gram, inverse = _without_dead_inputs(gram)
+    gram, inverse = without_dead_inputs(gram)
+    rows = None
+    if settings.order is Order.DESCENDING:
+        # Ascending 1 / ‖x_i‖²; dead inputs come first, which does not matter.
+        rows = inverse.argsort(dim=1, stable=True)
+        weight, gram, inverse = _reordered(weight, gram, inverse, rows)
+        units = units.reordered(rows)
+    state, objectives = _descend(
+        weight, gram, inverse, units, start, settings, scale_format
+    )
+    codes = state.codes
+    dead = (inverse == 0)[:, :, None]
+    if dead.any():
+        # No effect on the outputs: back to the nearest level of the final grid.
+        scale, zero_point = units.expand(state.scale), units.expand(state.zero_point)
+        nearest = nearest_codes(weight, scale, zero_point, settings.bit_width)
+        codes = torch.where(dead, nearest, codes)
+    if rows is not None:
+        codes = _take_rows(codes, rows.argsort(dim=1))
+    return Solution(codes, state.scale, state.zero_point, tuple(objectives))
+
+
+def _descend(
+    weight: Tensor,
+    gram: Tensor,
+    inverse: Tensor,
+    units: UnitMap,
+    start: Grid,
+    settings: QuantizationSettings,
+    scale_format: ScaleFormat,
+) -> tuple[State, list[float]]:
+    """Alternate sweeps and scale fits; the objective never rises."""
     order = None
     if settings.order is Order.GREEDY:
         order = greedy_order(weight, gram)
-    state = State(weight.clone(), weight, torch.zeros_like(weight), *start)
+    state = State(
+        quantized=weight.clone(),
+        codes=torch.empty_like(weight),
+        gradient=torch.zeros_like(weight),
+        scale=start.scale,
+        zero_point=start.zero_point,
+    )
+    best: State | None = None
     objectives: list[float] = []
-    for sweep_number in range(settings.sweeps):
-        before = state.codes
-        sweep(state, gram, inverse, units, settings, order)
-        if sweep_number == 0 and fallback is not None:
-            state = _better(state, _state(weight, gram, units, *fallback), weight, units)
+    while len(objectives) < settings.sweeps:
+        if order is not None:
+            greedy_sweep(state, gram, inverse, units, settings.bit_width, order)
+        else:
+            natural_sweep(
+                state, gram, inverse, units, settings.bit_width, settings.block_size
+            )
+        if best is not None:
+            state = _better(state, best, weight, units)
         if settings.update_scales:
             scale = scale_step(units, gram, state.codes, state.gradient, state.scale)
-            fitted = _state(
-                weight, gram, units, state.codes,
-                as_stored(scale, scale_storage), state.zero_point,
-            )
-            state = _better(fitted, state, weight, units)
-        objectives.append(float(_objective(state, weight, units).sum()))
-        if sweep_number and torch.equal(before, state.codes):
-            break
-    return _finish(state, weight, inverse, units, settings, objectives)
+            scale = as_stored(scale, scale_format)
+            grid = Grid(scale, state.zero_point, state.codes)
+            state = _better(at(weight, gram, units, grid), state, weight, units)
+        else:
+            # Anew from the codes, so that rounding does not pile up.
+            grid = Grid(state.scale, state.zero_point, state.codes)
+            state = at(weight, gram, units, grid)
+        objectives.append(max(float(_objective(state, weight, units).sum()), 0.0))
+        if best is not None and _same(state, best):
+            # A fixed point: further sweeps would change nothing.
+            objectives += objectives[-1:] * (settings.sweeps - len(objectives))
+        best, state = state, state.clone()
+    assert best is not None
+    return best, objectives
+
+
+def at(weight: Tensor, gram: Tensor, units: UnitMap, grid: Grid) -> State:
+    """Return the state of a layer with these codes on this grid."""
+    assert grid.codes is not None
+    quantized = grid.codes * units.expand(grid.scale)
+    gradient = gram @ (weight - quantized)
+    return State(quantized, grid.codes, gradient, grid.scale, grid.zero_point)
+
+
+def without_dead_inputs(gram: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the Gram matrix and 1 / H[i, i], both 0 for inputs without energy."""
+    diagonal = gram.diagonal(dim1=1, dim2=2)
+    largest = diagonal.amax(dim=1, keepdim=True)
+    dead = diagonal <= NEGLIGIBLE * largest
+    inverse = torch.where(dead, torch.zeros_like(diagonal), 1 / diagonal)
+    if dead.any():
+        gram = gram.masked_fill(dead[:, :, None] | dead[:, None, :], 0)
+    return gram, inverse
+
+
+def _objective(state: State, weight: Tensor, units: UnitMap) -> Tensor:
+    """Objective of each independent system of units, float64."""
+    return units.objective_sum((weight - state.quantized) * state.gradient)
+
+
+def _better(first: State, second: State, weight: Tensor, units: UnitMap) -> State:
+    """Return the better of two states, system by system; ties to the second."""
+    lower = _objective(first, weight, units) < _objective(second, weight, units)
+    if bool(lower.all()):
+        return first
+    return State(
+        *(
+            torch.where(lower, getattr(first, field.name), getattr(second, field.name))
+            for field in fields(State)
+        )
+    )
+
+
+def _same(first: State, second: State) -> bool:
+    return torch.equal(first.codes, second.codes) and torch.equal(
+        first.scale, second.scale
+    )
+
+
+def _take_rows(values: Tensor, rows: Tensor) -> Tensor:
+    return values.gather(1, rows[:, :, None].expand_as(values))
+
+
+def _reordered(
+    weight: Tensor, gram: Tensor, inverse: Tensor, rows: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Take the inputs of a layer in another order."""
+    gram = _take_rows(_take_rows(gram, rows).transpose(1, 2), rows)
+    return _take_rows(weight, rows), gram.contiguous(), inverse.gather(1, rows)

@@ -99,3 +99,19 @@ CHANNEL = Granularity(GranularityKind.CHANNEL)
 def group(size: int) -> Granularity:
     """Return the granularity of one scale per `size` inputs of a channel."""
     return Granularity(GranularityKind.GROUP, size)
+
+
+def check_units(granularity: Granularity, permutation: Permutation) -> None:
+    """Refuse a permutation that cannot change anything.
+
+    Raises
+    ------
+    UnsupportedQuantization
+    """
+    if permutation is Permutation.ROWS and (
+        granularity.kind is not GranularityKind.GROUP
+    ):
+        raise UnsupportedQuantization(
+            f"Permuting rows changes nothing at granularity '{granularity}', whose "
+            "units hold all rows. Use group:G, or permute elements."
+        )

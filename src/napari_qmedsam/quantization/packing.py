@@ -50,7 +50,7 @@ def pack(values: Tensor, bits: int) -> Tensor:
     """
     _check_width(bits)
     flat = values.detach().reshape(-1).cpu().to(torch.int32)
-    if flat.numel() and not (0 <= int(flat.min()) and int(flat.max()) < 2**bits):
+    if flat.numel() and not (int(flat.min()) >= 0 and int(flat.max()) < 2**bits):
         raise UnsupportedQuantization(
             f"Values from {int(flat.min())} to {int(flat.max())} do not fit "
             f"{bits} bits (0 to {2**bits - 1})."

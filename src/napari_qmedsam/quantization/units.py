@@ -16,12 +16,11 @@ elements permuted           (count,)            index[c, i, j]
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from napari_qmedsam.errors import UnsupportedQuantization
 from napari_qmedsam.quantization.granularity import (
     Granularity,
     GranularityKind,
@@ -34,7 +33,7 @@ class UnitMap:
     """Which unit each weight of a `(groups, m, n)` layer belongs to.
 
     Make one with :func:`unit_map`, or with :func:`stored_unit_map` from an
-    index that was saved.
+    index that is there already.
 
     Parameters
     ----------
@@ -71,11 +70,6 @@ class UnitMap:
     def separable(self) -> bool:
         """Whether no unit reaches beyond one output channel."""
         return len(self.shape) == 3 and self.shape != (1, 1, 1)
-
-    @property
-    def coupled(self) -> bool:
-        """Whether units influence each other's outputs."""
-        return len(self.shape) == 1 or self.shape[1] > 1
 
     def expand(self, values: Tensor) -> Tensor:
         """Return the value of each weight's unit, as (groups, m, n)."""
@@ -115,9 +109,9 @@ class UnitMap:
 
     def _rows(self) -> Tensor:
         assert self.index is not None
-        return (
-            self.index if self.index.ndim == 3 else self.index[:, :, None]
-        ).expand(self.weight_shape)
+        return (self.index if self.index.ndim == 3 else self.index[:, :, None]).expand(
+            self.weight_shape
+        )
 
     def system_sum(self, values: Tensor) -> Tensor:
         """Sum unit values over units that influence each other.
@@ -137,6 +131,17 @@ class UnitMap:
         if self.separable:
             return values.sum(dim=1, keepdim=True, dtype=torch.float64)
         return values.sum(dtype=torch.float64).reshape([1] * len(self.shape))
+
+    def reordered(self, rows: Tensor) -> "UnitMap":
+        """Return the map for weights whose rows are taken in this order.
+
+        `rows` is (groups, m).
+        """
+        if self.index is None:
+            return self
+        if self.index.ndim == 3:
+            rows = rows[:, :, None].expand(self.weight_shape)
+        return replace(self, index=self.index.gather(1, rows))
 
     def to_stored(self, values: Tensor) -> Tensor:
         """Return unit values in the order of files.
@@ -176,37 +181,28 @@ class UnitMap:
 def unit_map(
     weight: Tensor, granularity: Granularity, permutation: Permutation
 ) -> UnitMap:
-    """Cut a layer into units, permuted by its weights where that is asked for.
+    """Cut a layer into units by position, or by the values of its elements.
 
-    Rows: inputs ordered by mean absolute weight, cut into groups of
-    `group_size` consecutive ranks; a unit is one group of one output channel.
     Elements: all weights of the layer in ascending order of value, cut into as
     many units of equal size as `granularity` gives without permutation (n for
     ``channel``: the paper's choice). Sizes differ by one where they must.
+    Permuted rows: see :mod:`~napari_qmedsam.quantization.row_orders`.
 
     Parameters
     ----------
     weight : Tensor, (groups, m, n)
     granularity : Granularity
     permutation : Permutation
-
-    Raises
-    ------
-    UnsupportedQuantization
-        If rows are to be permuted within units that span all rows: that
-        changes nothing.
+        NONE or ELEMENTS.
     """
+    assert permutation is not Permutation.ROWS
     shape: tuple[int, int, int] = tuple(weight.shape)  # type: ignore[assignment]
-    check_units(granularity, permutation)
-    if permutation is Permutation.ELEMENTS:
-        return UnitMap(granularity, permutation, shape, _cut_elements(weight, granularity))
     index = None
-    if granularity.kind is GranularityKind.GROUP:
-        ranks = torch.arange(shape[1], device=weight.device).expand(shape[:2])
-        if permutation is Permutation.ROWS:
-            order = weight.abs().mean(dim=2).argsort(dim=1, stable=True)
-            ranks = order.argsort(dim=1)
-        index = ranks // granularity.group_size
+    if permutation is Permutation.ELEMENTS:
+        index = _cut_elements(weight, granularity)
+    elif granularity.kind is GranularityKind.GROUP:
+        rows = torch.arange(shape[1], device=weight.device)
+        index = (rows // granularity.group_size).expand(shape[:2])
     return UnitMap(granularity, permutation, shape, index)
 
 
@@ -240,22 +236,6 @@ def unit_count(granularity: Granularity, weight_shape: tuple[int, int, int]) -> 
     if granularity.kind is GranularityKind.LAYER:
         return 1
     return groups * n * _groups_per_channel(granularity, m)
-
-
-def check_units(granularity: Granularity, permutation: Permutation) -> None:
-    """Refuse a permutation that cannot change anything.
-
-    Raises
-    ------
-    UnsupportedQuantization
-    """
-    if permutation is Permutation.ROWS and (
-        granularity.kind is not GranularityKind.GROUP
-    ):
-        raise UnsupportedQuantization(
-            f"Permuting rows changes nothing at granularity '{granularity}', whose "
-            "units hold all rows. Use group:G, or permute elements."
-        )
 
 
 def _groups_per_channel(granularity: Granularity, m: int) -> int:

@@ -9,14 +9,20 @@ import hashlib
 import logging
 import os
 import shutil
+import sys
 import tempfile
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from napari_qmedsam.models.checkpoints import ModelSource
+
+if TYPE_CHECKING:
+    from napari_qmedsam.models.medsam import MedSAM
 
 log = logging.getLogger(__name__)
 
@@ -37,10 +43,30 @@ def cache_folder() -> Path:
     """Folder for what can be made again; QMEDSAM_CACHE overrides it."""
     override = os.environ.get("QMEDSAM_CACHE")
     if override:
-        return Path(override)
+        return Path(override).expanduser()
     from platformdirs import user_cache_dir
 
     return Path(user_cache_dir("napari-qmedsam", appauthor=False))
+
+
+def import_openvino() -> ModuleType:
+    """Import OpenVINO with its telemetry left out.
+
+    It would report to a web service each time it is imported, which a tool
+    for medical images must not do, and which stalls without a network.
+    OpenVINO falls back to a stub where the telemetry package is missing; it
+    is made to look so for the time of the import.
+    """
+    name = "openvino_telemetry"
+    if "openvino" not in sys.modules and name not in sys.modules:
+        sys.modules[name] = None  # type: ignore[assignment]
+        try:
+            import openvino
+        finally:
+            del sys.modules[name]
+    import openvino
+
+    return openvino
 
 
 def converted(source: ModelSource) -> ConvertedModel:
@@ -49,8 +75,7 @@ def converted(source: ModelSource) -> ConvertedModel:
     Two processes may convert at once: each works in a folder of its own and
     the rename at the end decides.
     """
-    import openvino
-
+    openvino = import_openvino()
     key = "\n".join(
         [source.sha256, repr(source.config), openvino.__version__]
         + [str(CONVERSION_VERSION)]
@@ -76,14 +101,15 @@ def converted(source: ModelSource) -> ConvertedModel:
 
 
 def _convert(source: ModelSource, folder: Path) -> None:
-    import openvino
     import torch
     from torch import Tensor, nn
+
+    openvino = import_openvino()
 
     class Decoder(nn.Module):
         """Prompt encoder and mask decoder as one graph."""
 
-        def __init__(self, model: nn.Module) -> None:
+        def __init__(self, model: "MedSAM") -> None:
             super().__init__()
             self.model = model
 
@@ -105,6 +131,8 @@ def _convert(source: ModelSource, folder: Path) -> None:
         # several times, which takes longer than everything else together. The
         # branches the tracer warns of depend on the configuration alone.
         warnings.simplefilter("ignore", torch.jit.TracerWarning)
+        # torch would rather have torch.export, but this is what OpenVINO takes.
+        warnings.simplefilter("ignore", DeprecationWarning)
         traced = torch.jit.trace(model.image_encoder, image, check_trace=False)
         encoder = openvino.convert_model(
             traced, example_input=image, input=[tuple(image.shape)]

@@ -1,14 +1,17 @@
 """The default runtime on CPUs: OpenVINO."""
 
-import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_qmedsam.models.checkpoints import ModelSource
-from napari_qmedsam.runtime.conversion import converted
+from napari_qmedsam.runtime.conversion import converted, import_openvino
 from napari_qmedsam.runtime.protocol import BackendName, Precision, RuntimeInfo
+
+if TYPE_CHECKING:
+    import openvino
 
 
 class OpenVINOBackend:
@@ -19,13 +22,9 @@ class OpenVINOBackend:
     """
 
     def __init__(self, source: ModelSource, threads: int = 0) -> None:
-        import openvino
-
-        # Its telemetry package tries to reach a server at import otherwise.
-        os.environ.setdefault("OPENVINO_TELEMETRY_DISABLE", "1")
         self.config = source.config
         graphs = converted(source)
-        core = openvino.Core()
+        core = import_openvino().Core()
         options: dict[str, object] = {
             "INFERENCE_PRECISION_HINT": "f32",
             "PERFORMANCE_HINT": "LATENCY",

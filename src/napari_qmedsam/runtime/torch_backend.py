@@ -1,5 +1,7 @@
 """The reference runtime: plain torch in float32."""
 
+from contextlib import AbstractContextManager, nullcontext
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -9,7 +11,10 @@ from napari_qmedsam.runtime.protocol import BackendName, Precision, RuntimeInfo
 
 
 class TorchBackend:
-    """Runs a model in torch, on the GPU where there is one."""
+    """Runs a model in torch, on the GPU where there is one.
+
+    Convolutions would run in TF32 by default there; float32 is asked for.
+    """
 
     def __init__(self, source: ModelSource, device: str | None = None) -> None:
         self.config = source.config
@@ -29,7 +34,8 @@ class TorchBackend:
     def encode(self, model_input: NDArray[np.float32]) -> NDArray[np.float32]:
         """Encode one slice; see :class:`~napari_qmedsam.runtime.protocol.Backend`."""
         image = torch.from_numpy(np.ascontiguousarray(model_input))[None]
-        return self._model.image_encoder(image.to(self._device)).cpu().numpy()
+        with self._float32():
+            return self._model.image_encoder(image.to(self._device)).cpu().numpy()
 
     @torch.inference_mode()
     def decode(
@@ -38,4 +44,10 @@ class TorchBackend:
         """Decode boxes; see :class:`~napari_qmedsam.runtime.protocol.Backend`."""
         embedding = torch.from_numpy(image_embedding).to(self._device)
         prompt = torch.from_numpy(np.asarray(boxes, np.float32)).to(self._device)
-        return self._model.decode(embedding, prompt)[0][:, 0].cpu().numpy()
+        with self._float32():
+            return self._model.decode(embedding, prompt)[0][:, 0].cpu().numpy()
+
+    def _float32(self) -> AbstractContextManager[None]:
+        if self._device.type != "cuda":
+            return nullcontext()
+        return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)

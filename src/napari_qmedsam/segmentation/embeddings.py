@@ -1,11 +1,14 @@
 """Image embeddings, kept so that the second box on a slice costs only a decode."""
 
+import logging
 import tempfile
 from collections import Counter, OrderedDict
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+log = logging.getLogger(__name__)
 
 DEFAULT_MEMORY = 1 << 30
 """Bytes of embeddings kept in memory."""
@@ -48,7 +51,13 @@ class EmbeddingStore:
         path = self._path(key)
         if path is None:
             return None
-        embedding = np.load(path)
+        try:
+            embedding = np.load(path)
+        except (OSError, ValueError, EOFError):  # deleted or damaged by others
+            log.warning("Cannot read the embedding '%s'; it is made again.", path)
+            path.unlink(missing_ok=True)
+            self._disk.pop(key, None)
+            return None
         self.put(key, embedding)
         return embedding
 
@@ -69,6 +78,8 @@ class EmbeddingStore:
         self._held[key] -= 1
         if self._held[key] <= 0:
             del self._held[key]
+            if self.folder is None and key in self._disk:
+                self._disk.pop(key).unlink(missing_ok=True)
 
     def clear(self) -> None:
         """Forget everything; files in a given folder stay."""
@@ -100,4 +111,4 @@ class EmbeddingStore:
         folder.mkdir(parents=True, exist_ok=True)
         part = folder / f".{key}.npy"
         np.save(part, embedding)
-        self._disk[key] = part.rename(folder / f"{key}.npy")
+        self._disk[key] = part.replace(folder / f"{key}.npy")

@@ -27,7 +27,7 @@ class LabelHistory:
     Parameters
     ----------
     limit : int
-        Steps kept; the oldest goes first.
+        Steps kept; the oldest goes first. 0 keeps none.
     """
 
     def __init__(self, limit: int = 100) -> None:
@@ -68,7 +68,7 @@ class LabelHistory:
                 )
         if step:
             self._done.append(tuple(step))
-            del self._done[: -self.limit]
+            del self._done[: max(0, len(self._done) - self.limit)]
             self._undone.clear()
 
     def undo(self, labels: NDArray) -> tuple[int, ...]:

@@ -1,6 +1,6 @@
 """Masks into a label slice: who wins where objects overlap."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,13 +11,15 @@ def paint(
     masks: Sequence[tuple[int, NDArray[np.bool_]]],
     object_ids: Sequence[int],
     protect_existing: bool = False,
+    painted: Collection[int] = (),
 ) -> None:
     """Paint masks into a (Y, X) label slice, in place.
 
     The later object wins, by its place in `object_ids` and not by the order in
     which slices happen to be visited. What an object had on this slice before
-    is replaced. Labels of objects outside `object_ids` give way, unless they
-    are protected.
+    is replaced, and never stands in the way of another object that is being
+    segmented: it is about to go. Labels of objects outside `object_ids` give
+    way, unless they are protected.
 
     Parameters
     ----------
@@ -27,12 +29,15 @@ def paint(
     object_ids : sequence of int
     protect_existing : bool
         Keep the labels of objects that are not being segmented.
+    painted : collection of int
+        Indices of the objects that an earlier visit of this slice painted.
     """
     ids = np.asarray(object_ids)
+    plane[np.isin(plane, [object_ids[index] for index, _ in masks])] = 0
     for index, mask in sorted(masks, key=lambda pair: pair[0]):
         object_id = object_ids[index]
-        plane[plane == object_id] = 0
-        blocked = np.isin(plane, ids[index + 1 :])
+        later = [object_ids[other] for other in painted if other > index]
+        blocked = np.isin(plane, later)
         if protect_existing:
             blocked |= (plane != 0) & ~np.isin(plane, ids)
         plane[mask & ~blocked] = object_id

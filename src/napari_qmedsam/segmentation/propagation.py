@@ -4,7 +4,7 @@ The 3D boxes are first turned into a schedule per slice (QMedSAM, section 2.1),
 so objects that cross a slice share its embedding.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -33,7 +33,7 @@ class OnEmpty(str, Enum):
     """What to do where a neighbour's mask is empty."""
 
     STOP = "stop"
-    """The object ends there."""
+    """The object ends there; the rest of its slices get empty masks."""
 
     BOX = "box"
     """Prompt the next slice with the drawn box again (LiteMedSAM)."""
@@ -57,7 +57,7 @@ class SliceUpdate:
     masks : tuple of (index, mask)
         Index into the prompts, and the (Y, X) mask.
     done, total : int
-        Visits made and planned. Early stops can make `done` jump.
+        Visits made and planned.
     """
 
     slice_index: int
@@ -82,7 +82,7 @@ def segment_volume(
     window: Window | None = None,
     propagation: Propagation = Propagation.BOX,
     on_empty: OnEmpty = OnEmpty.STOP,
-) -> Iterator[SliceUpdate]:
+) -> Generator[SliceUpdate, None, None]:
     """Segment 3D boxes slice by slice.
 
     A generator: stop asking and the work stops, with every mask given so far
@@ -114,7 +114,7 @@ def segment_volume(
 
 def _same_box(
     segmenter: SliceSegmenter, volume: Volume, boxes: list[Box3D], window: Window
-) -> Iterator[SliceUpdate]:
+) -> Generator[SliceUpdate, None, None]:
     geometry = segmenter.geometry(volume)
     prompts = [geometry.box_to_input(box.in_plane) for box in boxes]
     schedule = slice_schedule(boxes)
@@ -141,7 +141,7 @@ def _middle_out(
     boxes: list[Box3D],
     window: Window,
     on_empty: OnEmpty,
-) -> Iterator[SliceUpdate]:
+) -> Generator[SliceUpdate, None, None]:
     geometry = segmenter.geometry(volume)
     starts = [(box.z_min + box.z_max - 1) // 2 for box in boxes]
     first = [geometry.box_to_input(box.in_plane) for box in boxes]
@@ -153,31 +153,36 @@ def _middle_out(
     falling = sorted({z for track in down for z in track.slices}, reverse=True)
     visits = [(z, up) for z in rising] + [(z, down) for z in falling]
     twice = set(rising) & set(falling)
+    nothing = np.zeros(volume.shape[1:], bool)
     held: dict[int, str] = {}
     try:
         for done, (slice_index, tracks) in enumerate(visits, 1):
             wanted: dict[int, InputBox] = {}
+            # An ended object says so on the slices it does not reach, or labels
+            # from an earlier run would stay there.
+            found: dict[int, NDArray[np.bool_]] = {}
             for i, track in enumerate(tracks):
-                if slice_index in track.slices and not track.ended:
-                    box = _next_box(track, geometry, on_empty)
-                    if box is not None:
+                if slice_index in track.slices:
+                    box = None if track.ended else _next_box(track, geometry, on_empty)
+                    if box is None:
+                        found[i] = nothing
+                    else:
                         wanted[i] = box
-            if not wanted:
-                continue
-            key, embedding = segmenter.embed(volume, slice_index, window)
-            if slice_index in held:
+            if wanted:
+                key, embedding = segmenter.embed(volume, slice_index, window)
+                if slice_index in twice and tracks is up:
+                    # The way down comes back here: it must not be encoded again.
+                    segmenter.store.hold(key)
+                    held[slice_index] = key
+                logits = segmenter.decode(embedding, list(wanted.values()))
+                masks = geometry.logits_to_masks(logits)
+                for i, mask in zip(wanted, masks, strict=True):
+                    found[i] = tracks[i].previous = mask
+                    if tracks is up and slice_index == starts[i]:
+                        down[i].previous = mask
+            if tracks is down and slice_index in held:
                 segmenter.store.release(held.pop(slice_index))
-            elif slice_index in twice and tracks is up:
-                # The way down comes back here: the embedding must not be made anew.
-                segmenter.store.hold(key)
-                held[slice_index] = key
-            logits = segmenter.decode(embedding, list(wanted.values()))
-            masks = geometry.logits_to_masks(logits)
-            for i, mask in zip(wanted, masks, strict=True):
-                tracks[i].previous = mask
-                if tracks is up and slice_index == starts[i]:
-                    down[i].previous = mask
-            pairs = tuple(zip(wanted, masks, strict=True))
+            pairs = tuple(sorted(found.items()))
             yield SliceUpdate(slice_index, pairs, done, len(visits))
     finally:
         for key in held.values():

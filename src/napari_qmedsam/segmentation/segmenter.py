@@ -51,7 +51,7 @@ class SliceSegmenter:
         digest = hashlib.blake2b(digest_size=16)
         digest.update(f"{info.weights_sha256}/{info.backend}/{info.precision}".encode())
         digest.update(f"/{image.shape}".encode())
-        digest.update(np.ascontiguousarray(image))
+        digest.update(np.ascontiguousarray(image).data)
         return digest.hexdigest()
 
     def embed(

@@ -1,7 +1,8 @@
 """A working session: volume, model, objects, labels, history. No Qt."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -64,14 +65,17 @@ class Session:
     ) -> None:
         self.volume, self.segmenter = volume, segmenter
         self.window = volume.default_window() if window is None else window
+        self.objects: dict[int, SegmentObject] = {}
+        self.history = LabelHistory()
         self.labels = np.zeros(volume.shape, np.uint16)
         if labels is not None:
             self.share_labels(labels)
-        self.objects: dict[int, SegmentObject] = {}
-        self.history = LabelHistory()
 
     def share_labels(self, labels: NDArray) -> None:
         """Paint into this array from now on.
+
+        The history belongs to the array before it, and is forgotten unless
+        the two share memory.
 
         Raises
         ------
@@ -85,6 +89,8 @@ class Session:
             )
         if not np.issubdtype(labels.dtype, np.integer):
             raise GridMismatch(f"Labels must be integers, not {labels.dtype}.")
+        if not np.may_share_memory(labels, self.labels):
+            self.history.clear()
         self.labels = labels
 
     def add_object(
@@ -112,8 +118,14 @@ class Session:
     def change_object(
         self, object_id: int, *, box: Box3D | None = None, name: str | None = None
     ) -> SegmentObject:
-        """Give an object another box or name; its voxels stay until segmented."""
-        changed = self.objects[object_id]
+        """Give an object another box or name; its voxels stay until segmented.
+
+        Raises
+        ------
+        InvalidBox
+            If there is no such object, or the box lies outside the volume.
+        """
+        changed = self._object(object_id)
         if box is not None:
             changed = replace(changed, box=box.clip(*self.volume.shape))
         if name is not None:
@@ -122,8 +134,14 @@ class Session:
         return changed
 
     def remove_object(self, object_id: int, erase: bool = False) -> None:
-        """Forget an object; its voxels stay unless `erase` (which can be undone)."""
-        del self.objects[object_id]
+        """Forget an object; its voxels stay unless `erase` (which can be undone).
+
+        Raises
+        ------
+        InvalidBox
+            If there is no such object.
+        """
+        del self.objects[self._object(object_id).object_id]
         if erase:
             hit = np.flatnonzero((self.labels == object_id).any(axis=(1, 2)))
             before = {int(z): self.labels[z].copy() for z in hit}
@@ -135,10 +153,10 @@ class Session:
         self, object_ids: Sequence[int] | None = None, slice_index: int | None = None
     ) -> list[ObjectPrompt]:
         """Return what :meth:`segment` would segment; its arguments, its errors."""
-        ids = list(self.objects) if object_ids is None else list(object_ids)
+        ids = list(self.objects if object_ids is None else dict.fromkeys(object_ids))
         prompts = []
         for object_id in ids:
-            box = self.objects[object_id].box
+            box = self._object(object_id).box
             if slice_index is not None:
                 if not box.z_min <= slice_index < box.z_max:
                     continue
@@ -156,7 +174,7 @@ class Session:
         propagation: Propagation = Propagation.BOX,
         on_empty: OnEmpty = OnEmpty.STOP,
         protect_existing: bool = False,
-    ) -> Iterator[SliceUpdate]:
+    ) -> Generator[SliceUpdate, None, None]:
         """Segment objects into the labels, one slice per step.
 
         A generator. Whether it runs to its end or is closed half way, the
@@ -178,6 +196,8 @@ class Session:
         ------
         InvalidSettings
             If there is nothing to segment, or no model.
+        InvalidBox
+            If there is no object of an id.
         """
         prompts = self.prompts(object_ids, slice_index)
         if self.segmenter is None:
@@ -207,18 +227,33 @@ class Session:
 
         return write_labels(self.labels, self.volume, Path(path))
 
+    def _object(self, object_id: int) -> SegmentObject:
+        if object_id not in self.objects:
+            raise InvalidBox(f"There is no object {object_id}.")
+        return self.objects[object_id]
+
     def _paint(
-        self, updates: Iterator[SliceUpdate], ids: list[int], protect: bool
-    ) -> Iterator[SliceUpdate]:
-        before: dict[int, NDArray] = {}
+        self,
+        updates: Generator[SliceUpdate, None, None],
+        ids: list[int],
+        protect: bool,
+    ) -> Generator[SliceUpdate, None, None]:
+        labels, before = self.labels, {}
+        painted: dict[int, set[int]] = {}
         try:
-            for update in updates:
-                plane = self.labels[update.slice_index]
-                before.setdefault(update.slice_index, plane.copy())
-                paint(plane, update.masks, ids, protect)
-                yield update
+            with closing(updates):
+                for update in updates:
+                    z = update.slice_index
+                    plane = labels[z]
+                    if z not in before:
+                        before[z], painted[z] = plane.copy(), set()
+                    paint(plane, update.masks, ids, protect, painted[z])
+                    painted[z].update(index for index, _ in update.masks)
+                    yield update
         finally:
-            self.history.record(self.labels, before)
+            # Another array that was put in its place has its own history.
+            if np.may_share_memory(labels, self.labels):
+                self.history.record(labels, before)
 
 
 def open_session(

@@ -65,6 +65,7 @@ class FloatTraining:
             parameter_groups(self.model, settings.weight_decay),
             lr=settings.learning_rate,
         )
+        self._forward = torch.compile(self._run) if settings.compile else self._run
         self.step = 0
         folder.mkdir(parents=True, exist_ok=True)
         self._resume()
@@ -135,9 +136,7 @@ class FloatTraining:
         images = images.expand(-1, 3, -1, -1).contiguous(
             memory_format=torch.channels_last
         )
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=s.bfloat16):
-            embedding = self.model.image_encoder(images)
-            logits, _ = self.model.decode(embedding, boxes)
+        embedding, logits = self._forward(images, boxes)
         logits, target = logits[:, 0].float(), masks.flatten(0, 1)
         scale = logits.shape[-1] / self.config.input_size
         width = (boxes[:, 2] - boxes[:, 0] + 1) * scale
@@ -156,6 +155,12 @@ class FloatTraining:
         self.optimizer.step()
         self._update_average()
         return report
+
+    def _run(self, images: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
+        bfloat16 = self.settings.bfloat16
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=bfloat16):
+            embedding = self.model.image_encoder(images)
+            return embedding, self.model.decode(embedding, boxes)[0]
 
     def _auxiliary(self, embedding: Tensor, boxes: Tensor, masks: Tensor) -> Tensor:
         """Dense loss on the finest features that are no finer than 64 px."""

@@ -54,6 +54,11 @@ class TrainingSettings(BaseModel):
         0, ge=0, title="Torch threads", description="0: torch's choice."
     )
     bfloat16: bool = Field(True, title="bfloat16 arithmetic")
+    compile: bool = Field(
+        False,
+        title="Compile the model",
+        description="Minutes at the start, then faster steps; needs a C++ compiler.",
+    )
     checkpoint_every: int = Field(200, gt=0, title="Steps between checkpoints")
 
 

@@ -1,0 +1,99 @@
+"""Take the pictures of the documentation from the real program.
+
+Needs a display; without one::
+
+    scripts/headless.sh .venv/bin/python scripts/screenshots.py
+
+Opens the CT phantom, draws boxes around four organs, segments them with the
+demo model and saves the window, once in each theme.
+"""
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+
+os.environ.setdefault("LIBGL_ALWAYS_SOFTWARE", "1")
+
+ORGANS = ("right kidney", "left kidney", "spleen", "aorta")
+SIZE = (1280, 800)
+THEMES = {"dark": "panel.png", "light": "panel-light.png"}
+
+
+def settle(seconds=0.3):
+    from qtpy.QtWidgets import QApplication
+
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        QApplication.processEvents()
+        time.sleep(0.01)
+
+
+def finish(panel, seconds=300):
+    end = time.monotonic() + seconds
+    while panel.runner.is_busy:
+        if time.monotonic() > end:
+            sys.exit("The work did not end.")
+        settle(0.05)
+    settle()
+
+
+def draw_organs(panel):
+    """Draw a box around each organ on the slice that shows them best."""
+    import numpy as np
+
+    from napari_qmedsam.gui.boxes import rectangle
+    from napari_qmedsam.gui.samples import phantom
+    from napari_qmedsam.prompts import Box2D
+    from napari_qmedsam.volumes.volume import Modality
+
+    case = phantom(Modality.CT)
+    ids = {name: i for i, name in case.names.items()}
+    organs = [name for name in ORGANS if name in ids]
+    areas = np.array([(case.labels.array == ids[o]).sum((1, 2)) for o in organs])
+    shown = areas.min(axis=0) > 0
+    slice_index = int(np.argmax(np.where(shown, np.sqrt(areas).sum(axis=0), 0)))
+    panel.workspace.go_to(slice_index)
+    panel.draw_boxes()
+    for number, organ in enumerate(organs, 1):
+        mask = case.labels.array[slice_index] == ids[organ]
+        box = Box2D.around(mask, 2).clip(*mask.shape)
+        panel.workspace.boxes.add_rectangles(rectangle(slice_index, box, 3))
+        panel.workspace.rename(number, organ)
+        panel.workspace.set_range(number, slice_index - 3, slice_index + 4)
+    panel.workspace.boxes.selected_data = set()
+    panel.workspace.on_change()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=Path("docs/images"))
+    parser.add_argument("--model", default="demo", help="name or weights file")
+    chosen = parser.parse_args()
+    chosen.out.mkdir(parents=True, exist_ok=True)
+
+    from napari.settings import get_settings
+
+    from napari_qmedsam.gui.launch import open_viewer
+
+    get_settings().application.save_window_geometry = False
+    viewer, panel = open_viewer(show=True)
+    window = viewer.window._qt_window
+    window.resize(*SIZE)
+    panel.controls.models.choose(chosen.model)
+    settle(1)
+    viewer.reset_view(margin=0)
+    draw_organs(panel)
+    panel.segment_range()
+    finish(panel)
+    for theme, name in THEMES.items():
+        viewer.theme = theme
+        settle(1)
+        window.grab().save(str(chosen.out / name))
+        print(chosen.out / name)
+    viewer.close()
+
+
+if __name__ == "__main__":
+    main()

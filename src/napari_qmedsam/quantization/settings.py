@@ -1,0 +1,185 @@
+"""How one weight is quantized: one settings object for code, file and form."""
+
+from enum import Enum
+from typing import Annotated, Any
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    model_validator,
+)
+
+from napari_qmedsam.errors import UnsupportedQuantization
+from napari_qmedsam.quantization.granularity import (
+    CHANNEL,
+    Granularity,
+    Permutation,
+    check_units,
+    group,
+)
+
+
+class Method(str, Enum):
+    """How codes and scales are found."""
+
+    RTN = "rtn"
+    COMQ = "comq"
+    PERMUTATION_COMQ = "permutation-comq"
+
+
+class Order(str, Enum):
+    """In which order a sweep visits the inputs.
+
+    NATURAL is 0, 1, 2, ...; DESCENDING is by ``‖x_i‖``, one order for all output
+    channels; GREEDY is, for each output channel on its own, descending
+    ``|w_ij| ‖x_i‖``, and takes several times as long.
+    """
+
+    NATURAL = "natural"
+    DESCENDING = "descending"
+    GREEDY = "greedy"
+
+
+class ScaleFormat(str, Enum):
+    """How scales are stored.
+
+    AUTO takes float32 for units of 256 weights and more, where that costs at
+    most a sixteenth of a bit per weight, for 6 bits and more, where float16
+    shows in the error, and for permuted elements.
+    """
+
+    AUTO = "auto"
+    FLOAT16 = "float16"
+    FLOAT32 = "float32"
+
+
+DEFAULT_GROUP = group(32)
+"""Granularity of permuted rows where none is given.
+
+At equal effective bits the best of 16, 32 and 64 on simulated layers, see
+benchmarks/permutation_choice.py.
+"""
+
+GranularityField = Annotated[
+    Granularity,
+    BeforeValidator(Granularity.parse),
+    PlainSerializer(str, return_type=str),
+]
+
+
+class QuantizationSettings(BaseModel):
+    """How one weight is quantized; every field has its help text.
+
+    Make one with :meth:`of`, which raises errors of this package.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    method: Method = Field(
+        Method.PERMUTATION_COMQ,
+        title="Method",
+        description="rtn rounds to nearest; comq makes up for errors on the "
+        "calibration inputs; permutation-comq sorts weights into units first.",
+    )
+    bit_width: int = Field(4, ge=1, le=8, title="Bits per code")
+    granularity: GranularityField | None = Field(
+        None,
+        title="Granularity",
+        description="layer, channel or group:G. Left out: channel, or group:32 "
+        "for permuted rows.",
+    )
+    permutation: Permutation | None = Field(
+        None,
+        title="Permutation",
+        description="rows or elements, for permutation-comq. Left out: rows.",
+    )
+    sweeps: int = Field(3, ge=1, title="Sweeps", description="K in the papers.")
+    order: Order = Field(
+        Order.DESCENDING,
+        title="Order of a sweep",
+        description="natural, descending (by the energy of inputs; as good as "
+        "greedy and as fast as natural) or greedy (each channel its own).",
+    )
+    shrinkage: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        title="Shrinkage of the first scale",
+        description="λ in the papers. Left out: searched for each unit for comq "
+        "and permutation-comq, 1 for rtn.",
+    )
+    update_scales: bool = Field(
+        True, title="Fit scales after each sweep", description="Eq. (5)."
+    )
+    scale_format: ScaleFormat = Field(ScaleFormat.AUTO, title="Stored scales")
+    block_size: int = Field(
+        64, ge=1, title="Rows of a block", description="Speed only."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in(cls, values: Any) -> Any:
+        """Settle what was left out, so that settings say all there is."""
+        if not isinstance(values, dict):
+            return values
+        values = dict(values)
+        # Unknown names are left for the fields to complain about.
+        if values.get("permutation") is None:
+            method = values.get("method", Method.PERMUTATION_COMQ)
+            permutes = method == Method.PERMUTATION_COMQ
+            values["permutation"] = Permutation.ROWS if permutes else Permutation.NONE
+        if values.get("granularity") is None:
+            rows = values["permutation"] == Permutation.ROWS
+            values["granularity"] = DEFAULT_GROUP if rows else CHANNEL
+        return values
+
+    @model_validator(mode="after")
+    def _agree(self) -> "QuantizationSettings":
+        if self.method is Method.COMQ and self.permutation is not Permutation.NONE:
+            raise UnsupportedQuantization(
+                "comq permutes nothing; use method permutation-comq with "
+                f"permutation '{self.units[1].value}'."
+            )
+        if (
+            self.method is Method.PERMUTATION_COMQ
+            and self.permutation is Permutation.NONE
+        ):
+            raise UnsupportedQuantization(
+                "permutation-comq needs permutation 'rows' or 'elements'; without "
+                "one it is comq."
+            )
+        check_units(*self.units)
+        return self
+
+    @property
+    def units(self) -> tuple[Granularity, Permutation]:
+        """Granularity and permutation."""
+        assert self.granularity is not None
+        assert self.permutation is not None
+        return self.granularity, self.permutation
+
+    @classmethod
+    def of(cls, **values: Any) -> "QuantizationSettings":
+        """Return settings with these values.
+
+        Raises
+        ------
+        UnsupportedQuantization
+            Naming the first value that is unknown or out of range.
+        """
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            reason = (first.get("ctx") or {}).get("error")
+            if isinstance(reason, UnsupportedQuantization):
+                raise UnsupportedQuantization(str(reason)) from error
+            where = ".".join(str(part) for part in first["loc"]) or "values"
+            raise UnsupportedQuantization(
+                f"Quantization setting '{where}' cannot be {first['input']!r}: "
+                f"{first['msg'].lower()}."
+            ) from error

@@ -1,0 +1,158 @@
+"""Quantize a whole model, layer by layer."""
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+
+from napari_qmedsam.errors import Cancelled
+from napari_qmedsam.models.medsam import MedSAM
+from napari_qmedsam.quantization.calibration import CalibrationSet, GramPass
+from napari_qmedsam.quantization.layer import LayerReport, quantize_weight
+from napari_qmedsam.quantization.model_layers import (
+    QuantizableLayer,
+    quantizable_layers,
+    replace_weight,
+    stages,
+)
+from napari_qmedsam.quantization.recipe import Recipe
+from napari_qmedsam.quantization.settings import Method
+from napari_qmedsam.quantization.tensor import QuantizedTensor
+
+BYTES_PER_FLOAT = 4
+
+
+@dataclass(frozen=True)
+class QuantizationProgress:
+    """One step of the work: a calibration slice seen, or a layer done."""
+
+    done: int
+    total: int
+    layer: str
+    report: LayerReport | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class QuantizedModel:
+    """A float model with some of its weights replaced by quantized ones.
+
+    Parameters
+    ----------
+    model : MedSAM
+        Holds the dequantized weights, so it computes what the file will.
+    weights : dict of QuantizedTensor
+        By name of the layer.
+    reports : dict of LayerReport
+    recipe : Recipe
+    calibration : dict
+        Provenance.
+    """
+
+    model: MedSAM
+    weights: Mapping[str, QuantizedTensor]
+    reports: Mapping[str, LayerReport]
+    recipe: Recipe
+    calibration: Mapping = field(default_factory=dict)
+
+    @property
+    def effective_bits(self) -> float:
+        """Stored bits per quantized weight, all included."""
+        stored = sum(8 * tensor.stored_bytes for tensor in self.weights.values())
+        count = sum(tensor.levels.numel() for tensor in self.weights.values())
+        return stored / max(1, count)
+
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes of all tensors of the model: quantized ones and float ones."""
+        names = {f"{name}.weight" for name in self.weights}
+        floats = sum(
+            value.numel() * value.element_size()
+            for name, value in self.model.state_dict().items()
+            if name not in names
+        )
+        return floats + sum(t.stored_bytes for t in self.weights.values())
+
+
+def quantize_model(
+    model: MedSAM,
+    recipe: Recipe,
+    calibration: CalibrationSet,
+    *,
+    sequential: bool = False,
+    progress: Callable[[QuantizationProgress], None] = lambda step: None,
+    should_cancel: Callable[[], bool] = lambda: False,
+) -> QuantizedModel:
+    """Quantize every layer of a model as the recipe says.
+
+    Parameters
+    ----------
+    model : MedSAM
+        Float; it is left as it is.
+    recipe : Recipe
+    calibration : CalibrationSet
+    sequential : bool
+        Take each block's inputs from the model whose earlier blocks are
+        already quantized, instead of from the float model. One pass over the
+        slices per block.
+    progress : callable
+        Called after every calibration slice and every layer.
+    should_cancel : callable
+        Asked between slices and layers.
+
+    Raises
+    ------
+    Cancelled
+        If `should_cancel` said so; nothing is changed.
+    UnsupportedQuantization
+        If the recipe does not fit the model.
+    """
+    result = copy.deepcopy(model).eval()
+    layers = quantizable_layers(result)
+    recipe.check([layer.name for layer in layers])
+    chosen = {layer.name: recipe.for_layer(layer.name) for layer in layers}
+    layers = [layer for layer in layers if chosen[layer.name] is not None]
+    needs_inputs = any(
+        settings is not None and settings.method is not Method.RTN
+        for settings in chosen.values()
+    )
+    runs = stages(layers) if sequential and needs_inputs else [layers]
+    slices = len(calibration.samples) if needs_inputs else 0
+    total = slices * len(runs) + len(layers)
+    steps = 0
+    weights: dict[str, QuantizedTensor] = {}
+    reports: dict[str, LayerReport] = {}
+    for run in runs:
+        gram_pass = GramPass(run)
+        if needs_inputs:
+            before = steps
+
+            def seen(done: int, all_: int, before: int = before) -> None:
+                progress(QuantizationProgress(before + done, total, "calibration"))
+
+            gram_pass.run(result, calibration.samples, seen, should_cancel)
+            steps += slices
+        for layer in run:
+            if should_cancel():
+                raise Cancelled(f"Quantization stopped before layer {layer.name}.")
+            settings = chosen[layer.name]
+            # Popped, so that a Gram matrix is gone once its layer is done.
+            gram = gram_pass.sums.pop(layer.name).matrix if needs_inputs else None
+            tensor, report = quantize_weight(layer.weight(), gram, settings)
+            weights[layer.name], reports[layer.name] = tensor, report
+            replace_weight(layer, tensor.dequantize())
+            steps += 1
+            progress(QuantizationProgress(steps, total, layer.name, report))
+    return QuantizedModel(
+        result, weights, reports, recipe, dict(calibration.provenance)
+    )
+
+
+def apply_weights(model: MedSAM, weights: Mapping[str, QuantizedTensor]) -> None:
+    """Put dequantized weights into a float model of the same configuration."""
+    layers: dict[str, QuantizableLayer] = {
+        layer.name: layer for layer in quantizable_layers(model)
+    }
+    with torch.no_grad():
+        for name, tensor in weights.items():
+            replace_weight(layers[name], tensor.dequantize())

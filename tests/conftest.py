@@ -1,0 +1,123 @@
+"""Fixtures for every test: folders of our own, parity data, loaded models."""
+
+import importlib.util
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+PARITY = Path(__file__).parents[2] / "shared" / "parity"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def user_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Keep caches and downloads of the tests away from the user's own."""
+    folder = tmp_path_factory.mktemp("user")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("QMEDSAM_CACHE", str(folder / "cache"))
+        patch.setenv("QMEDSAM_HOME", str(folder / "home"))
+        yield folder
+
+
+@dataclass(frozen=True)
+class Parity:
+    """The reference values computed with the official implementation."""
+
+    folder: Path
+
+    @cached_property
+    def recipe(self) -> ModuleType:
+        """The module that makes synthetic weights and test images."""
+        spec = importlib.util.spec_from_file_location("fill", self.folder / "fill.py")
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    @cached_property
+    def arrays(self) -> dict[str, np.ndarray]:
+        with np.load(self.folder / "lite_medsam_reference.npz") as file:
+            return {name: file[name] for name in file.files}
+
+    def tensors(self, model: str) -> list[dict[str, Any]]:
+        """Return the published names, shapes and types, in order."""
+        path = self.folder / f"{model}_keys.json"
+        return json.loads(path.read_text())["tensors"]
+
+    def image(self, prefix: str) -> np.ndarray:
+        """Return the test image of a case, (H, W) or (H, W, 3)."""
+        name = next(
+            n for n in self.arrays if n.startswith(prefix) and n.endswith("shape_seed")
+        )
+        return self.picture(*(int(v) for v in self.arrays[name]))
+
+    def picture(self, height: int, width: int, channels: int, seed: int) -> np.ndarray:
+        shape = (height, width) if channels == 1 else (height, width, channels)
+        return self.recipe.image(shape, seed)
+
+    def masks(self, prefix: str) -> np.ndarray:
+        """Return the reference masks of a case, (n, H, W)."""
+        height, width = self.arrays[f"{prefix}_original_size"]
+        packed = self.arrays[f"{prefix}_masks_packed"]
+        bits = np.unpackbits(packed, axis=1, count=height * width)
+        return bits.reshape(-1, height, width).astype(bool)
+
+    def fill(self, model: Any) -> Any:
+        """Give a model the synthetic weights."""
+        import torch
+
+        state = model.state_dict()
+        for name, value in state.items():
+            if value.is_floating_point():
+                filled = self.recipe.fill(name, tuple(value.shape))
+                state[name] = torch.from_numpy(filled)
+        model.load_state_dict(state)
+        return model
+
+
+@pytest.fixture(scope="session")
+def parity() -> Parity:
+    if not (PARITY / "lite_medsam_reference.npz").exists():
+        pytest.skip(f"reference values of the official models are not in {PARITY}")
+    return Parity(PARITY)
+
+
+@pytest.fixture(scope="session")
+def lite_medsam(parity: Parity) -> Any:
+    """Return LiteMedSAM with the synthetic weights."""
+    from napari_qmedsam.models import build_model
+
+    return parity.fill(build_model("lite_medsam"))
+
+
+@pytest.fixture(scope="session")
+def lite_medsam_file(lite_medsam: Any, tmp_path_factory: Any) -> Path:
+    """Return the synthetic LiteMedSAM as a weights file."""
+    from napari_qmedsam.models.checkpoints import save_model
+
+    folder = tmp_path_factory.mktemp("weights")
+    return save_model(lite_medsam, folder / "lite_medsam.safetensors")
+
+
+@pytest.fixture(scope="session")
+def lite_medsam_embeddings(parity: Parity, lite_medsam: Any) -> Callable[[str], Any]:
+    """Return our image embedding of a case, computed once for all tests."""
+    import torch
+
+    known: dict[str, torch.Tensor] = {}
+
+    def embedding(prefix: str) -> torch.Tensor:
+        if prefix not in known:
+            stored = torch.from_numpy(parity.arrays[f"{prefix}_input"])
+            with torch.inference_mode():
+                known[prefix] = lite_medsam.image_encoder(stored.expand(1, 3, -1, -1))
+        return known[prefix]
+
+    return embedding

@@ -1,0 +1,91 @@
+"""A model that thresholds inside the box, and viewers with the panel."""
+
+import time
+
+import numpy as np
+import pytest
+
+from napari_qmedsam.gui.layers import image_layer
+from napari_qmedsam.gui.segment_panel import SegmentPanel
+from napari_qmedsam.models.configuration import (
+    ModelConfig,
+    PreprocessingKind,
+    TinyViTConfig,
+)
+from napari_qmedsam.runtime.protocol import RuntimeInfo
+from napari_qmedsam.volumes.volume import Modality, Source, Volume
+
+
+class ThresholdBackend:
+    """Marks what is brighter than half the window inside the box.
+
+    The model input has the size of the test slices, so masks come back voxel
+    by voxel.
+    """
+
+    config = ModelConfig(
+        "threshold", 64, PreprocessingKind.PAD, TinyViTConfig(embedding_size=16)
+    )
+    info = RuntimeInfo("threshold", "fake", "fp32", "CPU", "0" * 64, 0)
+
+    def __init__(self, seconds=0.0):
+        self.seconds, self.encoded = seconds, 0
+
+    def encode(self, model_input):
+        self.encoded += 1
+        time.sleep(self.seconds)
+        return model_input[None, :1].copy()
+
+    def decode(self, image_embedding, boxes):
+        image = image_embedding[0, 0]
+        rows, columns = np.indices(image.shape)
+        logits = np.full((len(boxes), *image.shape), -9.0, np.float32)
+        for plane, (x_min, y_min, x_max, y_max) in zip(logits, boxes, strict=True):
+            inside = (columns >= x_min) & (columns <= x_max)
+            inside &= (rows >= y_min) & (rows <= y_max)
+            plane[inside & (image > 0.5)] = 9.0
+        return logits
+
+
+@pytest.fixture
+def volume(tmp_path):
+    """Bright bars along x on black, 6 slices of 64 by 48, stored oddly.
+
+    Spacing 3, 0.5, 0.8 mm; x and z run against the display.
+    """
+    array = np.full((6, 64, 48), -1000, np.int16)
+    array[:, 10:20, 5:25] = 100
+    array[:, 30:40, 20:40] = 200
+    # No two slices alike: equal ones would be encoded once.
+    array += 10 * np.arange(6, dtype=np.int16)[:, None, None]
+    affine = np.diag([0.8, -0.5, -3.0, 1.0])
+    affine[:3, 3] = (-11.0, 7.0, 40.0)
+    return Volume(array, (3.0, 0.5, 0.8), affine, Modality.CT, Source())
+
+
+@pytest.fixture
+def backend():
+    return ThresholdBackend()
+
+
+@pytest.fixture
+def panel(make_napari_viewer, volume, backend, qtbot):
+    """The panel, docked, over the test volume."""
+    from napari.layers import Layer
+
+    viewer = make_napari_viewer()
+    viewer.add_layer(Layer.create(*image_layer(volume, "bars")))
+    panel = SegmentPanel(viewer, load=lambda choice, report, stop: backend)
+    viewer.window.add_dock_widget(panel, name="Segment")
+    yield panel
+    panel.close_down()
+
+
+@pytest.fixture
+def finish(qtbot):
+    """Wait until a panel's work is done."""
+
+    def wait(panel, timeout=20_000):
+        qtbot.waitUntil(lambda: not panel.runner.is_busy, timeout=timeout)
+
+    return wait

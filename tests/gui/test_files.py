@@ -1,0 +1,133 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from napari.layers import Labels, Layer
+from npe2 import PluginManager, PluginManifest
+
+import napari_qmedsam
+from napari_qmedsam.gui import samples
+from napari_qmedsam.gui.files import get_reader, write_labels_layer
+from napari_qmedsam.gui.layers import VOLUME, image_layer, labels_layer
+from napari_qmedsam.prompts import Box2D
+from napari_qmedsam.volumes.labels import read_labels
+from napari_qmedsam.volumes.volume import Modality, Volume
+from napari_qmedsam.volumes.writing import write_volume
+
+pytestmark = pytest.mark.gui
+
+MANIFEST = Path(napari_qmedsam.__file__).parent / "napari.yaml"
+
+
+def test_manifest_names_things_that_exist():
+    manifest = PluginManifest.from_file(MANIFEST)
+    manifest.validate_imports()
+    contributions = manifest.contributions
+    assert len(contributions.sample_data) == 3
+    assert contributions.readers[0].accepts_directories
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".nrrd", ".mha", ".npz"])
+def test_written_files_are_read_again(volume, tmp_path, suffix):
+    path = str(write_volume(volume, tmp_path / f"bars{suffix}"))
+    ((data, arguments, kind),) = get_reader(path)(path)
+    assert kind == "image"
+    assert arguments["name"] == f"bars{suffix}"
+    np.testing.assert_array_equal(data, volume.array)
+
+
+def test_dicom_folder_is_read_and_others_are_left_alone(volume, tmp_path):
+    import SimpleITK as sitk
+
+    assert get_reader(str(tmp_path)) is None
+    writer = sitk.ImageFileWriter()
+    writer.KeepOriginalImageUIDOn()
+    for z in range(3):
+        image = sitk.GetImageFromArray(volume.array[z : z + 1])
+        image.SetMetaData("0020|000e", "1.2.3.4")
+        image.SetMetaData("0008|0060", "CT")
+        image.SetMetaData("0008|0018", f"1.2.3.4.{z}")
+        image.SetMetaData("0020|0013", str(z + 1))
+        image.SetMetaData("0020|0032", f"0\\0\\{z}")
+        image.SetMetaData("0020|0037", "1\\0\\0\\0\\1\\0")
+        writer.SetFileName(str(tmp_path / f"{z}.dcm"))
+        writer.Execute(image)
+    ((data, _, _),) = get_reader(str(tmp_path))(str(tmp_path))
+    assert data.shape == (3, 64, 48)
+    files = [str(tmp_path / f"{z}.dcm") for z in range(3)]
+    assert len(get_reader(files)(files)) == 1
+
+
+def test_npz_case_brings_its_labels(tmp_path):
+    path = tmp_path / "case.npz"
+    labels = np.zeros((2, 8, 9), np.uint8)
+    labels[1, 2:5, 3:6] = 4
+    np.savez(path, imgs=np.zeros((2, 8, 9), np.uint8), gts=labels)
+    image, shown = get_reader(str(path))(str(path))
+    assert (image[2], shown[2]) == ("image", "labels")
+    np.testing.assert_array_equal(shown[0], labels)
+
+
+def test_npz_of_somebody_else_is_left_alone(tmp_path):
+    path = tmp_path / "other.npz"
+    np.savez(path, data=np.zeros(3))
+    assert get_reader(str(path)) is None
+
+
+def test_labels_return_to_the_grid_of_their_image(volume, tmp_path):
+    labels = (volume.array > 0).astype(np.int32)
+    layer = Layer.create(*labels_layer(labels, volume, "bars"))
+    data, meta, _ = layer.as_layer_data_tuple()
+    path = tmp_path / "labels.nrrd"
+    assert write_labels_layer(str(path), data, meta) == [str(path)]
+    again = read_labels(path, like=volume)
+    assert again.notices == ()
+    np.testing.assert_array_equal(again.array, labels)
+
+
+def test_foreign_labels_are_written_where_they_lie(volume, tmp_path):
+    layer = Layer.create(*image_layer(volume, "bars"))
+    labels = Labels(
+        np.ones(volume.shape, np.uint8),
+        scale=layer.scale,
+        translate=layer.translate,
+        affine=layer.affine,
+    )
+    data, meta, _ = labels.as_layer_data_tuple()
+    write_labels_layer(str(tmp_path / "labels.nii.gz"), data, meta)
+    again = read_labels(tmp_path / "labels.nii.gz", like=volume)
+    assert again.notices == ()
+
+
+def test_samples_open_by_the_plugin_manager(make_napari_viewer, monkeypatch):
+    small = _small_case()
+    monkeypatch.setattr(samples, "phantom", lambda *_: small)
+    viewer = make_napari_viewer()
+    manager = PluginManager.instance()
+    if "napari-qmedsam" not in manager:
+        manager.register(PluginManifest.from_file(MANIFEST))
+    viewer.open_sample("napari-qmedsam", "labelled_ct_phantom")
+    assert [layer._type_string for layer in viewer.layers] == [
+        "image",
+        "labels",
+        "shapes",
+    ]
+    assert all(VOLUME in layer.metadata for layer in viewer.layers)
+
+
+def test_organ_boxes_hold_the_organ():
+    (drawn,) = samples.organ_boxes(_small_case(), ("spleen",), margin=1)
+    assert drawn.object_id == 4
+    assert drawn.slice_index == 2
+    assert drawn.box.in_plane == Box2D(2, 1, 7, 6)
+    assert (drawn.box.z_min, drawn.box.z_max) == (1, 3)
+
+
+def _small_case():
+    from napari_qmedsam.volumes.phantoms.abdomen import PhantomCase
+
+    labels = np.zeros((4, 8, 9), np.uint8)
+    labels[1, 2:4, 3:5] = 4
+    labels[2, 2:5, 3:6] = 4
+    volume = Volume(labels.astype(np.int16) * 50, modality=Modality.CT)
+    return PhantomCase(volume, volume.with_array(labels), {4: "spleen"})

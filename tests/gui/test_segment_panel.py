@@ -1,0 +1,356 @@
+import nibabel as nib
+import numpy as np
+import pytest
+from napari.layers import Labels, Layer
+from napari.utils.notifications import notification_manager
+
+from napari_qmedsam.gui.boxes import rectangle
+from napari_qmedsam.gui.colours import colour_of
+from napari_qmedsam.gui.layers import RESULT, image_layer
+from napari_qmedsam.prompts import Box2D
+from napari_qmedsam.volumes.volume import Volume
+from napari_qmedsam.volumes.windows import CT_PRESETS, Window
+
+pytestmark = pytest.mark.gui
+
+FIRST = Box2D(3, 8, 27, 22)
+SECOND = Box2D(18, 28, 42, 42)
+
+
+def draw(panel, slice_index, box):
+    """Add a rectangle as napari's tool would."""
+    layer = panel.workspace.draw_boxes()
+    layer.add_rectangles(rectangle(slice_index, box, 3))
+    return layer
+
+
+def drag(panel, slice_index, box):
+    """Draw a rectangle with the mouse, through the layer's own callbacks."""
+    from napari.utils._test_utils import read_only_mouse_event
+    from napari.utils.interactions import (
+        mouse_move_callbacks,
+        mouse_press_callbacks,
+        mouse_release_callbacks,
+    )
+
+    layer = panel.workspace.draw_boxes()
+    corners = rectangle(slice_index, box, 3)
+    start, end = (layer.data_to_world(c) for c in (corners[0], corners[2]))
+    for kind, position, callbacks in (
+        ("mouse_press", start, mouse_press_callbacks),
+        ("mouse_move", end, mouse_move_callbacks),
+        ("mouse_release", end, mouse_release_callbacks),
+    ):
+        event = read_only_mouse_event(
+            type=kind, is_dragging=kind == "mouse_move", position=position
+        )
+        callbacks(layer, event)
+    return layer
+
+
+def last_message():
+    return notification_manager.records[-1].message
+
+
+def test_drawn_box_becomes_its_mask(panel, finish):
+    panel.workspace.go_to(2)
+    drag(panel, 2, FIRST)
+    panel.segment_slice()
+    finish(panel)
+    expected = np.zeros((6, 64, 48), int)
+    expected[2, 10:20, 5:25] = 1
+    np.testing.assert_array_equal(panel.workspace.labels.data, expected)
+    assert panel.controls.status.text().startswith("threshold · fake fp32 on CPU · ")
+
+
+def test_labels_lie_exactly_on_the_image(panel, finish):
+    draw(panel, 1, FIRST)
+    panel.segment_range()
+    finish(panel)
+    image, labels = panel.workspace.image, panel.workspace.labels
+    np.testing.assert_array_equal(labels.scale, image.scale)
+    np.testing.assert_array_equal(labels.translate, image.translate)
+    np.testing.assert_array_equal(np.asarray(labels.affine), np.asarray(image.affine))
+    assert image.data_to_world((1, 2, 3)) == labels.data_to_world((1, 2, 3))
+
+
+def test_objects_follow_their_rectangles(panel):
+    layer = draw(panel, 1, FIRST)
+    draw(panel, 1, SECOND)
+    objects = panel.workspace.session.objects
+    assert [o.name for o in objects.values()] == ["object 1", "object 2"]
+    panel._renamed(2, "lesion")
+    moved = layer.data
+    moved[1] = rectangle(1, Box2D(0, 0, 10, 12), 3)
+    layer.data = moved
+    assert objects[2].box.in_plane == Box2D(0, 0, 10, 12)
+    assert objects[2].name == "lesion"
+    layer.selected_data = {0}
+    layer.remove_selected()
+    assert list(objects) == [2]
+    assert panel.controls.table.rowCount() == 1
+    draw(panel, 1, FIRST)
+    assert list(objects) == [2, 3]
+    np.testing.assert_allclose(layer.edge_color[1], colour_of(3), atol=1e-6)
+
+
+def test_copied_rectangle_is_a_new_object(panel):
+    layer = draw(panel, 0, FIRST)
+    layer.add_rectangles(layer.data[0])
+    table = layer.features.copy()
+    table["object_id"] = 1
+    layer.features = table
+    panel.workspace.sync_boxes()
+    assert list(layer.features["object_id"]) == [1, 2]
+
+
+def test_range_reports_progress_and_undoes_as_one_step(panel, finish):
+    draw(panel, 1, FIRST)
+    draw(panel, 1, SECOND)
+    panel.controls.table.spin_boxes(1)[1].setValue(4)
+    panel.controls.table.spin_boxes(2)[0].setValue(0)
+    seen = []
+    panel.controls.progress.valueChanged.connect(seen.append)
+    panel.segment_range()
+    finish(panel)
+    labels = panel.workspace.labels.data
+    assert sorted(np.flatnonzero((labels == 1).any((1, 2)))) == [1, 2, 3, 4]
+    assert sorted(np.flatnonzero((labels == 2).any((1, 2)))) == [0, 1]
+    assert {1, 2, 3, 4, 5} <= set(seen)
+    after = labels.copy()
+    assert panel.controls.undo.isEnabled()
+    assert not panel.controls.redo.isEnabled()
+    panel.controls.undo.click()
+    assert not labels.any()
+    panel.controls.redo.click()
+    np.testing.assert_array_equal(labels, after)
+
+
+def test_several_steps_are_undone_and_redone(panel, finish):
+    draw(panel, 1, FIRST)
+    labels = panel.workspace.show_labels().data
+    states = [labels.copy()]
+    for slice_index in (0, 1, 2):
+        panel._range_changed(1, slice_index, slice_index + 1)
+        panel.segment_range()
+        finish(panel)
+        states.append(labels.copy())
+    for state in states[-2::-1]:
+        panel.undo()
+        np.testing.assert_array_equal(labels, state)
+    assert not panel.controls.undo.isEnabled()
+    for state in states[1:]:
+        panel.redo()
+        np.testing.assert_array_equal(labels, state)
+
+
+def test_cancel_keeps_whole_slices(panel, backend, finish, qtbot):
+    backend.seconds = 0.1
+    draw(panel, 0, FIRST)
+    panel._range_changed(1, 0, 6)
+    panel.segment_range()
+    qtbot.waitUntil(lambda: panel.controls.progress.value() >= 2, timeout=20_000)
+    panel.controls.cancel.click()
+    finish(panel)
+    labels = panel.workspace.labels.data
+    done = np.flatnonzero(labels.any(axis=(1, 2)))
+    assert 2 <= len(done) < 6
+    expected = np.zeros((64, 48), int)
+    expected[10:20, 5:25] = 1
+    for slice_index in done:
+        np.testing.assert_array_equal(labels[slice_index], expected)
+    assert panel.controls.status.text() == "Cancelled."
+    panel.undo()
+    assert not labels.any()
+
+
+def test_saved_labels_have_the_affine_of_the_volume(panel, volume, finish, tmp_path):
+    draw(panel, 2, FIRST)
+    panel.segment_range()
+    finish(panel)
+    path = tmp_path / "labels.nii.gz"
+    panel.save_labels(path)
+    finish(panel)
+    saved = nib.load(path)
+    np.testing.assert_allclose(saved.affine, volume.affine, atol=1e-6)
+    shown = panel.workspace.labels.data
+    np.testing.assert_array_equal(np.asarray(saved.dataobj).T, shown)
+
+
+def test_without_box_the_error_is_a_notification(panel):
+    panel.segment_slice()
+    assert last_message() == (
+        f"There is no box on slice {panel.workspace.slice_index} to segment. "
+        "Draw one first."
+    )
+    panel.save_labels("x.nii.gz")
+    assert last_message() == "There are no labels to save. Segment a box first."
+
+
+def test_box_outside_is_refused_and_taken_away(panel):
+    layer = draw(panel, 2, Box2D(60, 8, 70, 22))
+    assert "lies outside" in last_message()
+    assert layer.nshapes == 0
+    draw(panel, 2, Box2D(4.0, 4.0, 4.1, 4.1))
+    assert "smaller than a voxel" in last_message()
+    assert not panel.workspace.session.objects
+
+
+def test_box_moved_away_has_no_object_until_it_is_back(panel):
+    layer = draw(panel, 2, FIRST)
+    layer.data = [rectangle(2, Box2D(90, 8, 99, 22), 3)]
+    assert not panel.workspace.session.objects
+    layer.data = [rectangle(2, SECOND, 3)]
+    assert panel.workspace.session.objects[1].box.in_plane == SECOND
+
+
+def test_failed_loading_is_a_notification(panel, finish):
+    from napari_qmedsam.errors import BadCheckpoint
+
+    def fail(*_):
+        raise BadCheckpoint("There is no weights file 'x'.")
+
+    panel.runner.load = fail
+    draw(panel, panel.workspace.slice_index, FIRST)
+    panel.segment_slice()
+    finish(panel)
+    assert last_message() == "There is no weights file 'x'."
+    assert panel.controls.on_slice.isEnabled()
+
+
+def test_window_and_contrast_limits_are_one(panel):
+    image = panel.workspace.image
+    assert panel.controls.window_form.preset.currentText() == "soft tissue"
+    image.contrast_limits = (-450, 1050)
+    assert panel.controls.window_form.preset.currentText() == "bone"
+    assert panel.workspace.window() == CT_PRESETS["bone"]
+    panel.controls.window_form.upper.setValue(900)
+    assert tuple(image.contrast_limits) == (-450, 900)
+    assert panel.controls.window_form.preset.currentText() == "custom"
+    panel.controls.window_form.lower.setValue(1000)
+    assert "must be below" in last_message()
+    assert panel.workspace.window() == Window(-450, 900)
+    assert panel.controls.window_form.lower.value() == -450
+
+
+def test_protected_labels_stay(panel, finish):
+    labels = panel.workspace.show_labels()
+    labels.data[2, 10:15, :] = 7
+    draw(panel, 2, FIRST)
+    panel.controls.protect.setChecked(True)
+    panel.segment_range()
+    finish(panel)
+    assert (labels.data[2, 10:15] == 7).all()
+    assert (labels.data[2, 15:20, 5:25] == 8).all()
+
+
+def test_brush_strokes_survive_segmentation_and_undo(panel, finish):
+    labels = panel.workspace.show_labels()
+    labels.paint((2, 60, 40), 9)
+    draw(panel, 2, FIRST)
+    panel.segment_range()
+    finish(panel)
+    assert labels.data[2, 60, 40] == 9
+    panel.undo()
+    assert labels.data[2, 60, 40] == 9
+    assert set(np.unique(labels.data)) == {0, 9}
+
+
+def test_replaced_labels_array_is_painted_from_then_on(panel, finish):
+    labels = panel.workspace.show_labels()
+    labels.data = np.zeros((6, 64, 48), np.uint8)
+    draw(panel, 2, FIRST)
+    panel.segment_range()
+    finish(panel)
+    assert (labels.data == 1).sum() == 200
+
+
+def test_each_image_has_its_session(panel, volume, finish):
+    draw(panel, 2, FIRST)
+    first = panel.workspace
+    other = Volume(volume.array[::-1].copy(), volume.spacing_mm, volume.affine)
+    layer = panel.viewer.add_layer(Layer.create(*image_layer(other, "other")))
+    panel.choose_image(layer)
+    assert panel.workspace is not first
+    assert panel.controls.table.rowCount() == 0
+    layer.name = "renamed"
+    assert panel.controls.image.currentText() == "renamed"
+    panel.choose_image(first.image)
+    assert panel.workspace is first
+    assert panel.controls.table.rowCount() == 1
+
+
+def test_layers_may_be_deleted(panel, finish):
+    draw(panel, 2, FIRST)
+    panel.segment_range()
+    finish(panel)
+    workspace, layers = panel.workspace, panel.viewer.layers
+    layers.remove(workspace.labels)
+    assert not workspace.session.labels.any()
+    assert not panel.controls.undo.isEnabled()
+    layers.remove(workspace.boxes)
+    assert not workspace.session.objects
+    layers.remove(workspace.image)
+    assert panel.workspace is None
+    panel.segment_slice()
+    assert last_message().startswith("There is no image to segment.")
+
+
+def test_reopened_panel_finds_boxes_and_labels(panel, backend, finish):
+    from napari_qmedsam.gui.segment_panel import SegmentPanel
+
+    draw(panel, 2, FIRST)
+    panel._renamed(1, "bar")
+    panel._range_changed(1, 1, 5)
+    panel.segment_range()
+    finish(panel)
+    panel.close_down()
+    again = SegmentPanel(panel.viewer, load=lambda *_: backend)
+    try:
+        found = again.workspace.session.objects[1]
+        assert (found.name, found.box.z_min, found.box.z_max) == ("bar", 1, 5)
+        assert again.workspace.session.labels.any()
+    finally:
+        again.close_down()
+        again.deleteLater()
+
+
+def test_plain_2d_image_is_segmented(make_napari_viewer, backend, finish):
+    from napari_qmedsam.gui.segment_panel import SegmentPanel
+
+    viewer = make_napari_viewer()
+    image = np.zeros((64, 48), np.float32)
+    image[10:20, 5:25] = 1
+    viewer.add_image(image, scale=(0.5, 2))
+    panel = SegmentPanel(viewer, load=lambda *_: backend)
+    viewer.window.add_dock_widget(panel)
+    panel.workspace.draw_boxes().add_rectangles(rectangle(0, FIRST, 2))
+    panel.segment_slice()
+    finish(panel)
+    np.testing.assert_array_equal(panel.workspace.labels.data, image.astype(int))
+    panel.close_down()
+
+
+def test_closing_the_window_during_work_ends_it(panel, backend, qtbot):
+    backend.seconds = 0.2
+    draw(panel, 0, FIRST)
+    panel._range_changed(1, 0, 6)
+    panel.segment_range()
+    qtbot.waitUntil(lambda: backend.encoded >= 1, timeout=20_000)
+    thread = panel.runner.worker._thread
+    panel.viewer.close()
+    assert not thread.is_alive()
+    assert backend.encoded < 6
+
+
+def test_closing_the_dock_during_work_ends_it(panel, backend, qtbot):
+    backend.seconds = 0.2
+    draw(panel, 0, FIRST)
+    panel._range_changed(1, 0, 6)
+    panel.segment_range()
+    qtbot.waitUntil(lambda: backend.encoded >= 1, timeout=20_000)
+    thread = panel.runner.worker._thread
+    panel.viewer.window.remove_dock_widget(panel)
+    assert not thread.is_alive()
+    (labels,) = (x for x in panel.viewer.layers if isinstance(x, Labels))
+    assert labels.metadata[RESULT]

@@ -1,0 +1,116 @@
+"""Undo and redo give back exactly what was."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from napari_qmedsam.segmentation.history import LabelHistory
+
+SHAPE = (3, 4, 5)
+
+edits = st.lists(
+    st.dictionaries(
+        st.tuples(st.integers(0, 2), st.integers(0, 3), st.integers(0, 4)),
+        st.integers(0, 3),
+        min_size=1,
+        max_size=8,
+    ),
+    max_size=12,
+)
+"""Actions, each a few voxels and their new values."""
+
+
+def perform(labels, history, edit):
+    before = {z: labels[z].copy() for z in {place[0] for place in edit}}
+    for place, value in edit.items():
+        labels[place] = value
+    history.record(labels, before)
+
+
+@settings(max_examples=50)
+@given(edits)
+def test_undo_of_all_returns_the_start_and_redo_of_all_the_end(actions):
+    labels, history = np.zeros(SHAPE, np.uint16), LabelHistory()
+    states = [labels.copy()]
+    for edit in actions:
+        perform(labels, history, edit)
+        if not np.array_equal(labels, states[-1]):
+            states.append(labels.copy())
+    for state in reversed(states[:-1]):
+        assert history.can_undo
+        history.undo(labels)
+        assert np.array_equal(labels, state)
+    assert not history.can_undo
+    for state in states[1:]:
+        assert history.can_redo
+        history.redo(labels)
+        assert np.array_equal(labels, state)
+    assert not history.can_redo
+
+
+@settings(max_examples=50)
+@given(edits, st.integers(0, 4))
+def test_no_more_steps_are_kept_than_the_limit(actions, limit):
+    labels, history = np.zeros(SHAPE, np.uint16), LabelHistory(limit)
+    states = [labels.copy()]
+    for edit in actions:
+        perform(labels, history, edit)
+        if not np.array_equal(labels, states[-1]):
+            states.append(labels.copy())
+    steps = 0
+    while history.can_undo:
+        history.undo(labels)
+        steps += 1
+    assert steps == min(limit, len(states) - 1)
+    assert np.array_equal(labels, states[len(states) - 1 - steps])
+
+
+def test_steps_tell_the_slices_they_touched():
+    labels, history = np.zeros(SHAPE, np.uint16), LabelHistory()
+    perform(labels, history, {(2, 0, 0): 1, (0, 1, 1): 2})
+    assert history.undo(labels) == (0, 2)
+    assert history.redo(labels) == (0, 2)
+
+
+def test_an_action_that_changes_nothing_is_no_step():
+    labels, history = np.ones(SHAPE, np.uint16), LabelHistory()
+    perform(labels, history, {(0, 0, 0): 1})
+    history.record(labels, {})
+    assert not history.can_undo
+
+
+def test_a_new_action_forgets_what_was_undone():
+    labels, history = np.zeros(SHAPE, np.uint16), LabelHistory()
+    perform(labels, history, {(0, 0, 0): 1})
+    history.undo(labels)
+    perform(labels, history, {(0, 0, 1): 2})
+    assert not history.can_redo
+    assert history.redo(labels) == ()
+    assert labels[0, 0, 1] == 2
+
+
+def test_without_steps_nothing_happens():
+    labels, history = np.ones(SHAPE, np.uint16), LabelHistory()
+    assert history.undo(labels) == history.redo(labels) == ()
+    assert labels.all()
+
+
+def test_clear_forgets_both_ways():
+    labels, history = np.zeros(SHAPE, np.uint16), LabelHistory()
+    perform(labels, history, {(0, 0, 0): 1})
+    perform(labels, history, {(0, 0, 0): 2})
+    history.undo(labels)
+    history.clear()
+    assert not history.can_undo
+    assert not history.can_redo
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.uint32])
+def test_labels_that_do_not_lie_in_one_piece_are_restored(dtype):
+    whole = np.zeros((4, 8, 10), dtype)
+    labels, history = whole[::2, ::2, 1::2], LabelHistory()
+    perform(labels, history, {(1, 2, 3): 7})
+    assert whole[2, 4, 7] == 7
+    history.undo(labels)
+    assert not whole.any()

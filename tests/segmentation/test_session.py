@@ -1,0 +1,344 @@
+"""The session a user works in: objects, labels, undo, cancelling."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from napari_qmedsam import Session
+from napari_qmedsam.errors import GridMismatch, InvalidBox, InvalidSettings
+from napari_qmedsam.prompts import Box3D
+from napari_qmedsam.segmentation.embeddings import EmbeddingStore
+from napari_qmedsam.segmentation.propagation import OnEmpty, Propagation
+from napari_qmedsam.segmentation.segmenter import SliceSegmenter
+from napari_qmedsam.volumes import read_labels
+from napari_qmedsam.volumes.volume import Volume
+from napari_qmedsam.volumes.windows import Window
+
+FULL = Window(0, 255)
+BOXES = (Box3D(2, 2, 0, 14, 14, 5), Box3D(8, 8, 1, 22, 22, 6))
+
+
+def inside(box: Box3D, shape: tuple[int, ...]) -> np.ndarray:
+    mask = np.zeros(shape, bool)
+    mask[box.z_min : box.z_max, box.y_min : box.y_max, box.x_min : box.x_max] = True
+    return mask
+
+
+@pytest.fixture
+def session(backend, bright_volume):
+    """Two overlapping objects in a volume that is bright in both."""
+    shape = (6, 32, 32)
+    volume = bright_volume(inside(BOXES[0], shape) | inside(BOXES[1], shape))
+    made = Session(volume, SliceSegmenter(backend), FULL)
+    for box in BOXES:
+        made.add_object(box)
+    return made
+
+
+def run(updates) -> list[int]:
+    return [update.slice_index for update in updates]
+
+
+def overlapped(*ids_and_boxes, shape=(6, 32, 32)) -> np.ndarray:
+    labels = np.zeros(shape, np.uint16)
+    for object_id, box in ids_and_boxes:
+        labels[inside(box, shape)] = object_id
+    return labels
+
+
+def test_the_later_object_wins_where_two_overlap(session):
+    run(session.segment())
+    assert np.array_equal(session.labels, overlapped((1, BOXES[0]), (2, BOXES[1])))
+
+
+def test_the_order_asked_for_is_the_order_of_painting(session):
+    run(session.segment([2, 1]))
+    assert np.array_equal(session.labels, overlapped((2, BOXES[1]), (1, BOXES[0])))
+
+
+@pytest.mark.parametrize("way", Propagation)
+def test_segmenting_again_changes_nothing(session, way):
+    run(session.segment(propagation=way))
+    labels = session.labels.copy()
+    run(session.segment(propagation=way))
+    assert np.array_equal(session.labels, labels)
+    session.undo()
+    assert not session.labels.any()  # the second run was no step
+    assert len(session.segmenter.backend.encoded) == 6
+
+
+@pytest.mark.parametrize("way", Propagation)
+@pytest.mark.parametrize("ids", [[1, 2], [2, 1]])
+def test_earlier_labels_have_no_say_in_the_result(session, way, ids):
+    run(session.segment(ids, propagation=way))
+    fresh = session.labels.copy()
+    session.undo()
+    rng = np.random.default_rng(0)
+    for z_range in (slice(0, 5), slice(1, 6)):  # anywhere in the objects' slices
+        object_id = 1 if z_range.start == 0 else 2
+        old = rng.random(session.labels[z_range].shape) < 0.3
+        session.labels[z_range][old] = object_id
+    session.labels[5][session.labels[5] == 1] = 0
+    session.labels[0][session.labels[0] == 2] = 0
+    run(session.segment(ids, propagation=way))
+    assert np.array_equal(session.labels, fresh)
+
+
+def test_an_object_that_now_ends_earlier_leaves_nothing_beyond_its_end(
+    new_backend, bright_volume
+):
+    box = Box3D(4, 4, 0, 12, 12, 5)
+    truth = inside(box, (5, 32, 32))
+    truth[3] = False
+    session = Session(bright_volume(truth), SliceSegmenter(new_backend()), FULL)
+    session.add_object(box)
+    run(session.segment(propagation=Propagation.MASK, on_empty=OnEmpty.BOX))
+    assert session.labels[4].any()
+    run(session.segment(propagation=Propagation.MASK, on_empty=OnEmpty.STOP))
+    assert np.array_equal(np.unique(np.nonzero(session.labels)[0]), [0, 1, 2])
+
+
+def test_one_object_may_be_segmented_alone(session):
+    run(session.segment([2]))
+    assert np.array_equal(session.labels, overlapped((2, BOXES[1])))
+    run(session.segment([1]))
+    assert np.array_equal(session.labels, overlapped((2, BOXES[1]), (1, BOXES[0])))
+
+
+def test_previous_labels_can_be_protected(session):
+    run(session.segment([2]))
+    run(session.segment([1], protect_existing=True))
+    assert np.array_equal(session.labels, overlapped((1, BOXES[0]), (2, BOXES[1])))
+
+
+def test_protection_covers_hand_painted_labels_of_no_object(session):
+    session.labels[2, 4:6, 4:6] = 99
+    run(session.segment(protect_existing=True))
+    assert (session.labels[2, 4:6, 4:6] == 99).all()
+    run(session.segment())
+    assert (session.labels[2, 4:6, 4:6] == 1).all()
+
+
+def test_one_slice_gets_only_the_objects_that_reach_it(session):
+    assert run(session.segment(slice_index=5)) == [5]
+    assert np.array_equal(session.labels[5], overlapped((2, BOXES[1]))[5])
+    assert not session.labels[:5].any()
+
+
+def test_labels_grow_slice_by_slice(session):
+    expected = overlapped((1, BOXES[0]), (2, BOXES[1]))
+    updates = session.segment()
+    for z in range(6):
+        assert next(updates).slice_index == z
+        assert np.array_equal(session.labels[: z + 1], expected[: z + 1])
+        assert not session.labels[z + 1 :].any()
+
+
+# Cancelling and undo -------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", Propagation)
+@pytest.mark.parametrize("visits", [1, 3, 7])
+def test_cancelling_keeps_whole_slices_and_is_one_step_of_undo(session, way, visits):
+    rng = np.random.default_rng(1)
+    session.labels[:] = rng.integers(0, 3, session.labels.shape)
+    start = session.labels.copy()
+    updates = session.segment(propagation=way)
+    seen = {u.slice_index for u in itertools.islice(updates, visits)}
+    updates.close()
+    untouched = [z for z in range(6) if z not in seen]
+    assert np.array_equal(session.labels[untouched], start[untouched])
+    assert not np.array_equal(session.labels, start)
+    stopped = session.labels.copy()
+    assert set(session.undo()) == seen
+    assert np.array_equal(session.labels, start)
+    assert not session.history.can_undo
+    session.redo()
+    assert np.array_equal(session.labels, stopped)
+
+
+def test_cancelling_before_the_first_slice_is_no_step(session):
+    session.segment().close()
+    assert not session.history.can_undo
+
+
+@pytest.mark.parametrize("memory", [1, 1 << 20])
+def test_cancelling_releases_what_was_held(session, memory):
+    store = session.segmenter.store = EmbeddingStore(memory)
+    updates = session.segment(propagation=Propagation.MASK)
+    for _ in range(4):
+        next(updates)
+    assert store._held
+    updates.close()
+    assert not store._held
+
+
+def test_an_error_half_way_keeps_the_slices_so_far_as_one_step(session, monkeypatch):
+    backend = session.segmenter.backend
+    encode, calls = backend.encode, itertools.count()
+
+    def failing(model_input):
+        if next(calls) == 3:
+            raise RuntimeError("out of memory")
+        return encode(model_input)
+
+    monkeypatch.setattr(backend, "encode", failing)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        run(session.segment())
+    assert session.labels[:3].any(axis=(1, 2)).all()
+    assert not session.labels[3:].any()
+    assert session.undo() == (0, 1, 2)
+    assert not session.labels.any()
+
+
+def test_several_steps_go_back_and_forward(session):
+    states = [session.labels.copy()]
+    for object_id in (1, 2):
+        run(session.segment([object_id]))
+        states.append(session.labels.copy())
+    session.remove_object(1, erase=True)
+    states.append(session.labels.copy())
+    assert not (states[-1] == 1).any()
+    for state in reversed(states[:-1]):
+        session.undo()
+        assert np.array_equal(session.labels, state)
+    assert session.undo() == ()
+    for state in states[1:]:
+        session.redo()
+        assert np.array_equal(session.labels, state)
+
+
+# Labels --------------------------------------------------------------------
+
+
+def test_labels_may_be_shared_with_a_viewer(session):
+    shared = np.zeros((6, 32, 32), np.int32)
+    session.share_labels(shared)
+    run(session.segment())
+    assert np.array_equal(shared, overlapped((1, BOXES[0]), (2, BOXES[1])))
+
+
+def test_the_history_of_other_labels_is_forgotten(session):
+    run(session.segment([1]))
+    session.share_labels(session.labels[:])  # the same voxels
+    assert session.history.can_undo
+    session.share_labels(np.zeros((6, 32, 32), np.uint16))
+    assert not session.history.can_undo
+
+
+def test_labels_exchanged_during_a_run_are_left_alone(session):
+    updates = session.segment()
+    next(updates)
+    other = np.zeros((6, 32, 32), np.uint16)
+    session.share_labels(other)
+    run(updates)
+    assert not other.any()
+    assert not session.history.can_undo
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (np.zeros((6, 32, 31), np.uint16), r"\(6, 32, 31\) do not fit"),
+        (np.zeros((6, 32, 32), np.float32), "integers, not float32"),
+        (np.zeros((6, 32, 32), bool), "integers, not bool"),
+    ],
+)
+def test_labels_that_do_not_fit_are_refused(session, labels, message):
+    with pytest.raises(GridMismatch, match=message):
+        session.share_labels(labels)
+    with pytest.raises(GridMismatch, match=message):
+        Session(session.volume, labels=labels)
+
+
+def test_saved_labels_are_read_back(session, tmp_path):
+    run(session.segment())
+    path = session.save_labels(tmp_path / "labels.nii.gz")
+    assert np.array_equal(read_labels(path).array, session.labels)
+
+
+# Objects -------------------------------------------------------------------
+
+
+def test_ids_count_on_from_objects_and_labels(session):
+    session.labels[0, 0, 0] = 7
+    added = session.add_object(BOXES[0], name="liver")
+    assert (added.object_id, added.name) == (8, "liver")
+    assert session.add_object(BOXES[0], object_id=5).name == "object 5"
+
+
+@pytest.mark.parametrize(
+    ("box", "object_id", "message"),
+    [
+        (BOXES[0], 2, "already an object 2"),
+        (BOXES[0], 0, r"0 must lie in 1\.\.65535"),
+        (BOXES[0], 70000, r"70000 must lie in 1\.\.65535"),
+        (Box3D(40, 0, 0, 50, 5, 2), None, "outside the slice"),
+        (Box3D(0, 0, 6, 5, 5, 8), None, "outside the volume of 6 slices"),
+    ],
+)
+def test_objects_that_cannot_be_are_refused(session, box, object_id, message):
+    with pytest.raises(InvalidBox, match=message):
+        session.add_object(box, object_id=object_id)
+    assert list(session.objects) == [1, 2]
+
+
+def test_boxes_of_objects_are_cut_to_the_volume(session):
+    added = session.add_object(Box3D(-3, -3, -3, 99, 99, 99))
+    assert added.box == Box3D(0, 0, 0, 32, 32, 6)
+    changed = session.change_object(1, box=Box3D(-1, 0, 0, 5, 5, 9), name="spleen")
+    assert changed.box == Box3D(0, 0, 0, 5, 5, 6)
+    assert session.objects[1].name == "spleen"
+
+
+def test_a_removed_object_keeps_its_voxels_unless_erased(session):
+    run(session.segment())
+    before = session.labels.copy()
+    session.remove_object(1)
+    assert np.array_equal(session.labels, before)
+    session.remove_object(2, erase=True)
+    assert not (session.labels == 2).any()
+    assert session.objects == {}
+
+
+def test_objects_that_are_not_there_are_named(session):
+    for call in (
+        lambda: session.change_object(9, name="x"),
+        lambda: session.remove_object(9),
+        lambda: session.segment([1, 9]),
+    ):
+        with pytest.raises(InvalidBox, match="no object 9"):
+            call()
+
+
+def test_an_object_asked_for_twice_is_segmented_once(session):
+    assert [p.object_id for p in session.prompts([2, 1, 2])] == [2, 1]
+
+
+# What segmenting needs -----------------------------------------------------
+
+
+def test_without_boxes_there_is_nothing_to_segment(session):
+    empty = Session(session.volume, session.segmenter)
+    with pytest.raises(InvalidSettings, match="no box to segment. Draw one"):
+        empty.segment()
+    with pytest.raises(InvalidSettings, match="no box on slice 5 to segment"):
+        session.segment([1], slice_index=5)
+
+
+def test_without_a_model_nothing_is_segmented(session):
+    session.segmenter = None
+    with pytest.raises(InvalidSettings, match="has no model"):
+        session.segment()
+
+
+def test_errors_come_at_once_and_not_with_the_first_slice(session):
+    session.segmenter = None
+    with pytest.raises(InvalidSettings):
+        session.segment()  # nobody asks for a slice
+
+
+def test_the_volumes_own_window_is_the_default():
+    volume = Volume(np.arange(60, dtype=np.int16).reshape(3, 4, 5))
+    assert Session(volume).window == volume.default_window()
