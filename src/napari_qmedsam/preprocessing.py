@@ -203,12 +203,29 @@ def slice_image(array: NDArray, slice_index: int, window: Window) -> NDArray[np.
 def _bilinear(
     image: NDArray[np.floating], height: int, width: int
 ) -> NDArray[np.floating]:
-    """Resize with half-pixel centres and no anti-aliasing, as torch does."""
-    import cv2
+    """Resize with half-pixel centres and no anti-aliasing, as torch does.
 
+    In float32 with torch's order of operations: OpenCV's coordinates are more
+    exact, which moves logits by up to 6e-5 and pixels at the edge of a mask to
+    its other side.
+    """
     if image.shape == (height, width):
         return image
-    image = np.ascontiguousarray(image, dtype=np.float32)
-    return np.asarray(
-        cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR), np.float32
-    )
+    image = image.astype(np.float32, copy=False)
+    above, below, down = _neighbours(image.shape[0], height)
+    left, right, across = _neighbours(image.shape[1], width)
+    wide = image[:, left] * (1 - across) + image[:, right] * across
+    down = down[:, None]
+    return wide[above] * (1 - down) + wide[below] * down
+
+
+def _neighbours(
+    size: int, new_size: int
+) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
+    """Return the two old pixels around each new one, and the second's share."""
+    scale = np.float32(size) / np.float32(new_size)
+    half = np.float32(0.5)
+    place = np.maximum((np.arange(new_size, dtype=np.float32) + half) * scale - half, 0)
+    first = np.minimum(place.astype(np.intp), size - 1)
+    share = np.clip(place - first.astype(np.float32), 0, 1)
+    return first, np.minimum(first + 1, size - 1), share

@@ -52,7 +52,7 @@ class GapMeter:
     ("model", "runtime"), [("lite_medsam", "torch"), ("demo", "openvino")]
 )
 def test_interface_never_stalls_while_a_volume_is_encoded(
-    make_napari_viewer, finish, tmp_path, monkeypatch, model, runtime
+    make_napari_viewer, qtbot, finish, tmp_path, monkeypatch, model, runtime
 ):
     monkeypatch.setenv("QMEDSAM_CACHE", str(tmp_path))
     weights = save_model(build_model(model), tmp_path / "random.safetensors")
@@ -68,6 +68,8 @@ def test_interface_never_stalls_while_a_volume_is_encoded(
     panel.workspace.go_to(0)
     box = Box2D(100, 100, 400, 400)
     panel.workspace.draw_boxes().add_rectangles(rectangle(0, box, 3))
+    # What napari puts off when layers are added is no part of the encoding.
+    qtbot.wait(1000)
     gaps = []
     for attempt in range(ATTEMPTS):
         first = 4 * attempt  # slices that have not been encoded
