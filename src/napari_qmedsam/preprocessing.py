@@ -205,9 +205,8 @@ def _bilinear(
 ) -> NDArray[np.floating]:
     """Resize with half-pixel centres and no anti-aliasing, as torch does.
 
-    In float32 with torch's order of operations: OpenCV's coordinates are more
-    exact, which moves logits by up to 6e-5 and pixels at the edge of a mask to
-    its other side.
+    With float32 coordinates, as torch has them: OpenCV's are more exact, which
+    moves logits by up to 6e-5, and single pixels out of a mask or into it.
     """
     if image.shape == (height, width):
         return image
@@ -223,9 +222,10 @@ def _neighbours(
     size: int, new_size: int
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
     """Return the two old pixels around each new one, and the second's share."""
-    scale = np.float32(size) / np.float32(new_size)
-    half = np.float32(0.5)
-    place = np.maximum((np.arange(new_size, dtype=np.float32) + half) * scale - half, 0)
+    scale = float(np.float32(size) / np.float32(new_size))
+    # Rounded once, as by the fused multiply-add that torch is compiled to.
+    place = ((np.arange(new_size) + 0.5) * scale - 0.5).astype(np.float32)
+    place = np.maximum(place, 0)
     first = np.minimum(place.astype(np.intp), size - 1)
     share = np.clip(place - first.astype(np.float32), 0, 1)
     return first, np.minimum(first + 1, size - 1), share

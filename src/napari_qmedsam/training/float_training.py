@@ -4,15 +4,21 @@ import copy
 import csv
 import logging
 import math
+import signal
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from statistics import fmean
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, Sampler
 
+from napari_qmedsam.errors import BadCheckpoint
 from napari_qmedsam.models import build_model, config_of
 from napari_qmedsam.models.lateral import unpack
 from napari_qmedsam.models.medsam import MedSAM
@@ -59,7 +65,8 @@ class FloatTraining:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         model = build_model(self.config)
         initialise(model)
-        self.model = model.to(self.device, memory_format=torch.channels_last)
+        self.model = model.to(self.device)
+        self.model = self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.model).requires_grad_(False)
         self.optimizer = torch.optim.AdamW(
             parameter_groups(self.model, settings.weight_decay),
@@ -85,21 +92,22 @@ class FloatTraining:
             Asked every step; when true the run is saved and left.
         """
         self.model.train()
-        totals: dict[str, float] = {}
+        recent: deque[dict[str, float]] = deque(maxlen=self.settings.checkpoint_every)
         start = time.monotonic()
-        for batch in self._batches():
-            losses = self._step(batch)
-            self.step += 1
-            for key, value in losses.items():
-                totals[key] = totals.get(key, 0.0) * 0.98 + value * 0.02
-            if progress is not None:
-                progress(self.step, losses)
-            stop = should_cancel() or self.step >= self.settings.steps
-            if stop or self.step % self.settings.checkpoint_every == 0:
-                weight = 1 - 0.98 ** min(self.step, 10_000)
-                self._save({k: v / weight for k, v in totals.items()}, start)
-            if stop:
-                return
+        with _interrupt_held() as interrupted:
+            for batch in self._batches():
+                recent.append(self._step(batch))
+                self.step += 1
+                if progress is not None:
+                    progress(self.step, recent[-1])
+                stop = should_cancel() or interrupted()
+                stop = stop or self.step >= self.settings.steps
+                if stop or self.step % self.settings.checkpoint_every == 0:
+                    self._save(recent, start)
+                if stop:
+                    break
+        if interrupted():
+            raise KeyboardInterrupt
 
     def averaged(self) -> MedSAM:
         """Return a copy of the running average, in eval mode, on the CPU."""
@@ -187,8 +195,10 @@ class FloatTraining:
             else:
                 mean.copy_(value)
 
-    def _save(self, losses: dict[str, float], start: float) -> None:
+    def _save(self, recent: Collection[dict[str, float]], start: float) -> None:
+        losses = {k: fmean(each[k] for each in recent) for k in next(iter(recent))}
         state = {
+            "architecture": self.config.name,
             "step": self.step,
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),
@@ -212,12 +222,41 @@ class FloatTraining:
         path = self.folder / "last.pt"
         if not path.exists():
             return
-        state = torch.load(path, map_location=self.device, weights_only=True)
-        self.model.load_state_dict(state["model"])
-        self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.step = state["step"]
+        try:
+            state = torch.load(path, map_location=self.device, weights_only=True)
+            self.model.load_state_dict(state["model"])
+            self.average.load_state_dict(state["average"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.step = state["step"]
+        except Exception as error:
+            raise BadCheckpoint(
+                f"Cannot go on with the run in '{path}': it is damaged or not of the "
+                f"model '{self.config.name}'. Choose another folder, or delete it."
+            ) from error
         log.info("Resumed at step %d of %s", self.step, path)
+
+
+@contextmanager
+def _interrupt_held() -> Iterator[Callable[[], bool]]:
+    """Let Ctrl-C wait until the step in hand is whole.
+
+    Yields a function that tells whether it was pressed. Outside the main
+    thread nothing is changed: signals do not arrive there.
+    """
+    pressed = False
+
+    def note(number: int, frame: object) -> None:
+        nonlocal pressed
+        pressed = True
+
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: pressed
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def learning_rate(step: int, settings: TrainingSettings) -> float:
@@ -234,7 +273,8 @@ def learning_rate(step: int, settings: TrainingSettings) -> float:
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
     """Decay matrices and kernels only: no biases, norms, embeddings, tables."""
-    decayed, free = [], []
+    decayed: list[nn.Parameter] = []
+    free: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         table = "token" in name or "embed" in name or "attention_biases" in name
         (free if parameter.ndim < 2 or table else decayed).append(parameter)

@@ -1,0 +1,121 @@
+import json
+
+import numpy as np
+import pytest
+
+from napari_qmedsam.errors import GridMismatch, InvalidSettings
+from napari_qmedsam.evaluation.contact_sheet import SheetRow, write_contact_sheet
+from napari_qmedsam.evaluation.volumes import Mode, evaluate_volume
+from napari_qmedsam.prompts import Box2D
+from napari_qmedsam.segmentation.propagation import Propagation
+from napari_qmedsam.segmentation.segmenter import SliceSegmenter
+
+
+@pytest.fixture
+def truth():
+    """Class 3: 12 by 12 on slices 0 to 2; class 7: too small; class 9 on slice 3."""
+    labels = np.zeros((5, 32, 32), np.uint8)
+    labels[:3, 4:16, 4:16] = 3
+    labels[1, 20:25, 20:25] = 7
+    labels[3, 10:22, 8:20] = 9
+    return labels
+
+
+def test_perfect_masks_score_one_hundred(backend, bright_volume, truth):
+    volume = bright_volume(truth > 0)
+    report = evaluate_volume(SliceSegmenter(backend), volume, truth)
+    content = report.to_dict()
+    assert content["mean"] == {"dsc": 100.0, "nsd": 100.0}
+    assert {c: row["count"] for c, row in content["classes"].items()} == {
+        "3": 3,
+        "9": 1,
+    }
+    assert content["count"] == 4
+    assert len(backend.encoded) == 4
+
+
+def test_half_a_mask_scores_two_thirds(backend, bright_volume, truth):
+    seen = truth.copy()
+    seen[:, :, 10:] = 0  # the model finds the left half of class 3 only
+    volume = bright_volume(seen > 0)
+    report = evaluate_volume(SliceSegmenter(backend), volume, truth, classes=[3])
+    assert report.to_dict()["mean"]["dsc"] == pytest.approx(100 * 2 / 3, abs=1e-3)
+
+
+def test_json_has_the_documented_form(backend, bright_volume, truth):
+    volume = bright_volume(truth > 0)
+    report = evaluate_volume(SliceSegmenter(backend), volume, truth)
+    content = json.loads(json.dumps(report.to_dict()))
+    assert set(content) >= {
+        "mean", "classes", "count", "seconds", "model", "backend", "precision",
+    }  # fmt: skip
+    assert set(content["classes"]["3"]) == {"dsc", "nsd", "count"}
+    assert content["seconds"] >= 0
+    assert content["model"] == "counting"
+
+
+@pytest.mark.parametrize("propagation", Propagation)
+def test_volume_mode_scores_each_class_once(backend, bright_volume, truth, propagation):
+    volume = bright_volume(truth > 0)
+    report = evaluate_volume(
+        SliceSegmenter(backend),
+        volume,
+        truth,
+        mode=Mode.VOLUME,
+        propagation=propagation,
+    )
+    assert [(s.class_id, s.slice_index, s.dsc) for s in report.scores] == [
+        (3, None, 1.0),
+        (9, None, 1.0),
+    ]
+    assert report.encoded_slices == 4
+
+
+def test_jitter_moves_boxes_the_same_way_each_time(backend, bright_volume, truth):
+    volume = bright_volume(truth > 0)
+
+    def scores(seed):
+        segmenter = SliceSegmenter(backend)
+        report = evaluate_volume(segmenter, volume, truth, box_jitter=4, seed=seed)
+        return [s.dsc for s in report.scores]
+
+    assert scores(1) == scores(1)
+    assert min(scores(1)) < 1
+    assert scores(1) != scores(2)
+
+
+def test_labels_on_another_grid_are_refused(backend, bright_volume, truth):
+    volume = bright_volume(truth > 0)
+    with pytest.raises(GridMismatch, match="labels are"):
+        evaluate_volume(SliceSegmenter(backend), volume, truth[:2])
+
+
+def test_an_absent_class_is_refused_with_those_there_are(backend, bright_volume, truth):
+    volume = bright_volume(truth > 0)
+    with pytest.raises(InvalidSettings, match="no class 5; they hold 3, 7, 9"):
+        evaluate_volume(SliceSegmenter(backend), volume, truth, classes=[3, 5])
+
+
+def test_classes_that_are_too_small_are_refused(backend, bright_volume, truth):
+    volume = bright_volume(truth > 0)
+    with pytest.raises(InvalidSettings, match="at least 100 voxels"):
+        evaluate_volume(SliceSegmenter(backend), volume, truth, classes=[7])
+
+
+def test_empty_labels_are_refused(backend, bright_volume, truth):
+    volume = bright_volume(truth > 0)
+    with pytest.raises(InvalidSettings, match="labels are empty"):
+        evaluate_volume(SliceSegmenter(backend), volume, np.zeros_like(truth))
+
+
+def test_contact_sheet_shows_box_and_both_outlines(tmp_path):
+    import cv2
+
+    image = np.full((40, 40), 60, np.uint8)
+    mask = np.zeros((40, 40), bool)
+    mask[10:30, 10:30] = True
+    row = SheetRow("square", image, Box2D(10, 10, 30, 30), mask, np.roll(mask, 3, 1))
+    path = write_contact_sheet([row] * 3, tmp_path / "new" / "sheet.png", "Sheet")
+    picture = cv2.imread(str(path))[..., ::-1].astype(int)
+    for colour in ((255, 225, 77), (255, 140, 26), (53, 201, 255)):
+        assert (np.abs(picture - colour).sum(axis=2) < 30).any()
