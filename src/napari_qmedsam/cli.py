@@ -35,6 +35,9 @@ COORDINATES = (
     "maxima are excluded."
 )
 
+INTERRUPTED = 130
+"""Exit status after Ctrl-C."""
+
 Model = Annotated[
     str,
     typer.Option(help="demo, lite_medsam, medsam_vit_b, or a weights file."),
@@ -67,22 +70,26 @@ PropagationOption = Annotated[
 ]
 
 
+UsageProblem: type[Exception] = typer.BadParameter.__mro__[2]
+"""Base of the errors typer raises for wrong options: click's, or typer's own
+copy of click, by version."""
+
+
 def main() -> None:
     """Run the command line; errors of the user's making become one line."""
-    import click
-
     try:
         status = app(standalone_mode=False)
     except QMedSAMError as error:
         _fail(str(error))
-    except click.exceptions.NoArgsIsHelpError as error:
-        error.show()
-        sys.exit(2)
-    except click.ClickException as error:
-        _fail(error.format_message())
-    except (KeyboardInterrupt, click.Abort):
-        print("Stopped; nothing was written.", file=sys.stderr)  # noqa: T201
-        sys.exit(130)
+    except UsageProblem as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            error.show()  # type: ignore[attr-defined]
+            sys.exit(2)
+        _fail(error.format_message())  # type: ignore[attr-defined]
+    except (KeyboardInterrupt, typer.Abort):
+        status = INTERRUPTED
+    if status == INTERRUPTED:
+        typer.echo("Stopped.", err=True)
     sys.exit(status if isinstance(status, int) else 0)
 
 
@@ -180,6 +187,7 @@ def segment(
     from napari_qmedsam.segmentation.session import Session
     from napari_qmedsam.volumes import read_volume
     from napari_qmedsam.volumes.windows import parse_window
+    from napari_qmedsam.volumes.writing import check_target
 
     boxes = [parse_slice_box(text) for text in box or []]
     boxes += [parse_box(text) for text in box3d or []]
@@ -189,12 +197,13 @@ def segment(
     way = _choice(Propagation, propagation, "--propagation")
     volume = read_volume(image, frame=frame, series=series)
     _notices(volume.notices)
-    # Boxes are checked before a model is loaded or downloaded.
+    # Boxes and output are checked before a model is loaded or downloaded.
     for wanted in boxes:
         wanted.clip(*volume.shape)
-    session = Session(
-        volume, _segmenter(model, weights, backend, max_boxes), chosen_window
-    )
+    target = output or _default_output(image, volume.source.format)
+    check_target(target)
+    segmenter = _segmenter(model, weights, backend, max_boxes)
+    session = Session(volume, segmenter, chosen_window)
     for wanted in boxes:
         session.add_object(wanted)
     start, visits = time.perf_counter(), 0
@@ -203,8 +212,8 @@ def segment(
             visits += 1
             advance(update.done, update.total)
     seconds = time.perf_counter() - start
-    path = session.save_labels(output or _default_output(image, volume.source.format))
-    info = session.segmenter.backend.info
+    path = session.save_labels(target)
+    info = segmenter.backend.info
     voxel_ml = _product(volume.spacing_mm) / 1000
     report: dict[str, Any] = {
         "output": str(path),
@@ -357,7 +366,7 @@ def models(
         table.add_column(heading)
     for row in rows:
         here = "yes" if row["installed"] else "fetched when first used"
-        table.add_row(row["name"], row["title"], row["licence"], here)
+        table.add_row(*(str(row[key]) for key in ("name", "title", "licence")), here)
     _console().print(table)
 
 
@@ -450,9 +459,9 @@ def _bar(title: str, quiet: bool = False) -> Iterator[Callable[..., None]]:
         MofNCompleteColumn(),
         TimeRemainingColumn(),
     )
-    progress = Progress(
-        *columns, console=Console(stderr=True), transient=True, disable=quiet
-    )
+    console = Console(stderr=True)
+    hidden = quiet or not console.is_terminal
+    progress = Progress(*columns, console=console, transient=True, disable=hidden)
     task: Any = None
 
     def advance(done: int, total: int, description: str = title) -> None:

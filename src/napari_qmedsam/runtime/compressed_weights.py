@@ -109,7 +109,9 @@ def _replace(products: list, tensor: QuantizedTensor) -> bool:
     grouped = (out, inputs // group, group)
     per_unit = (out, inputs // group, 1)
     levels = tensor.levels.numpy()[:, order].reshape(grouped)
-    scale = np.broadcast_to(tensor.scale.numpy().reshape(-1, 1), (tensor.scale.numel(), 1))
+    scale = np.broadcast_to(
+        tensor.scale.numpy().reshape(-1, 1), (tensor.scale.numel(), 1)
+    )
     zero_point = (-tensor.zero_point).numpy().astype(np.uint8)
     if tensor.scale.numel() == 1:
         scale = np.full(per_unit, float(tensor.scale), np.float32)

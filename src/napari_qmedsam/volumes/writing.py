@@ -97,10 +97,16 @@ def write_volume(volume: Volume, path: str | Path) -> Path:
     return _write(array, volume, Path(path), labels=False)
 
 
-# Helpers ------------------------------------------------------------------
+def check_target(path: str | Path) -> None:
+    """Refuse a place nothing can be written to, before long work for it starts.
 
-
-def _write(array: NDArray, like: Volume, path: Path, *, labels: bool) -> Path:
+    Raises
+    ------
+    UnwritableLabels
+        If the suffix is not known, the folder does not exist, or a folder has
+        the name.
+    """
+    path = Path(path)
     suffix = suffix_of(path)
     if suffix not in WRITABLE + PICTURES:
         why = (
@@ -109,6 +115,20 @@ def _write(array: NDArray, like: Volume, path: Path, *, labels: bool) -> Path:
             else f"the suffix '{suffix}' is not known"
         )
         raise _unwritable(path, why, f"Writable are {', '.join(WRITABLE + PICTURES)}.")
+    if path.is_dir():
+        raise _unwritable(path, "a folder has that name", "Choose another name.")
+    if not path.parent.is_dir():
+        raise _unwritable(
+            path, f"there is no folder '{path.parent}'", "Create it, or choose another."
+        )
+
+
+# Helpers ------------------------------------------------------------------
+
+
+def _write(array: NDArray, like: Volume, path: Path, *, labels: bool) -> Path:
+    check_target(path)
+    suffix = suffix_of(path)
 
     def write(target: Path) -> None:
         if suffix in (".nii", ".nii.gz"):
@@ -131,12 +151,6 @@ def _write_whole(path: Path, write: Callable[[Path], None]) -> None:
     A folder and not a name, because MHD and NHDR consist of two files and the
     header holds the name of the other.
     """
-    if path.is_dir():
-        raise _unwritable(path, "a folder has that name", "Choose another name.")
-    if not path.parent.is_dir():
-        raise _unwritable(
-            path, f"there is no folder '{path.parent}'", "Create it, or choose another."
-        )
     scratch = None
     try:
         scratch = Path(tempfile.mkdtemp(prefix=".qmedsam-", dir=path.parent))

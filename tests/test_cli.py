@@ -1,0 +1,316 @@
+"""The command line, as a user meets it: files in, files out, one-line errors."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from napari_qmedsam import cli
+from napari_qmedsam.segmentation.segmenter import SliceSegmenter
+
+HEAVY = ("torch", "openvino", "napari", "qtpy", "PyQt6", "nibabel", "cv2", "scipy")
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, tmp_path):
+    """Run a command in process, in a folder of its own: status, out, err."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["qmedsam", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        out, err = capsys.readouterr()
+        return stop.value.code, out, err
+
+    return call
+
+
+@pytest.fixture
+def fake_model(monkeypatch, new_backend):
+    """Put the made-up model in place of the real one."""
+    backend = new_backend()
+    monkeypatch.setattr(
+        cli, "_segmenter", lambda *rest: SliceSegmenter(backend, max_boxes=rest[-1])
+    )
+    return backend
+
+
+@pytest.fixture
+def scan(tmp_path):
+    """Oblique, flipped CT: bright boxes 1 and 2 with their labels."""
+    truth = np.zeros((6, 32, 32), np.uint8)
+    truth[1:4, 4:16, 6:20] = 1
+    truth[2:5, 20:30, 18:30] = 2
+    array = np.where(truth > 0, 200, -900).astype(np.int16)
+    angle = np.deg2rad(12)
+    affine = np.eye(4)
+    affine[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    affine = affine @ np.diag([-0.8, 0.8, 3.0, 1.0])
+    affine[:3, 3] = [40, -20, 100]
+    for name, values in (("ct", array), ("labels", truth)):
+        image = nib.Nifti1Image(values.transpose(2, 1, 0), affine)
+        nib.save(image, tmp_path / f"{name}.nii.gz")
+    return truth
+
+
+def test_help_loads_nothing_heavy_and_answers_at_once():
+    code = (
+        "import sys, time, contextlib, io\n"
+        "sys.argv = ['qmedsam', '--help']\n"
+        "from napari_qmedsam.cli import main\n"
+        "hidden = contextlib.redirect_stdout(io.StringIO())\n"
+        "with contextlib.suppress(SystemExit), hidden:\n"
+        "    main()\n"
+        f"print([m for m in {HEAVY} if m in sys.modules], time.process_time())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    loaded, seconds = done.stdout.rsplit("]", 1)
+    assert loaded == "["
+    assert float(seconds) < 0.5
+
+
+def test_installed_command_prints_its_version():
+    command = Path(sys.executable).with_name("qmedsam")
+    done = subprocess.run([command, "--version"], capture_output=True, text=True)
+    assert done.returncode == 0
+    assert re.fullmatch(r"\d+\.\d+\.\d+\S*\s*", done.stdout)
+
+
+def test_help_says_what_coordinates_mean(run, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    status, out, _ = run("segment", "--help")
+    text = " ".join(out.split())
+    assert status == 0
+    assert "voxel indices of the (Z, Y, X) array as napari shows it" in text
+    assert "maxima are excluded" in text
+
+
+def test_segment_writes_labels_on_the_grid_of_the_scan(run, fake_model, scan):
+    status, out, _ = run(
+        "segment", "ct.nii.gz", "--box3d", "5,3,1,21,17,4",
+        "--box3d", "17,19,2,31,31,5", "-o", "out.nii.gz", "--json",
+    )  # fmt: skip
+    assert status == 0
+    report = json.loads(out)
+    assert [item["id"] for item in report["objects"]] == [1, 2]
+    assert report["objects"][0]["voxels"] == 3 * 12 * 14
+    assert report["objects"][0]["volume_ml"] == pytest.approx(
+        504 * 0.8 * 0.8 * 3e-3, abs=1e-3
+    )
+    assert report["model"] == "counting"
+    written, source = sitk.ReadImage("out.nii.gz"), sitk.ReadImage("ct.nii.gz")
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(written), scan)
+    for kind in ("GetOrigin", "GetSpacing", "GetDirection"):
+        np.testing.assert_allclose(
+            getattr(written, kind)(), getattr(source, kind)(), atol=1e-4
+        )
+
+
+def test_boxes_on_slices_come_before_boxes_over_slices(run, fake_model, scan):
+    status, _, _ = run(
+        "segment", "ct.nii.gz", "--box3d", "17,19,2,31,31,5",
+        "--box", "1,5,3,21,17", "--propagation", "box",
+    )  # fmt: skip
+    assert status == 0
+    labels = nib.load("ct_labels.nii.gz").get_fdata().transpose(2, 1, 0)
+    expected = np.where(scan == 2, 2, 0)
+    expected[1][scan[1] == 1] = 1
+    np.testing.assert_array_equal(labels, expected)
+
+
+def test_segment_reads_nrrd_and_dicom(run, fake_model, scan, tmp_path):
+    image = sitk.Cast(sitk.ReadImage("ct.nii.gz"), sitk.sitkInt16)
+    sitk.WriteImage(image, "ct.nrrd")
+    folder = tmp_path / "series"
+    folder.mkdir()
+    writer = sitk.ImageFileWriter()
+    writer.KeepOriginalImageUIDOn()
+    cosines = np.reshape(image.GetDirection(), (3, 3)).T[:2].ravel()
+    for z in range(image.GetDepth()):
+        plane = image[:, :, z]
+        place = image.TransformIndexToPhysicalPoint((0, 0, z))
+        for tag, value in {
+            "0008|0060": "CT",
+            "0008|0016": "1.2.840.10008.5.1.4.1.1.2",
+            "0020|000d": "1.2.3",
+            "0020|000e": "1.2.3.4",
+            "0020|0013": str(z + 1),
+            "0020|0032": "\\".join(map(str, place)),
+            "0020|0037": "\\".join(map(str, cosines)),
+            "0008|0018": f"1.2.3.4.{z + 1}",
+        }.items():
+            plane.SetMetaData(tag, value)
+        writer.SetFileName(str(folder / f"{z}.dcm"))
+        writer.Execute(plane)
+    for source in ("ct.nrrd", "series"):
+        status, out, err = run("segment", source, "--box", "2,5,3,21,17", "--json")
+        assert status == 0, err
+        assert json.loads(out)["objects"][0]["voxels"] == 12 * 14
+
+
+def test_window_is_chosen_by_name_or_numbers(run, fake_model, scan):
+    arguments = ("segment", "ct.nii.gz", "--box", "2,5,3,21,17", "--json")
+    _, out, _ = run(*arguments, "--window", "lung")
+    assert json.loads(out)["window"] == [-1350, 150]
+    _, out, _ = run(*arguments, "--window", "-160,240")
+    assert json.loads(out)["window"] == [-160, 240]
+    _, out, _ = run(*arguments)
+    assert json.loads(out)["window"] == [-160, 240]
+
+
+def test_evaluate_writes_and_prints_the_same_report(run, fake_model, scan):
+    arguments = ("evaluate", "--image", "ct.nii.gz", "--labels", "labels.nii.gz")
+    status, out, _ = run(*arguments, "--json", "report.json", "--classes", "1,2")
+    assert status == 0
+    assert "100.00" in out
+    report = json.loads(Path("report.json").read_text())
+    assert report["mean"] == {"dsc": 100.0, "nsd": 100.0}
+    assert report["classes"]["1"] == {"dsc": 100.0, "nsd": 100.0, "count": 3}
+    status, out, _ = run(*arguments, "--json", "-", "--mode", "volume")
+    assert status == 0
+    assert json.loads(out)["count"] == 2
+
+
+def test_labels_of_another_orientation_are_resampled_with_a_note(run, fake_model, scan):
+    labels = nib.load("labels.nii.gz")
+    turned = labels.as_reoriented(
+        nib.orientations.ornt_transform(
+            nib.io_orientation(labels.affine), nib.orientations.axcodes2ornt("SPL")
+        )
+    )
+    nib.save(turned, "turned.nii.gz")
+    status, out, err = run(
+        "evaluate", "--image", "ct.nii.gz", "--labels", "turned.nii.gz", "--json", "-"
+    )
+    assert status == 0
+    assert json.loads(out)["mean"]["dsc"] == 100.0
+    assert "Note:" in err
+    assert "resampled" in err
+
+
+BOX = ("--box", "2,5,3,21,17")
+EVALUATE = ("evaluate", "--image", "ct.nii.gz", "--labels", "labels.nii.gz")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("segment", "none.nii.gz", *BOX), "none.nii.gz"),
+        (("segment", "text.nii.gz", *BOX), "text.nii.gz"),
+        (("segment", "ct.nii.gz"), "at least one --box"),
+        (("segment", "ct.nii.gz", "--box", "9,5,3,21,17"), "lies outside"),
+        (("segment", "ct.nii.gz", "--box", "2,5,3,5,17"), "is empty"),
+        (("segment", "ct.nii.gz", "--box", "2,5,3,21"), "z,x_min,y_min,x_max,y_max"),
+        (("segment", "ct.nii.gz", "--box", "a,b,c,d,e"), "must be numbers"),
+        (("segment", "ct.nii.gz", "--box", "1.5,5,3,21,17"), "whole number"),
+        (("segment", "ct.nii.gz", *BOX, "--window", "bright"), "no window"),
+        (("segment", "ct.nii.gz", *BOX, "--window", "5,1"), "must be below"),
+        (("segment", "ct.nii.gz", *BOX, "--propagation", "up"), "--propagation"),
+        (("segment", "ct.nii.gz", *BOX, "--model", "nothing"), "neither a model"),
+        (("segment", "ct.nii.gz", *BOX, "--backend", "tpu"), "No backend"),
+        (("segment", "ct.nii.gz", *BOX, "--weights", "w.pth"), "no weights file"),
+        (("segment", "ct.nii.gz", *BOX, "--nothing"), "No such option"),
+        (("segment", *BOX), "Missing argument"),
+        ((*EVALUATE, "--classes", "5"), "no class 5"),
+        ((*EVALUATE, "--classes", "a,b"), "whole numbers"),
+        ((*EVALUATE, "--mode", "half"), "--mode"),
+        ((*EVALUATE, "--tolerance-mm", "-1"), "tolerance-mm"),
+        (("evaluate", "--image", "ct.nii.gz"), "Missing option"),
+        (("info", "nothing"), "neither a model"),
+        (("info", "text.nii.gz"), "text.nii.gz"),
+        (("train", "demo", "--out", "run", "--config", "none.yaml"), "none.yaml"),
+    ],
+)
+def test_bad_input_ends_with_one_line_and_status_two(
+    run, scan, tmp_path, arguments, complaint
+):
+    (tmp_path / "text.nii.gz").write_text("this is no scan")
+    before = set(tmp_path.rglob("*"))
+    status, out, err = run(*arguments)
+    assert status == 2
+    assert out == ""
+    assert err.startswith("Error: ")
+    assert err.count("\n") == 1
+    assert complaint in err
+    assert set(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("target", ["none/out.nii.gz", "out.xyz"])
+def test_an_impossible_output_is_one_line(run, fake_model, scan, target):
+    status, _, err = run("segment", "ct.nii.gz", *BOX, "-o", target)
+    assert status == 2
+    assert err.startswith("Error: ")
+    assert err.count("\n") == 1
+    assert not Path(target).exists()
+
+
+def test_ctrl_c_leaves_no_output(run, fake_model, scan, monkeypatch):
+    def stop(model_input):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fake_model, "encode", stop)
+    status, _, err = run("segment", "ct.nii.gz", *BOX, "-o", "out.nii.gz")
+    assert status == 130
+    assert err == "Stopped.\n"
+    assert not Path("out.nii.gz").exists()
+
+
+def test_long_paths_stay_whole_when_piped(run, fake_model, scan, tmp_path):
+    folder = tmp_path / ("a_long_name_" * 12)
+    folder.mkdir()
+    target = folder / "out.nii.gz"
+    _, out, _ = run("segment", "ct.nii.gz", *BOX, "-o", target)
+    assert str(target) in out
+
+
+def test_models_and_info_say_where_weights_are(run):
+    status, out, _ = run("models", "--json")
+    assert status == 0
+    rows = {row["name"]: row for row in json.loads(out)}
+    assert set(rows) == {"demo", "lite_medsam", "medsam_vit_b"}
+    assert rows["demo"]["installed"]
+    assert not rows["lite_medsam"]["installed"]
+    status, out, _ = run("info", "demo", "--json")
+    card = json.loads(out)
+    assert card["architecture"] == "demo"
+    assert "not for clinical use" in " ".join(card["limits"].split())
+    assert card["size_bytes"] == os.path.getsize(card["file"])
+    status, out, _ = run("info", "medsam_vit_b", "--json")
+    assert json.loads(out)["installed"] is False
+
+
+def test_demo_model_beats_the_filled_box_on_a_phantom(run, tmp_path):
+    from napari_qmedsam.evaluation.metrics import dice
+    from napari_qmedsam.volumes import write_labels, write_volume
+    from napari_qmedsam.volumes.phantoms.abdomen import abdomen_case
+    from napari_qmedsam.volumes.volume import Modality
+
+    case = abdomen_case(Modality.CT, 5, (6, 96, 96), (12.0, 3.6, 3.6))
+    write_volume(case.volume, tmp_path / "ct.nii.gz")
+    write_labels(case.labels.array, case.volume, tmp_path / "ref.nii.gz")
+    status, out, err = run(
+        "evaluate", "--image", "ct.nii.gz", "--labels", "ref.nii.gz", "--json", "-"
+    )
+    assert status == 0, err
+    filled = []
+    for plane in case.labels.array:
+        for value in np.unique(plane)[1:]:
+            truth = plane == value
+            if truth.sum() >= 100:
+                box = np.zeros_like(truth)
+                rows, columns = np.nonzero(truth)
+                box[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1] = 1
+                filled.append(dice(box, truth))
+    report = json.loads(out)
+    assert report["count"] == len(filled)
+    assert report["mean"]["dsc"] > 100 * np.mean(filled) + 5
