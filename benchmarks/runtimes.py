@@ -15,17 +15,18 @@ import re
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from statistics import median
 
 import numpy as np
-import openvino
 import torch
 
 from napari_qmedsam.models import build_model
 from napari_qmedsam.models.checkpoints import save_model
 from napari_qmedsam.prompts import Box3D
 from napari_qmedsam.runtime import Backend, load_backend
+from napari_qmedsam.runtime.conversion import import_openvino
 from napari_qmedsam.segmentation.embeddings import EmbeddingStore
 from napari_qmedsam.segmentation.propagation import (
     ObjectPrompt,
@@ -37,6 +38,7 @@ from napari_qmedsam.volumes.phantoms.abdomen import abdomen_case
 from napari_qmedsam.volumes.volume import Modality
 
 SEED = 0
+openvino = import_openvino()
 OBJECTS = 6
 
 
@@ -63,7 +65,7 @@ def backends(name: str, folder: Path) -> tuple[Backend, Backend]:
 
 
 def encoder_table(runs: int, folder: Path) -> Iterator[str]:
-    """Encoder and decoder of both models on both runtimes."""
+    """Time encoder and decoder of both models on both runtimes."""
     yield "| model | part | torch ms | OpenVINO ms | torch / OpenVINO |"
     yield "| --- | --- | ---: | ---: | ---: |"
     rng = np.random.default_rng(SEED)
@@ -74,11 +76,12 @@ def encoder_table(runs: int, folder: Path) -> Iterator[str]:
         embedding = pair[0].encode(image)
         corner = rng.uniform(0, size / 2, (OBJECTS, 2))
         boxes = np.hstack([corner, corner + size / 3]).astype(np.float32)
-        for part, calls in (
-            ("encoder", [lambda b=b: b.encode(image) for b in pair]),
-            ("decoder, 1 box", [lambda b=b: b.decode(embedding, boxes[:1]) for b in pair]),
-            ("decoder, 6 boxes", [lambda b=b: b.decode(embedding, boxes) for b in pair]),
+        for part, method, arguments in (
+            ("encoder", "encode", (image,)),
+            ("decoder, 1 box", "decode", (embedding, boxes[:1])),
+            ("decoder, 6 boxes", "decode", (embedding, boxes)),
         ):
+            calls = [partial(getattr(b, method), *arguments) for b in pair]
             slow, fast = milliseconds(calls, runs)
             yield f"| {name} | {part} | {slow:.0f} | {fast:.0f} | {slow / fast:.2f} |"
 
@@ -98,13 +101,13 @@ def volume_table(folder: Path) -> Iterator[str]:
         counted = [0]
         encode = backend.encode
 
-        def count(x, encode=encode, counted=counted):  # noqa: ANN001, ANN202
+        def count(x, encode=encode, counted=counted):
             counted[0] += 1
             return encode(x)
 
         backend.encode = count
 
-        def run(groups: list[list[ObjectPrompt]], backend=backend) -> float:  # noqa: ANN001
+        def run(groups: list[list[ObjectPrompt]], backend=backend) -> float:
             start = time.perf_counter()
             for group in groups:
                 segmenter = SliceSegmenter(backend, EmbeddingStore())
@@ -129,19 +132,19 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        lines = [
+        machine = (
             f"{platform.machine()}, {torch.get_num_threads()} threads, "
             f"Python {platform.python_version()}, torch {torch.__version__}, "
             f"OpenVINO {openvino.__version__.split('-')[0]}; "
-            f"medians of {arguments.runs}, seed {SEED}.",
-            "",
-            *encoder_table(arguments.runs, Path(folder)),
-            "",
+            f"medians of {arguments.runs}, seed {SEED}."
+        )
+        objects = (
             f"CT phantom (seed {SEED}, 192 x 192 pixels), {OBJECTS} overlapping 3D "
-            "boxes, OpenVINO, one run each:",
-            "",
-            *volume_table(Path(folder)),
-        ]
+            "boxes, OpenVINO, one run each:"
+        )
+        encoders = encoder_table(arguments.runs, Path(folder))
+        volumes = volume_table(Path(folder))
+        lines = [machine, "", *encoders, "", objects, "", *volumes]
     text = "\n".join(lines)
     print(text)
     if arguments.out:

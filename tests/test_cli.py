@@ -13,6 +13,7 @@ import pytest
 import SimpleITK as sitk
 
 from napari_qmedsam import cli
+from napari_qmedsam.cli import shared
 from napari_qmedsam.segmentation.segmenter import SliceSegmenter
 
 HEAVY = ("torch", "openvino", "napari", "qtpy", "PyQt6", "nibabel", "cv2", "scipy")
@@ -38,7 +39,7 @@ def fake_model(monkeypatch, new_backend):
     """Put the made-up model in place of the real one."""
     backend = new_backend()
     monkeypatch.setattr(
-        cli, "_segmenter", lambda *rest: SliceSegmenter(backend, max_boxes=rest[-1])
+        shared, "segmenter", lambda *rest: SliceSegmenter(backend, max_boxes=rest[-1])
     )
     return backend
 

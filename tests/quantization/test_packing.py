@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_qmedsam.errors import BadCheckpoint, UnsupportedQuantization
-from napari_qmedsam.quantization import packing
-from napari_qmedsam.quantization.packing import bits_for, pack, packed_size, unpack
+from napari_qmedsam.models.quantized import packing
+from napari_qmedsam.models.quantized.packing import bits_for, pack, packed_size, unpack
 
 
 @settings(max_examples=200, deadline=None)

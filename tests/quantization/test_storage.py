@@ -5,10 +5,10 @@ import torch
 from safetensors.torch import load, save
 
 from napari_qmedsam.errors import BadCheckpoint, UnsupportedQuantization
+from napari_qmedsam.models.quantized.granularity import CHANNEL
+from napari_qmedsam.models.quantized.storage import from_tensors, to_tensors
 from napari_qmedsam.quantization import QuantizedTensor, quantize_weight
-from napari_qmedsam.quantization.granularity import CHANNEL
 from napari_qmedsam.quantization.settings import ScaleFormat
-from napari_qmedsam.quantization.storage import from_tensors, to_tensors
 
 SETTINGS = [
     {"method": "rtn"},

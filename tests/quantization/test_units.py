@@ -2,10 +2,10 @@ import pytest
 import torch
 
 from napari_qmedsam.errors import UnsupportedQuantization
+from napari_qmedsam.models.quantized.granularity import CHANNEL, LAYER, group
+from napari_qmedsam.models.quantized.units import stored_unit_map, unit_map
 from napari_qmedsam.quantization import Granularity, Permutation
-from napari_qmedsam.quantization.granularity import CHANNEL, LAYER, group
 from napari_qmedsam.quantization.row_orders import row_groups
-from napari_qmedsam.quantization.units import stored_unit_map, unit_map
 
 NONE, ROWS, ELEMENTS = Permutation.NONE, Permutation.ROWS, Permutation.ELEMENTS
 WEIGHT = torch.arange(2 * 5 * 3.0).reshape(2, 5, 3)  # (groups, m, n)

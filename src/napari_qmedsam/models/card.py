@@ -9,6 +9,10 @@ from napari_qmedsam.models.configuration import CONFIGS, config_of
 from napari_qmedsam.models.download import is_fetched, weights_path
 
 
+LEFT_OUT = ("architecture", "format_version", "quantized", "layers")
+"""Entries of the header that are said otherwise, or are for programs."""
+
+
 def describe(model: str) -> dict[str, Any]:
     """Return the card of a model name or a weights file. Nothing is downloaded.
 
@@ -47,7 +51,7 @@ def describe(model: str) -> dict[str, Any]:
 
 
 def _of_source(source: ModelSource) -> dict[str, Any]:
-    config = source.config
+    config, card = source.config, source.card
     return {
         "architecture": config.name,
         "input_size": config.input_size,
@@ -58,9 +62,10 @@ def _of_source(source: ModelSource) -> dict[str, Any]:
         "sha256": source.sha256,
         **{
             key: value
-            for key, value in source.card.items()
-            if key not in ("architecture", "format_version")
+            for key, value in card.items()
+            if key not in LEFT_OUT
         },
+        **({"quantized_layers": len(card["quantized"])} if "quantized" in card else {}),
     }
 
 

@@ -20,9 +20,13 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from napari_qmedsam.models.medsam import MedSAM
+    from napari_qmedsam.models.quantized.tensor import QuantizedTensor
 
 METADATA_KEY = "qmedsam"
 """Entry of the safetensors header that holds our model card as JSON."""
+
+QUANTIZED_KEY = "quantized"
+"""Entry of the card that lists the quantized layers."""
 
 FORMAT_VERSION = 1
 """Version of our file format; files of a later version are refused."""
@@ -50,6 +54,23 @@ class ModelSource:
 
     config: ModelConfig
     path: Path
+
+    @property
+    def name(self) -> str:
+        """What users call it: the model's name, or that of a file of their own."""
+        card = self.card
+        return self.path.name if QUANTIZED_KEY in card else self.config.name
+
+    def quantized(self) -> "dict[str, QuantizedTensor]":
+        """Return the quantized weights by name of the layer; none in float files."""
+        card = self.card
+        if QUANTIZED_KEY not in card:
+            return {}
+        from safetensors.torch import load_file
+
+        from napari_qmedsam.models.quantized.model_file import quantized_weights
+
+        return quantized_weights(load_file(self.path), card, self.path.name)
 
     @cached_property
     def sha256(self) -> str:
@@ -142,9 +163,13 @@ def read_state(path: str | os.PathLike) -> dict[str, "Tensor"]:
     """
     path = _existing(path)
     if path.suffix == ".safetensors":
-        read_card(path)  # refuses damaged files and later versions
+        card = read_card(path)  # refuses damaged files and later versions
         from safetensors.torch import load_file
 
+        from napari_qmedsam.models.quantized.model_file import dense_state
+
+        if QUANTIZED_KEY in card:
+            return dense_state(load_file(path), card, path.name)
         return _cleaned(load_file(path), path)
     import torch
 
@@ -200,7 +225,10 @@ def load_state(model: "MedSAM", state: Mapping[str, "Tensor"], name: str) -> Non
 
 
 def save_model(
-    model: "MedSAM", path: str | os.PathLike, card: Mapping[str, Any] | None = None
+    model: "MedSAM",
+    path: str | os.PathLike,
+    card: Mapping[str, Any] | None = None,
+    quantized: "Mapping[str, QuantizedTensor] | None" = None,
 ) -> Path:
     """Write weights and model card as safetensors, atomically.
 
@@ -211,8 +239,19 @@ def save_model(
         Ends in ``.safetensors``.
     card : mapping, optional
         What a user should know: training data, figures, limits.
+    quantized : mapping of QuantizedTensor, optional
+        Quantized weights by name of the layer; they are stored packed, in
+        place of the model's own.
+
+    Raises
+    ------
+    BadCheckpoint
+        If the file cannot be written.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
+
+    from napari_qmedsam.models.quantized.model_file import file_content
 
     path = Path(path)
     # The card may come from another file; what this one is, only we know.
@@ -221,12 +260,19 @@ def save_model(
         "format_version": FORMAT_VERSION,
         "architecture": model.config.name,
     }
-    tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+    tensors, entries = file_content(model.state_dict(), quantized or {})
+    if entries:
+        header[QUANTIZED_KEY] = entries
     part = path.with_name(path.name + ".part")
-    save_file(tensors, part, metadata={METADATA_KEY: json.dumps(header)})
-    with open(part, "rb+") as file:
-        os.fsync(file.fileno())
-    part.replace(path)
+    try:
+        save_file(tensors, part, metadata={METADATA_KEY: json.dumps(header)})
+        with open(part, "rb+") as file:
+            os.fsync(file.fileno())
+        part.replace(path)
+    except (OSError, SafetensorError) as error:
+        raise BadCheckpoint(f"Cannot write weights to '{path}': {error}.") from error
+    finally:
+        part.unlink(missing_ok=True)
     return path
 
 

@@ -8,8 +8,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from napari_qmedsam.models.quantized.granularity import Granularity, Permutation
+    from napari_qmedsam.models.quantized.tensor import QuantizedTensor
     from napari_qmedsam.quantization.gram import GramAccumulator
-    from napari_qmedsam.quantization.granularity import Granularity, Permutation
     from napari_qmedsam.quantization.layer import (
         LayerReport,
         QuantizedWeight,
@@ -20,19 +21,18 @@ if TYPE_CHECKING:
         Order,
         QuantizationSettings,
     )
-    from napari_qmedsam.quantization.tensor import QuantizedTensor
 
 _HOMES = {
-    "GramAccumulator": "gram",
-    "Granularity": "granularity",
-    "LayerReport": "layer",
-    "Method": "settings",
-    "Order": "settings",
-    "Permutation": "granularity",
-    "QuantizationSettings": "settings",
-    "QuantizedTensor": "tensor",
-    "QuantizedWeight": "layer",
-    "quantize_weight": "layer",
+    "GramAccumulator": "quantization.gram",
+    "Granularity": "models.quantized.granularity",
+    "LayerReport": "quantization.layer",
+    "Method": "quantization.settings",
+    "Order": "quantization.settings",
+    "Permutation": "models.quantized.granularity",
+    "QuantizationSettings": "quantization.settings",
+    "QuantizedTensor": "models.quantized.tensor",
+    "QuantizedWeight": "quantization.layer",
+    "quantize_weight": "quantization.layer",
 }
 """The public names, and the modules they live in."""
 
@@ -53,4 +53,4 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(import_module(f"napari_qmedsam.{_HOMES[name]}"), name)

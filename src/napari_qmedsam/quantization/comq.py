@@ -12,7 +12,9 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from napari_qmedsam.quantization.scales import as_stored, scale_step
+from napari_qmedsam.models.quantized.scale_format import as_stored
+from napari_qmedsam.models.quantized.units import UnitMap
+from napari_qmedsam.quantization.scales import scale_step
 from napari_qmedsam.quantization.settings import (
     Order,
     QuantizationSettings,
@@ -25,7 +27,6 @@ from napari_qmedsam.quantization.sweeps import (
     natural_sweep,
 )
 from napari_qmedsam.quantization.uniform import nearest_codes
-from napari_qmedsam.quantization.units import UnitMap
 
 NEGLIGIBLE = 1e-12
 """Inputs with less than this share of the largest ``‖x_i‖²`` count as dead."""

@@ -12,19 +12,19 @@ import torch
 from torch import Tensor
 
 from napari_qmedsam.errors import CalibrationMismatch, UnsupportedQuantization
+from napari_qmedsam.models.quantized.granularity import Permutation
+from napari_qmedsam.models.quantized.scale_format import as_stored
+from napari_qmedsam.models.quantized.tensor import QuantizedTensor
+from napari_qmedsam.models.quantized.units import UnitMap, unit_map
 from napari_qmedsam.quantization.comq import Grid, at, solve
-from napari_qmedsam.quantization.granularity import Permutation
 from napari_qmedsam.quantization.row_orders import row_groups
-from napari_qmedsam.quantization.scales import as_stored
 from napari_qmedsam.quantization.settings import (
     Method,
     QuantizationSettings,
     ScaleFormat,
 )
 from napari_qmedsam.quantization.shrinkage import search_shrinkage
-from napari_qmedsam.quantization.tensor import QuantizedTensor
 from napari_qmedsam.quantization.uniform import fit_grid, nearest_codes
-from napari_qmedsam.quantization.units import UnitMap, unit_map
 
 DOUBLE_WORK = 3e8
 """Layers with at most this many multiplications per product with the Gram

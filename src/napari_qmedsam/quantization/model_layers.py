@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from napari_qmedsam.models.quantized.model_file import from_rows, to_rows
 from napari_qmedsam.quantization.gram import GramAccumulator
 
 PARTS = ("image_encoder", "mask_decoder")
@@ -35,7 +36,7 @@ class QuantizableLayer:
     """
 
     name: str
-    module: nn.Module
+    module: nn.Linear | nn.Conv2d | nn.ConvTranspose2d
 
     @property
     def weight_name(self) -> str:
@@ -53,18 +54,13 @@ class QuantizableLayer:
         A transposed convolution gives (out * kh * kw, in): each of its outputs
         is one product with the input channels.
         """
-        weight = self.module.weight.detach()
-        if isinstance(self.module, nn.ConvTranspose2d):
-            return weight.permute(1, 2, 3, 0).flatten(0, 2)
-        return weight
+        transposed = isinstance(self.module, nn.ConvTranspose2d)
+        return to_rows(self.module.weight.detach(), transposed)
 
     def restore(self, weight: Tensor) -> Tensor:
         """Undo what :meth:`weight` did to the order of the axes."""
-        shape = self.module.weight.shape
-        if isinstance(self.module, nn.ConvTranspose2d):
-            inputs, outputs, kh, kw = shape
-            return weight.reshape(outputs, kh, kw, inputs).permute(3, 0, 1, 2)
-        return weight.reshape(shape)
+        transposed = isinstance(self.module, nn.ConvTranspose2d)
+        return from_rows(weight, tuple(self.module.weight.shape), transposed)
 
     def accumulator(self) -> GramAccumulator:
         """Return an empty sum for this layer's inputs."""
@@ -87,9 +83,9 @@ class QuantizableLayer:
         if isinstance(self.module, nn.ConvTranspose2d):
             return x.permute(0, 2, 3, 1).flatten(0, 2)
         conv = self.module
-        assert isinstance(conv, nn.Conv2d)
         if conv.kernel_size == (1, 1) and conv.stride == (1, 1) and conv.groups == 1:
             return x.permute(0, 2, 3, 1).flatten(0, 2)
+        assert not isinstance(conv.padding, str)
         patches = functional.unfold(
             x, conv.kernel_size, conv.dilation, conv.padding, conv.stride
         )  # (B, C * kh * kw, L)

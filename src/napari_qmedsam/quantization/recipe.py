@@ -33,7 +33,7 @@ class Recipe(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     settings: QuantizationSettings = Field(
-        default_factory=QuantizationSettings, title="For every layer"
+        default_factory=QuantizationSettings.of, title="For every layer"
     )
     overrides: tuple[Override, ...] = Field((), title="Exceptions")
 

@@ -13,9 +13,9 @@ that each layer takes the candidate it favours.
 import torch
 from torch import Tensor
 
-from napari_qmedsam.quantization.granularity import Granularity, Permutation
+from napari_qmedsam.models.quantized.granularity import Granularity, Permutation
+from napari_qmedsam.models.quantized.units import UnitMap, stored_unit_map
 from napari_qmedsam.quantization.shrinkage import search_shrinkage
-from napari_qmedsam.quantization.units import UnitMap, stored_unit_map
 
 MOST_CHANNELS = 256
 """Output channels on which candidates are compared, evenly spread."""

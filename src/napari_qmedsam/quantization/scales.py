@@ -14,13 +14,10 @@ lowers f most. That is eq. (5) where nothing is coupled, and costs one product
 with H. Measured over three sweeps, it ends within 0.8 % of solving ``AΔ = b``.
 """
 
-import math
-
 import torch
 from torch import Tensor
 
-from napari_qmedsam.quantization.settings import ScaleFormat
-from napari_qmedsam.quantization.units import UnitMap
+from napari_qmedsam.models.quantized.units import UnitMap
 
 LARGEST_CHANGE = 4.0
 """A scale may grow or shrink by this factor at most, and so stays positive."""
@@ -63,22 +60,3 @@ def _ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
     """Divide, with 0 where the denominator is not positive."""
     safe = torch.where(denominator > 0, denominator, torch.ones_like(denominator))
     return torch.where(denominator > 0, numerator / safe, torch.zeros_like(safe))
-
-
-def as_stored(scale: Tensor, scale_format: ScaleFormat) -> Tensor:
-    """Round scales to what a file holds, in the dtype they have.
-
-    float16 shares one exponent per weight (see :func:`float16_exponent`), and
-    keeps 11 significant bits of every scale down to 2**-28 of the largest;
-    smaller ones are raised to that.
-    """
-    if scale_format is ScaleFormat.FLOAT32:
-        return scale.float().to(scale.dtype)
-    factor = 2.0 ** float16_exponent(scale)
-    smallest = torch.finfo(torch.float16).tiny
-    return (scale * factor).clamp(min=smallest).half().to(scale.dtype) / factor
-
-
-def float16_exponent(scale: Tensor) -> int:
-    """Return e so that ``scale * 2**e`` uses the range of float16 well."""
-    return 14 - math.frexp(float(scale.max()))[1]

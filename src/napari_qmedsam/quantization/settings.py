@@ -14,13 +14,14 @@ from pydantic import (
 )
 
 from napari_qmedsam.errors import UnsupportedQuantization
-from napari_qmedsam.quantization.granularity import (
+from napari_qmedsam.models.quantized.granularity import (
     CHANNEL,
     Granularity,
     Permutation,
     check_units,
     group,
 )
+from napari_qmedsam.models.quantized.scale_format import ScaleFormat
 
 
 class Method(str, Enum):
@@ -42,19 +43,6 @@ class Order(str, Enum):
     NATURAL = "natural"
     DESCENDING = "descending"
     GREEDY = "greedy"
-
-
-class ScaleFormat(str, Enum):
-    """How scales are stored.
-
-    AUTO takes float32 for units of 256 weights and more, where that costs at
-    most a sixteenth of a bit per weight, for 6 bits and more, where float16
-    shows in the error, and for permuted elements.
-    """
-
-    AUTO = "auto"
-    FLOAT16 = "float16"
-    FLOAT32 = "float32"
 
 
 DEFAULT_GROUP = group(32)

@@ -8,8 +8,8 @@ takes the λ under which plain rounding does best.
 import torch
 from torch import Tensor
 
+from napari_qmedsam.models.quantized.units import UnitMap
 from napari_qmedsam.quantization.uniform import fit_grid, nearest_codes
-from napari_qmedsam.quantization.units import UnitMap
 
 LOWEST = {1: 0.3, 2: 0.3, 3: 0.4, 4: 0.5}
 """Smallest λ that is tried, by bit-width."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from napari_qmedsam.quantization.units import UnitMap
+from napari_qmedsam.models.quantized.units import UnitMap
 
 LEAST_GREEDY_ROWS = 32
 """Smallest block of a greedy sweep; the largest is a 32nd of the rows."""

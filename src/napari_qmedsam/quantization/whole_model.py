@@ -8,6 +8,7 @@ import torch
 
 from napari_qmedsam.errors import Cancelled
 from napari_qmedsam.models.medsam import MedSAM
+from napari_qmedsam.models.quantized.tensor import QuantizedTensor
 from napari_qmedsam.quantization.calibration import CalibrationSet, GramPass
 from napari_qmedsam.quantization.layer import LayerReport, quantize_weight
 from napari_qmedsam.quantization.model_layers import (
@@ -18,7 +19,6 @@ from napari_qmedsam.quantization.model_layers import (
 )
 from napari_qmedsam.quantization.recipe import Recipe
 from napari_qmedsam.quantization.settings import Method
-from napari_qmedsam.quantization.tensor import QuantizedTensor
 
 BYTES_PER_FLOAT = 4
 

@@ -46,7 +46,8 @@ def compress_weights(
     weights : mapping of QuantizedTensor
         By the friendly name of the constant.
     """
-    compressed, unpacked = [], []
+    compressed: list[str] = []
+    unpacked: list[str] = []
     for node in graph.get_ops():
         tensor = weights.get(node.get_friendly_name())
         if tensor is None or node.get_type_name() != "Constant":
@@ -93,7 +94,7 @@ def can_compress(tensor: QuantizedTensor) -> bool:
 def _group_size(tensor: QuantizedTensor) -> int:
     inputs = tensor.shape[1]
     if tensor.granularity.kind is GranularityKind.GROUP:
-        return min(tensor.granularity.size, inputs)
+        return min(tensor.granularity.group_size, inputs)
     return inputs
 
 
@@ -101,43 +102,44 @@ def _replace(products: list, tensor: QuantizedTensor) -> bool:
     from openvino import Type
     from openvino import opset13 as op
 
-    if not can_compress(tensor):
+    transposed = all(p.get_attributes()["transpose_b"] for p in products)
+    if not (transposed and can_compress(tensor)):
         return False
     out, inputs = tensor.shape
     bits, group = storage_bits(tensor.bit_width), _group_size(tensor)
     order = tensor.row_order[0].numpy()
-    grouped = (out, inputs // group, group)
-    per_unit = (out, inputs // group, 1)
-    levels = tensor.levels.numpy()[:, order].reshape(grouped)
-    scale = np.broadcast_to(
-        tensor.scale.numpy().reshape(-1, 1), (tensor.scale.numel(), 1)
-    )
-    zero_point = (-tensor.zero_point).numpy().astype(np.uint8)
-    if tensor.scale.numel() == 1:
-        scale = np.full(per_unit, float(tensor.scale), np.float32)
-        zero_point = np.full(per_unit, int(zero_point.flat[0]), np.uint8)
-    scale = np.ascontiguousarray(scale, np.float32).reshape(per_unit)
+    groups = inputs // group
+    scale = tensor.scale.numpy().reshape(-1)
+    zero_point = (-tensor.zero_point).numpy().reshape(-1).astype(np.uint8)
+    if scale.size == 1:  # one for the layer
+        scale, zero_point = np.repeat(scale, out), np.repeat(zero_point, out)
     kind = {2: Type.u2, 4: Type.u4, 8: Type.u8}[bits]
-    if group == inputs:  # per channel: the plugin wants two dimensions then
-        grouped, per_unit = (out, inputs), (out, 1)
+    # Per channel the plugin wants two dimensions, in groups three.
+    grouped = [out, inputs] if groups == 1 else [out, groups, group]
+    per_unit = [*grouped[:-1], 1]
+    levels = tensor.levels.numpy()[:, order]
 
-    def constant(values: np.ndarray, shape: tuple[int, ...]) -> "openvino.Node":
+    def constant(values: np.ndarray, shape: list[int]) -> "openvino.Node":
         packed = op.constant(np.ascontiguousarray(values).reshape(shape), dtype=kind)
         return op.convert(packed, "f32")
 
     weight = op.subtract(constant(levels, grouped), constant(zero_point, per_unit))
-    weight = op.multiply(weight, op.constant(scale.reshape(per_unit)))
-    if group != inputs:
+    weight = op.multiply(
+        weight, op.constant(scale.astype(np.float32).reshape(per_unit))
+    )
+    if groups > 1:
         weight = op.reshape(weight, op.constant(np.array([out, inputs])), False)
     permuted = not np.array_equal(order, np.arange(inputs))
     for product in products:
         product.input(1).replace_source_output(weight.output(0))
         if permuted:
             source = product.input_value(0)
+            # A transposition before the product may have been folded into it.
+            axis = -2 if product.get_attributes()["transpose_a"] else -1
             gathered = op.gather(
                 source,
                 op.constant(order.astype(np.int32)),
-                op.constant(np.int32(-1)),
+                op.constant(np.int32(axis)),
             )
             product.input(0).replace_source_output(gathered.output(0))
     return True

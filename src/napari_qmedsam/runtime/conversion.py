@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_qmedsam.models.checkpoints import ModelSource
+from napari_qmedsam.runtime.compressed_weights import compress_weights
 
 if TYPE_CHECKING:
     from napari_qmedsam.models.medsam import MedSAM
@@ -142,5 +143,15 @@ def _convert(source: ModelSource, folder: Path) -> None:
         decoder = openvino.convert_model(
             traced, example_input=example, input=[tuple(embedding.shape), (-1, 4)]
         )
+    weights = source.quantized()
+    if weights:
+        names = {f"self.model.{name}.weight": w for name, w in weights.items()}
+        compress_weights(decoder, names)
+        names = {
+            f"self.{name.removeprefix('image_encoder.')}.weight": w
+            for name, w in weights.items()
+            if name.startswith("image_encoder.")
+        }
+        compress_weights(encoder, names)
     openvino.save_model(encoder, folder / "encoder.xml", compress_to_fp16=False)
     openvino.save_model(decoder, folder / "decoder.xml", compress_to_fp16=False)

@@ -28,6 +28,8 @@ class OpenVINOBackend:
         options: dict[str, object] = {
             "INFERENCE_PRECISION_HINT": "f32",
             "PERFORMANCE_HINT": "LATENCY",
+            # Compressed weights would have activations quantized on the fly.
+            "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,
             "CACHE_DIR": str(graphs.compiled),
         }
         if threads:
@@ -39,7 +41,7 @@ class OpenVINOBackend:
         self._encoder = compiled(graphs.encoder)
         self._decoder = compiled(graphs.decoder)
         self.info = RuntimeInfo(
-            model=source.config.name,
+            model=source.name,
             backend=BackendName.OPENVINO.value,
             precision=Precision.FP32.value,
             device="CPU",

@@ -22,7 +22,7 @@ class TorchBackend:
         self._device = torch.device(chosen)
         self._model = source.build().to(self._device)
         self.info = RuntimeInfo(
-            model=source.config.name,
+            model=source.name,
             backend=BackendName.TORCH.value,
             precision=Precision.FP32.value,
             device=str(self._device),

@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from napari_qmedsam.quantization.granularity import (
+from napari_qmedsam.models.quantized.granularity import (
     Granularity,
     GranularityKind,
     Permutation,

@@ -11,7 +11,7 @@ For the weight called `name` a file holds
 ====================  =====================================================
 
 and its header a small mapping with what is needed to read them. How numbers are
-packed: :mod:`~napari_qmedsam.quantization.packing`.
+packed: :mod:`~napari_qmedsam.models.quantized.packing`.
 """
 
 import math
@@ -22,11 +22,10 @@ import torch
 from torch import Tensor
 
 from napari_qmedsam.errors import BadCheckpoint, UnsupportedQuantization
-from napari_qmedsam.quantization.granularity import Granularity, Permutation
-from napari_qmedsam.quantization.packing import bits_for, pack, unpack
-from napari_qmedsam.quantization.scales import float16_exponent
-from napari_qmedsam.quantization.settings import ScaleFormat
-from napari_qmedsam.quantization.tensor import QuantizedTensor
+from napari_qmedsam.models.quantized.granularity import Granularity, Permutation
+from napari_qmedsam.models.quantized.packing import bits_for, pack, unpack
+from napari_qmedsam.models.quantized.scale_format import ScaleFormat, float16_exponent
+from napari_qmedsam.models.quantized.tensor import QuantizedTensor
 
 PARTS = ("codes", "scales", "zero_points", "unit_index")
 """Endings of the tensor names of one weight."""

@@ -1,7 +1,7 @@
 """Which weights share a scale: granularity and permutation, by name.
 
 No torch here, so that settings, recipes and the command line stay light;
-:mod:`~napari_qmedsam.quantization.units` does the arithmetic.
+:mod:`~napari_qmedsam.models.quantized.units` does the arithmetic.
 """
 
 from dataclasses import dataclass

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from napari_qmedsam.errors import UnsupportedQuantization
-from napari_qmedsam.quantization.granularity import Granularity, Permutation
-from napari_qmedsam.quantization.packing import bits_for, packed_size
-from napari_qmedsam.quantization.settings import ScaleFormat
-from napari_qmedsam.quantization.units import UnitMap, stored_unit_map
+from napari_qmedsam.models.quantized.granularity import Granularity, Permutation
+from napari_qmedsam.models.quantized.packing import bits_for, packed_size
+from napari_qmedsam.models.quantized.scale_format import ScaleFormat
+from napari_qmedsam.models.quantized.units import UnitMap, stored_unit_map
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,74 @@
+"""The command line: thin commands over the functions of the package.
+
+Everything heavy is imported inside the commands, so that ``qmedsam --help``
+answers at once. Bad input ends with exit code 2 and one line.
+"""
+
+import sys
+from typing import Annotated
+
+import typer
+
+import napari_qmedsam
+from napari_qmedsam.cli import models, quantizing, segmenting, training
+from napari_qmedsam.errors import QMedSAMError
+
+app = typer.Typer(
+    name="qmedsam",
+    help="Segment CT and MR volumes from boxes with MedSAM-family models.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+app.command()(segmenting.demo)
+app.command(epilog=segmenting.COORDINATES)(segmenting.segment)
+app.command()(segmenting.evaluate)
+app.command()(quantizing.quantize)
+app.command()(models.models)
+app.command()(models.info)
+app.add_typer(training.app, name="train")
+
+INTERRUPTED = 130
+"""Exit status after Ctrl-C."""
+
+UsageProblem: type[Exception] = typer.BadParameter.__mro__[2]
+"""Base of the errors typer raises for wrong options: click's, or typer's own
+copy of click, by version."""
+
+
+def main() -> None:
+    """Run the command line; errors of the user's making become one line."""
+    try:
+        status = app(standalone_mode=False)
+    except QMedSAMError as error:
+        _fail(str(error))
+    except UsageProblem as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            error.show()  # type: ignore[attr-defined]
+            sys.exit(2)
+        _fail(error.format_message())  # type: ignore[attr-defined]
+    except (KeyboardInterrupt, typer.Abort):
+        status = INTERRUPTED
+    if status == INTERRUPTED:
+        typer.echo("Stopped.", err=True)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+@app.callback(invoke_without_command=True)
+def _version(
+    version: Annotated[bool, typer.Option("--version", help="Show version.")] = False,
+) -> None:
+    if version:
+        typer.echo(napari_qmedsam.__version__)
+        raise typer.Exit()
+
+
+def _fail(message: str) -> None:
+    typer.echo(f"Error: {' '.join(message.split())}", err=True)
+    sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""Commands that tell of models: models, info."""
+
+import json
+from typing import Annotated
+
+import typer
+
+from napari_qmedsam.cli import shared
+
+
+def models(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List the models, where they come from and whether they are here."""
+    from napari_qmedsam.models.catalogue import CATALOGUE
+    from napari_qmedsam.models.download import is_fetched, weights_path
+
+    rows = [
+        {
+            "name": entry.name,
+            "title": entry.title,
+            "licence": entry.licence,
+            "size_bytes": entry.size_bytes,
+            "installed": is_fetched(entry),
+            "path": str(weights_path(entry)),
+            "page": entry.page,
+        }
+        for entry in CATALOGUE.values()
+    ]
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    from rich.table import Table
+
+    table = Table()
+    for heading in ("name", "what", "licence", "on this machine"):
+        table.add_column(heading)
+    for row in rows:
+        here = "yes" if row["installed"] else "fetched when first used"
+        table.add_row(*(str(row[key]) for key in ("name", "title", "licence")), here)
+    shared.console().print(table)
+
+
+def info(
+    model: Annotated[
+        str, typer.Argument(metavar="FILE|NAME", help="A model name or weights file.")
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show a model's card: architecture, size, origin, limits."""
+    from napari_qmedsam.models.card import describe
+
+    card = describe(model)
+    if as_json:
+        typer.echo(json.dumps(card, indent=2))
+        return
+    console = shared.console()
+    for key, value in card.items():
+        console.print(f"[bold]{key.replace('_', ' ')}[/]: {value}", soft_wrap=True)

@@ -1,0 +1,187 @@
+"""Commands that quantize: quantize."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from napari_qmedsam.cli import shared
+from napari_qmedsam.errors import InvalidSettings, UnreadableVolume
+
+if TYPE_CHECKING:
+    from napari_qmedsam.models.configuration import ModelConfig
+    from napari_qmedsam.quantization.calibration import CalibrationSet
+    from napari_qmedsam.quantization.recipe import Recipe
+    from napari_qmedsam.volumes.volume import Volume
+
+
+def quantize(
+    model: shared.Model = "demo",
+    weights: shared.Weights = None,
+    method: Annotated[
+        str, typer.Option(help="rtn, comq or permutation-comq.")
+    ] = "permutation-comq",
+    bits: Annotated[int, typer.Option(help="Bits per code, 1 to 8.")] = 4,
+    granularity: Annotated[
+        str | None,
+        typer.Option(help="How far a scale reaches: layer, channel, group:G."),
+    ] = None,
+    permutation: Annotated[
+        str | None, typer.Option(help="rows or elements, for permutation-comq.")
+    ] = None,
+    sweeps: Annotated[int, typer.Option(help="Sweeps of coordinate descent.")] = 3,
+    calibration: Annotated[
+        str, typer.Option(help="phantoms, or an image file or a folder of them.")
+    ] = "phantoms",
+    slices: Annotated[int, typer.Option(min=1, help="Calibration slices.")] = 32,
+    sequential: Annotated[
+        bool,
+        typer.Option(
+            "--sequential/--float-inputs",
+            help="Take each block's inputs from the already quantized blocks before "
+            "it, or all from the float model.",
+        ),
+    ] = False,
+    recipe: Annotated[
+        Path | None,
+        typer.Option(help="YAML or JSON with settings and exceptions by layer."),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the calibration.")] = 0,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="Ends in .qmedsam.safetensors."),
+    ] = None,
+    show_recipe: Annotated[
+        bool, typer.Option("--show-recipe", help="Print the recipe as YAML and stop.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Quantize a model after training, layer by layer, without gradients."""
+    from napari_qmedsam.quantization.recipe import Recipe, dump_recipe, load_recipe
+    from napari_qmedsam.quantization.settings import QuantizationSettings
+
+    chosen: Recipe
+    if recipe is not None:
+        chosen = load_recipe(recipe)
+    else:
+        settings = QuantizationSettings.of(
+            method=method,
+            bit_width=bits,
+            granularity=granularity,
+            permutation=permutation,
+            sweeps=sweeps,
+        )
+        chosen = Recipe(settings=settings, overrides=())
+    if show_recipe:
+        typer.echo(dump_recipe(chosen), nl=False)
+        return
+    target = _target(output, model, chosen)
+    report = _run(model, weights, chosen, calibration, slices, seed, sequential, target)
+    if as_json:
+        typer.echo(json.dumps(report))
+        return
+    console = shared.console()
+    console.print(
+        f"{report['effective_bits']:.2f} effective bits per weight, "
+        f"{report['size_bytes'] / 1e6:.2f} MB (float: "
+        f"{report['float_size_bytes'] / 1e6:.2f} MB), {report['seconds']:.0f} s"
+    )
+    console.print(f"Model: {report['output']}", soft_wrap=True)
+
+
+def _run(
+    model: str,
+    weights: Path | None,
+    recipe: "Recipe",
+    calibration: str,
+    slices: int,
+    seed: int,
+    sequential: bool,
+    target: Path,
+) -> dict[str, Any]:
+    import time
+
+    from napari_qmedsam.models.checkpoints import resolve_model
+    from napari_qmedsam.quantization.model_card import quantized_card
+    from napari_qmedsam.quantization.whole_model import (
+        QuantizationProgress,
+        quantize_model,
+    )
+
+    source = resolve_model(model, weights)
+    samples = _calibration(source.config, calibration, slices, seed)
+    start = time.perf_counter()
+    layers: list[dict[str, Any]] = []
+    with shared.bar("Quantizing") as advance:
+
+        def step(progress: QuantizationProgress) -> None:
+            text = progress.layer
+            if progress.report is not None:
+                error = progress.report.relative_error
+                layers.append({"layer": progress.layer, "relative_error": error})
+                text = f"{progress.layer} (error {error:.1e})"
+            advance(progress.done, progress.total, text)
+
+        result = quantize_model(
+            source.build(), recipe, samples, sequential=sequential, progress=step
+        )
+    from napari_qmedsam.models.checkpoints import save_model
+
+    card = quantized_card(result, source, sequential)
+    save_model(result.model, target, card, result.weights)
+    return {
+        "output": str(target),
+        "effective_bits": round(result.effective_bits, 4),
+        "size_bytes": target.stat().st_size,
+        "float_size_bytes": source.path.stat().st_size,
+        "seconds": round(time.perf_counter() - start, 2),
+        "layers": layers,
+    }
+
+
+def _target(output: Path | None, model: str, recipe: "Recipe") -> Path:
+    from napari_qmedsam.models.quantized.model_file import SUFFIX
+
+    if output is None:
+        settings = recipe.settings
+        stem = Path(model).name.split(".")[0]
+        output = Path(f"{stem}-{settings.method.value}-{settings.bit_width}bit{SUFFIX}")
+    if not output.name.endswith(SUFFIX):
+        raise InvalidSettings(f"The output '{output.name}' must end in {SUFFIX}.")
+    if not output.parent.is_dir():
+        raise InvalidSettings(f"There is no folder '{output.parent}' to write to.")
+    return output
+
+
+def _calibration(
+    config: "ModelConfig", where: str, slices: int, seed: int
+) -> "CalibrationSet":
+    from napari_qmedsam.quantization.calibration import from_phantoms, from_volumes
+
+    if where == "phantoms":
+        return from_phantoms(config, slices, seed)
+    return from_volumes(config, _volumes(Path(where)), slices, seed)
+
+
+def _volumes(where: Path) -> "list[Volume]":
+    """Read a file, a DICOM folder, or every readable volume of a folder."""
+    from napari_qmedsam.volumes import read_volume
+
+    if not where.is_dir():
+        return [read_volume(where)]
+    volumes, problems = [], []
+    for path in sorted(where.iterdir()):
+        try:
+            volumes.append(read_volume(path))
+        except UnreadableVolume as error:
+            problems.append(str(error))
+    if volumes:
+        return volumes
+    try:
+        return [read_volume(where)]  # a DICOM series
+    except UnreadableVolume as error:
+        detail = problems[0] if problems else str(error)
+        raise UnreadableVolume(
+            f"The calibration folder '{where}' holds no readable volume. {detail}"
+        ) from error

@@ -1,0 +1,268 @@
+"""Commands that segment: demo, segment, evaluate."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from napari_qmedsam.cli import shared
+from napari_qmedsam.cli.shared import (
+    COORDINATES,
+    BackendOption,
+    Frame,
+    MaxBoxes,
+    Model,
+    PropagationOption,
+    SeriesOption,
+    Weights,
+    WindowOption,
+)
+from napari_qmedsam.errors import InvalidSettings
+
+__all__ = ["COORDINATES", "demo", "evaluate", "segment"]
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path(
+        "qmedsam-demo"
+    ),
+    backend: BackendOption = "openvino",
+) -> None:
+    """Segment a sample CT and a sample MR volume with the embedded demo model."""
+    from rich.table import Table
+
+    from napari_qmedsam.demo import TOLERANCE_MM, run_demo
+
+    console = shared.console()
+    with shared.bar("Loading the demo model") as advance:
+        segmenter = shared.segmenter("demo", None, backend, 32)
+        advance(1, 1)
+    info = segmenter.backend.info
+    console.print(
+        f"Model {info.model} on {info.backend}, {info.precision}, {info.device}. "
+        "Research only, not for clinical use."
+    )
+    with shared.bar("Segmenting") as advance:
+        results = list(
+            run_demo(segmenter, out, lambda _, done, all_: advance(done, all_))
+        )
+    for result in results:
+        table = Table(title=result.name, title_justify="left")
+        table.add_column("object")
+        table.add_column("slices", justify="right")
+        table.add_column("DSC %", justify="right")
+        table.add_column(f"NSD % at {TOLERANCE_MM:g} mm", justify="right")
+        for item in result.objects:
+            table.add_row(
+                item.name,
+                str(item.slices),
+                f"{100 * item.dsc:.1f}",
+                f"{100 * item.nsd:.1f}",
+            )
+        console.print(table)
+        console.print(f"{result.milliseconds_per_slice:.0f} ms per slice")
+        console.print(f"Labels:  {result.labels}", soft_wrap=True)
+        console.print(f"Picture: {result.sheet}", soft_wrap=True)
+
+
+def segment(
+    image: Annotated[
+        Path, typer.Argument(metavar="INPUT", help="Image file or DICOM folder.")
+    ],
+    box: Annotated[
+        list[str] | None,
+        typer.Option(help="z,x_min,y_min,x_max,y_max; one object each. Repeatable."),
+    ] = None,
+    box3d: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="x_min,y_min,z_min,x_max,y_max,z_max; one object each. Repeatable."
+        ),
+    ] = None,
+    model: Model = "demo",
+    weights: Weights = None,
+    backend: BackendOption = "openvino",
+    window: WindowOption = "auto",
+    propagation: PropagationOption = "mask",
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="Label file; default INPUT_labels.nii.gz."),
+    ] = None,
+    max_boxes: MaxBoxes = 32,
+    frame: Frame = None,
+    series: SeriesOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Segment boxes and write a label volume on the image's own grid.
+
+    Objects are numbered 1, 2, ... : first the --box ones, then the --box3d
+    ones. Where objects overlap, the later one wins.
+    """
+    import time
+
+    from napari_qmedsam.prompts import parse_box, parse_slice_box
+    from napari_qmedsam.segmentation.propagation import Propagation
+    from napari_qmedsam.segmentation.session import Session
+    from napari_qmedsam.volumes import read_volume
+    from napari_qmedsam.volumes.windows import parse_window
+    from napari_qmedsam.volumes.writing import check_target
+
+    boxes = [parse_slice_box(text) for text in box or []]
+    boxes += [parse_box(text) for text in box3d or []]
+    if not boxes:
+        raise InvalidSettings("Give at least one --box or --box3d.")
+    chosen_window = parse_window(window)
+    way = shared.choice(Propagation, propagation, "--propagation")
+    volume = read_volume(image, frame=frame, series=series)
+    shared.notices(volume.notices)
+    # Boxes and output are checked before a model is loaded or downloaded.
+    for wanted in boxes:
+        wanted.clip(*volume.shape)
+    target = output or _default_output(image, volume.source.format)
+    check_target(target)
+    segmenter = shared.segmenter(model, weights, backend, max_boxes)
+    session = Session(volume, segmenter, chosen_window)
+    for wanted in boxes:
+        session.add_object(wanted)
+    start, visits = time.perf_counter(), 0
+    with shared.bar("Segmenting", quiet=as_json) as advance:
+        for update in session.segment(propagation=way):
+            visits += 1
+            advance(update.done, update.total)
+    seconds = time.perf_counter() - start
+    path = session.save_labels(target)
+    info = segmenter.backend.info
+    voxel_ml = _product(volume.spacing_mm) / 1000
+    report: dict[str, Any] = {
+        "output": str(path),
+        "objects": [
+            {
+                "id": item.object_id,
+                "voxels": (count := int((session.labels == item.object_id).sum())),
+                "volume_ml": round(count * voxel_ml, 3),
+            }
+            for item in session.objects.values()
+        ],
+        "seconds": round(seconds, 3),
+        "milliseconds_per_slice": round(1000 * seconds / max(1, visits), 1),
+        "model": info.model,
+        "backend": info.backend,
+        "precision": info.precision,
+        "window": [session.window.lower, session.window.upper],
+        "notices": list(volume.notices),
+    }
+    if as_json:
+        typer.echo(json.dumps(report))
+        return
+    console = shared.console()
+    for item in report["objects"]:
+        console.print(
+            f"object {item['id']}: {item['voxels']} voxels, {item['volume_ml']} ml"
+        )
+    console.print(
+        f"{report['milliseconds_per_slice']:.0f} ms per slice "
+        f"({info.model}, {info.backend}, {info.precision})"
+    )
+    console.print(f"Labels: {path}", soft_wrap=True)
+
+
+def evaluate(
+    image: Annotated[Path, typer.Option(help="Image file or DICOM folder.")],
+    labels: Annotated[Path, typer.Option(help="Reference labels.")],
+    classes: Annotated[
+        str | None, typer.Option(help="Comma-separated; default: all.")
+    ] = None,
+    mode: Annotated[
+        str,
+        typer.Option(
+            help="slice: every slice of a class with at least 100 voxels, by its "
+            "own box. volume: every class by one 3D box."
+        ),
+    ] = "slice",
+    box_jitter: Annotated[
+        int, typer.Option(min=0, help="Each box side moves by up to N voxels.")
+    ] = 0,
+    tolerance_mm: Annotated[float, typer.Option(min=0, help="Of the NSD.")] = 2.0,
+    model: Model = "demo",
+    weights: Weights = None,
+    backend: BackendOption = "openvino",
+    window: WindowOption = "auto",
+    propagation: PropagationOption = "mask",
+    max_boxes: MaxBoxes = 32,
+    seed: Annotated[int, typer.Option(min=0, help="Of the jitter.")] = 0,
+    frame: Frame = None,
+    series: SeriesOption = None,
+    json_path: Annotated[
+        Path | None, typer.Option("--json", help="Write JSON there; - prints it.")
+    ] = None,
+) -> None:
+    """Segment from boxes of the reference labels; report DSC and NSD."""
+    from napari_qmedsam.evaluation.volumes import Mode, evaluate_volume
+    from napari_qmedsam.segmentation.propagation import Propagation
+    from napari_qmedsam.volumes import read_labels, read_volume
+    from napari_qmedsam.volumes.windows import parse_window
+
+    wanted = shared.class_ids(classes)
+    chosen_mode = shared.choice(Mode, mode, "--mode")
+    way = shared.choice(Propagation, propagation, "--propagation")
+    chosen_window = parse_window(window)
+    volume = read_volume(image, frame=frame, series=series)
+    reference = read_labels(labels, like=volume)
+    shared.notices(volume.notices + reference.notices)
+    segmenter = shared.segmenter(model, weights, backend, max_boxes)
+    with shared.bar("Evaluating", quiet=json_path == Path("-")) as advance:
+        report = evaluate_volume(
+            segmenter,
+            volume,
+            reference.array,
+            classes=wanted,
+            mode=chosen_mode,
+            box_jitter=box_jitter,
+            tolerance_mm=tolerance_mm,
+            window=chosen_window,
+            propagation=way,
+            seed=seed,
+            progress=advance,
+        )
+    content = report.to_dict()
+    if json_path == Path("-"):
+        typer.echo(json.dumps(content, indent=2))
+        return
+    if json_path is not None:
+        shared.write_text(json_path, json.dumps(content, indent=2) + "\n")
+    from rich.table import Table
+
+    what = "slices" if chosen_mode is Mode.SLICE else "objects"
+    table = Table()
+    for heading in ("class", what, "DSC %", f"NSD % at {tolerance_mm:g} mm"):
+        table.add_column(heading, justify="right")
+    for class_id, row in content["classes"].items():
+        table.add_row(
+            class_id, str(row["count"]), f"{row['dsc']:.2f}", f"{row['nsd']:.2f}"
+        )
+    mean = content["mean"]
+    table.add_section()
+    table.add_row(
+        "mean", str(content["count"]), f"{mean['dsc']:.2f}", f"{mean['nsd']:.2f}"
+    )
+    console = shared.console()
+    console.print(table)
+    console.print(
+        f"{report.seconds:.1f} s, {report.milliseconds_per_slice:.0f} ms per slice "
+        f"({report.model}, {report.backend}, {report.precision})"
+    )
+
+
+def _default_output(image: Path, source_format: str) -> Path:
+    stem = image.name.removesuffix(".gz")
+    stem = stem if image.is_dir() else Path(stem).stem
+    suffix = ".png" if source_format == "picture" else ".nii.gz"
+    return Path(f"{stem}_labels{suffix}")
+
+
+def _product(numbers: tuple[float, ...]) -> float:
+    result = 1.0
+    for number in numbers:
+        result *= number
+    return result

@@ -1,0 +1,146 @@
+"""What the commands share: options, progress bar, loading a model."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from napari_qmedsam.errors import InvalidSettings
+
+if TYPE_CHECKING:
+    from napari_qmedsam.segmentation.segmenter import SliceSegmenter
+
+COORDINATES = (
+    "Coordinates are voxel indices of the (Z, Y, X) array as napari shows it; "
+    "maxima are excluded."
+)
+
+Model = Annotated[
+    str,
+    typer.Option(help="demo, lite_medsam, medsam_vit_b, or a weights file."),
+]
+Weights = Annotated[
+    Path | None,
+    typer.Option(help="Weights file for a named model, instead of the download."),
+]
+BackendOption = Annotated[str, typer.Option(help="openvino or torch.")]
+WindowOption = Annotated[
+    str,
+    typer.Option(
+        help="auto, soft-tissue, lung, bone, brain, liver, or lower,upper. "
+        "auto: soft-tissue for CT, 0.5 to 99.5 percentile for MR."
+    ),
+]
+MaxBoxes = Annotated[
+    int, typer.Option(min=1, help="Boxes decoded at once; fewer need less memory.")
+]
+Frame = Annotated[int | None, typer.Option(help="Frame of a 4D file, from 0.")]
+SeriesOption = Annotated[
+    str | None, typer.Option(help="DICOM series, by UID or exact description.")
+]
+PropagationOption = Annotated[
+    str,
+    typer.Option(
+        help="How a 3D box prompts its slices. box: the same box on each; mask: "
+        "from the middle outwards, each by its neighbour's mask."
+    ),
+]
+
+
+def segmenter(
+    model: str, weights: Path | None, backend: str, max_boxes: int
+) -> "SliceSegmenter":
+    """Load a model, downloading it with a progress bar if needed."""
+    from napari_qmedsam.runtime import load_backend
+    from napari_qmedsam.segmentation.segmenter import SliceSegmenter
+
+    with bar("Downloading weights") as advance:
+        loaded = load_backend(
+            model,
+            backend,
+            weights=weights,
+            progress=lambda done, total: advance(done, total or done),
+        )
+    return SliceSegmenter(loaded, max_boxes=max_boxes)
+
+
+@contextmanager
+def bar(title: str, quiet: bool = False) -> Iterator[Callable[..., None]]:
+    """Progress bar on standard error; it appears with the first step."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    console = Console(stderr=True)
+    hidden = quiet or not console.is_terminal
+    progress = Progress(*columns, console=console, transient=True, disable=hidden)
+    task: Any = None
+
+    def advance(done: int, total: int, description: str = title) -> None:
+        nonlocal task
+        if task is None:
+            progress.start()
+            task = progress.add_task(title)
+        progress.update(task, completed=done, total=total, description=description)
+
+    try:
+        yield advance
+    finally:
+        if task is not None:
+            progress.stop()
+
+
+def choice(kind: Any, text: str, option: str) -> Any:
+    """Return the member of an enumeration that an option names."""
+    known = [member.value for member in kind]
+    if text not in known:
+        raise InvalidSettings(f"{option} '{text}' must be {' or '.join(known)}.")
+    return kind(text)
+
+
+def class_ids(text: str | None) -> list[int] | None:
+    """Read ``1,2,3``."""
+    if text is None:
+        return None
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise InvalidSettings(
+            f"--classes '{text}' must be whole numbers like 1,2,3."
+        ) from None
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    part = path.with_name(path.name + ".part")
+    try:
+        part.write_text(text)
+        part.replace(path)
+    except OSError as error:
+        raise InvalidSettings(f"Cannot write '{path}': {error.strerror}.") from error
+
+
+def notices(notices: tuple[str, ...]) -> None:
+    """Print what a reader had to say, on standard error."""
+    for notice in notices:
+        typer.echo(f"Note: {notice}", err=True)
+
+
+def console() -> Any:
+    """Return a console that prints numbers without colours."""
+    from rich.console import Console
+
+    return Console(highlight=False)
