@@ -37,7 +37,8 @@ UPPER = {
     "segmentation": {"gui", "cli"},
     "quantization": {"gui", "cli"},
     "training": {"gui", "cli"},
-    "evaluation": {"gui", "cli"},
+    "evaluation": {"gui", "cli", "studies"},
+    "studies": {"gui", "cli"},
 }
 """What the upper rooms may not import of ours."""
 

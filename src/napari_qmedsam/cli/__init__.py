@@ -10,7 +10,13 @@ from typing import Annotated
 import typer
 
 import napari_qmedsam
-from napari_qmedsam.cli import models, quantizing, segmenting, training
+from napari_qmedsam.cli import (
+    models,
+    quantizing,
+    reproducing,
+    segmenting,
+    training,
+)
 from napari_qmedsam.errors import QMedSAMError
 
 app = typer.Typer(
@@ -29,6 +35,7 @@ app.command()(quantizing.quantize)
 app.command()(models.models)
 app.command()(models.info)
 app.add_typer(training.app, name="train")
+app.add_typer(reproducing.app, name="reproduce")
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C."""

@@ -8,7 +8,6 @@ from napari_qmedsam.models.checkpoints import ModelSource, resolve_model
 from napari_qmedsam.models.configuration import CONFIGS, config_of
 from napari_qmedsam.models.download import is_fetched, weights_path
 
-
 LEFT_OUT = ("architecture", "format_version", "quantized", "layers")
 """Entries of the header that are said otherwise, or are for programs."""
 
@@ -60,11 +59,7 @@ def _of_source(source: ModelSource) -> dict[str, Any]:
         "file": str(source.path),
         "size_bytes": source.path.stat().st_size,
         "sha256": source.sha256,
-        **{
-            key: value
-            for key, value in card.items()
-            if key not in LEFT_OUT
-        },
+        **{key: value for key, value in card.items() if key not in LEFT_OUT},
         **({"quantized_layers": len(card["quantized"])} if "quantized" in card else {}),
     }
 

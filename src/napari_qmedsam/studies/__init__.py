@@ -1,0 +1,1 @@
+"""The experiments of the Permutation-COMQ paper, run again with our means."""

@@ -1,0 +1,145 @@
+"""Results as CSV, Markdown and pictures."""
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from napari_qmedsam.studies.simulation import BITS, METHODS, Simulation
+from napari_qmedsam.studies.tables import Row
+
+COLOURS = ("#8c8c8c", "#3b7dd8", "#e07b1a", "#2a9d68", "#b14fc5")
+"""One per method, apart for colour-blind eyes."""
+
+Cells = Sequence[Sequence[str]]
+
+
+def table_cells(rows: Sequence[Row]) -> list[list[str]]:
+    """Return Table 1 or 2 as text, headings first."""
+    headings = ["bits", "method", "effective bits", "MB", "DSC", "NSD"]
+    headings += ["paper DSC", "paper NSD", "s to quantize"]
+    cells = [headings]
+    for row in rows:
+        paper = (
+            ["", ""] if row.published is None else [f"{v:.2f}" for v in row.published]
+        )
+        cells.append(
+            [
+                str(row.bits),
+                row.method,
+                f"{row.effective_bits:.2f}",
+                f"{row.megabytes:.2f}",
+                f"{row.dsc:.2f}",
+                f"{row.nsd:.2f}",
+                *paper,
+                f"{row.seconds:.1f}",
+            ]
+        )
+    return cells
+
+
+def simulation_cells(simulation: Simulation) -> list[list[str]]:
+    """Return the simulation's figures as text, headings first."""
+    quarters = ["smallest quarter", "second", "third", "largest quarter"]
+    cells = [["bits", "method", "effective bits", "output error", *quarters]]
+    for row in simulation.rows:
+        errors = [f"{error:.2e}" for error in (row.output_error, *row.quartiles)]
+        cells.append([str(row.bits), row.method, f"{row.effective_bits:.2f}", *errors])
+    return cells
+
+
+def write_table(cells: Cells, folder: Path, name: str, note: str) -> list[Path]:
+    """Write ``name.csv`` and ``name.md``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(cells)
+    head, *body = cells
+    lines = [
+        "| " + " | ".join(head) + " |",
+        "|" + " --- |" * len(head),
+        *("| " + " | ".join(row) + " |" for row in body),
+    ]
+    paths = [folder / f"{name}.csv", folder / f"{name}.md"]
+    paths[0].write_text(text.getvalue())
+    paths[1].write_text(f"{note}\n\n" + "\n".join(lines) + "\n")
+    return paths
+
+
+def draw_table(rows: Sequence[Row], path: Path, title: str) -> Path:
+    """DSC against effective bits, one line per method."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 5), dpi=110, layout="constrained")
+    axes = figure.subplots()
+    methods = list(dict.fromkeys(row.method for row in rows if row.bits < 32))
+    for method, colour in zip(methods, COLOURS, strict=False):
+        own = [row for row in rows if row.method == method]
+        axes.plot(
+            [row.effective_bits for row in own],
+            [row.dsc for row in own],
+            "o-",
+            color=colour,
+            label=method,
+        )
+        for row in own:
+            place = (row.effective_bits, row.dsc)
+            axes.annotate(
+                f"{row.bits}", place, (3, -11), textcoords="offset points", fontsize=8
+            )
+    for row in rows:
+        if row.bits == 32:
+            axes.axhline(row.dsc, color="black", lw=1, ls="dashed", label="FP32")
+    axes.set_xlabel("effective bits per weight (numbers: bits per code)")
+    axes.set_ylabel("DSC, %")
+    axes.set_title(title)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(path)
+    return path
+
+
+def draw_magnitudes(simulation: Simulation, path: Path) -> Path:
+    """Figure 2 of the paper: how the magnitudes of the weights are spread."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4), dpi=110, layout="constrained")
+    axes = figure.subplots()
+    axes.hist(np.abs(simulation.weight).ravel(), bins=60, color=COLOURS[1])
+    axes.set_yscale("log")
+    axes.set_xlabel("|W|")
+    axes.set_ylabel("weights")
+    axes.set_title("Magnitudes of the simulated weights")
+    figure.savefig(path)
+    return path
+
+
+def draw_relative_errors(simulation: Simulation, path: Path) -> Path:
+    """Figure 3 of the paper: relative error against magnitude, per bit-width."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(13, 4.4), dpi=100, layout="constrained")
+    panels = figure.subplots(1, len(BITS), sharey=True)
+    magnitude = np.abs(simulation.weight).ravel()
+    order = magnitude.argsort()
+    for axes, bits in zip(panels, BITS, strict=True):
+        for (name, _), colour in zip(METHODS.items(), COLOURS, strict=False):
+            error = np.abs(simulation.errors[bits, name]).ravel()
+            parts = np.array_split(order, 24)
+            axes.plot(
+                [np.median(magnitude[part]) for part in parts],
+                [error[part].sum() / magnitude[part].sum() for part in parts],
+                ".-",
+                color=colour,
+                label=name,
+            )
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.set_title(f"{bits} bits")
+        axes.set_xlabel("|W|")
+        axes.grid(alpha=0.3)
+    panels[0].set_ylabel("relative error")
+    panels[0].legend(fontsize=8)
+    figure.savefig(path)
+    return path

@@ -1,0 +1,137 @@
+"""Tables 1 and 2 of the paper: methods and units against bit-width."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from napari_qmedsam.models.medsam import MedSAM
+from napari_qmedsam.quantization.calibration import CalibrationSet
+from napari_qmedsam.quantization.recipe import Recipe
+from napari_qmedsam.quantization.settings import QuantizationSettings
+from napari_qmedsam.quantization.whole_model import quantize_model
+from napari_qmedsam.studies.phantom_score import score
+
+Published = tuple[float, float] | None
+"""DSC and NSD in the paper: MedSAM ViT-B on AbdomenCT-1K."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One row to make: settings, and the paper's figures where it has them."""
+
+    label: str
+    settings: dict[str, Any]
+    published: Published = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row made."""
+
+    bits: int
+    method: str
+    effective_bits: float
+    megabytes: float
+    dsc: float
+    nsd: float
+    published: Published
+    seconds: float
+
+
+FLOAT = (93.505, 92.969)
+"""The paper's FP32 row."""
+
+TABLE_1: tuple[Variant, ...] = tuple(
+    Variant(label, {"bit_width": bits, **settings}, published)
+    for bits, figures in {
+        2: ((29.79, 30.221), (71.8, 53.733), (86.939, 78.935)),
+        3: (None, None, None),
+        4: ((90.526, 86.755), (91.874, 90.011), (93.434, 93.089)),
+        8: ((93.499, 92.936), (93.486, 92.938), (93.615, 93.204)),
+    }.items()
+    for (label, settings), published in zip(
+        (
+            ("RTN, per channel", {"method": "rtn"}),
+            ("COMQ, per channel", {"method": "comq"}),
+            ("Permutation-COMQ, rows", {"method": "permutation-comq"}),
+        ),
+        figures,
+        strict=True,
+    )
+) + tuple(
+    Variant(
+        "Permutation-COMQ, elements",
+        {
+            "bit_width": bits,
+            "method": "permutation-comq",
+            "permutation": "elements",
+            "granularity": "channel",
+        },
+    )
+    for bits in (2, 3, 4, 8)
+)
+"""Table 1, with 3 bits and the paper's own element permutation added."""
+
+TABLE_2: tuple[Variant, ...] = tuple(
+    Variant(label, {"bit_width": bits, **settings}, published)
+    for bits, (layer, ours) in {
+        2: ((74.46, 54.825), (86.939, 78.935)),
+        4: ((55.439, 43.685), (93.434, 93.089)),
+        8: ((93.282, 92.461), (93.615, 93.204)),
+    }.items()
+    for label, settings, published in (
+        ("COMQ, per layer", {"method": "comq", "granularity": "layer"}, layer),
+        ("Permutation-COMQ, rows", {"method": "permutation-comq"}, ours),
+    )
+)
+"""Table 2: one scale per layer against permuted units."""
+
+
+def make_rows(
+    model: MedSAM,
+    variants: tuple[Variant, ...],
+    calibration: CalibrationSet,
+    slices: int,
+    seed: int,
+    progress: Callable[[int, int, str], None] = lambda done, total, label: None,
+) -> Iterator[Row]:
+    """Quantize and score every variant on phantom slices; the float row last.
+
+    Parameters
+    ----------
+    model : MedSAM
+        Float.
+    variants : tuple of Variant
+    calibration : CalibrationSet
+    slices, seed : int
+        Of the phantom test set.
+    progress : callable
+        Called with rows done, rows in all, and the label of the next.
+    """
+    import time
+
+    ordered = sorted(variants, key=lambda v: v.settings["bit_width"])
+    for done, variant in enumerate(ordered):
+        bits = variant.settings["bit_width"]
+        progress(done, len(ordered) + 1, f"{variant.label}, {bits} bit")
+        settings = QuantizationSettings.of(**variant.settings)
+        start = time.perf_counter()
+        result = quantize_model(
+            model, Recipe(settings=settings, overrides=()), calibration
+        )
+        seconds = time.perf_counter() - start
+        dsc, nsd = score(result.model, slices, seed)
+        yield Row(
+            bits,
+            variant.label,
+            result.effective_bits,
+            result.stored_bytes / 1e6,
+            dsc,
+            nsd,
+            variant.published,
+            seconds,
+        )
+    progress(len(ordered), len(ordered) + 1, "FP32")
+    size = sum(p.numel() * p.element_size() for p in model.state_dict().values())
+    dsc, nsd = score(model, slices, seed)
+    yield Row(32, "FP32", 32.0, size / 1e6, dsc, nsd, FLOAT, 0.0)
