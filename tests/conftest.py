@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from napari_qmedsam.models.configuration import (
+    CONFIGS,
     ModelConfig,
     PreprocessingKind,
     TinyViTConfig,
@@ -194,3 +195,34 @@ def bright_volume():
         return Volume(array)
 
     return make
+
+
+TINY = ModelConfig(
+    name="tiny",
+    input_size=64,
+    preprocessing=PreprocessingKind.PAD,
+    encoder=TinyViTConfig(
+        dims=(8, 16),
+        depths=(1, 1),
+        heads=(1, 1),
+        windows=(4, 4),
+        stem_kernel=3,
+        stem_stride=2,
+        strides=(2,),
+        neck_stages=(1,),
+        embedding_size=8,
+        lateral_channels=(4, 2),
+    ),
+    prompt_dim=16,
+    decoder_mlp=16,
+    decoder_heads=2,
+    rasterize_boxes=True,
+)
+"""Every kind of layer the demo model has, in a hundredth of its size."""
+
+
+@pytest.fixture
+def tiny_config(monkeypatch: pytest.MonkeyPatch) -> ModelConfig:
+    """Make 'tiny' a model that can be built by name."""
+    monkeypatch.setitem(CONFIGS, "tiny", TINY)
+    return TINY

@@ -7,41 +7,17 @@ import pytest
 import torch
 
 from napari_qmedsam.errors import BadCheckpoint, InvalidSettings
-from napari_qmedsam.models import configuration
 from napari_qmedsam.training.float_training import FloatTraining, learning_rate
 from napari_qmedsam.training.losses import dice_loss, focal_loss, prototype_loss
 from napari_qmedsam.training.samples import PhantomSamples, collate, make_sample
 from napari_qmedsam.training.settings import TrainingSettings, load_settings
 
-TINY = configuration.ModelConfig(
-    name="tiny",
-    input_size=64,
-    preprocessing=configuration.PreprocessingKind.PAD,
-    encoder=configuration.TinyViTConfig(
-        dims=(8, 16),
-        depths=(1, 1),
-        heads=(1, 1),
-        windows=(4, 4),
-        stem_kernel=3,
-        stem_stride=2,
-        strides=(2,),
-        neck_stages=(1,),
-        embedding_size=8,
-        lateral_channels=(4, 2),
-    ),
-    prompt_dim=16,
-    decoder_mlp=16,
-    decoder_heads=2,
-    rasterize_boxes=True,
-)
 FEW = TrainingSettings(
     steps=4, slices_per_step=1, prompts=2, warmup=2, workers=0, checkpoint_every=2
 )
 
 
-@pytest.fixture(autouse=True)
-def _tiny_model(monkeypatch):
-    monkeypatch.setitem(configuration.CONFIGS, "tiny", TINY)
+pytestmark = pytest.mark.usefixtures("tiny_config")
 
 
 def test_dice_loss_is_zero_for_the_answer_and_one_for_its_opposite():

@@ -1,0 +1,290 @@
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+from napari_qmedsam.errors import BadCheckpoint, Cancelled, UnsupportedQuantization
+from napari_qmedsam.models import build_model
+from napari_qmedsam.models.checkpoints import (
+    METADATA_KEY,
+    read_card,
+    read_state,
+    resolve_model,
+    save_model,
+)
+from napari_qmedsam.quantization.calibration import (
+    GramPass,
+    from_phantoms,
+    from_volumes,
+)
+from napari_qmedsam.quantization.model_card import quantized_card
+from napari_qmedsam.quantization.model_layers import quantizable_layers, stages
+from napari_qmedsam.quantization.recipe import (
+    Override,
+    Recipe,
+    dump_recipe,
+    load_recipe,
+)
+from napari_qmedsam.quantization.settings import QuantizationSettings
+from napari_qmedsam.quantization.whole_model import quantize_model
+from napari_qmedsam.runtime import load_backend
+from napari_qmedsam.volumes.volume import Volume
+
+
+def recipe(*overrides, **settings):
+    chosen = QuantizationSettings.of(**settings)
+    return Recipe(settings=chosen, overrides=overrides)
+
+
+@pytest.fixture
+def model(tiny_config):
+    torch.manual_seed(0)
+    return build_model("tiny")
+
+
+@pytest.fixture
+def calibration(tiny_config):
+    return from_phantoms(tiny_config, 2)
+
+
+def test_every_linear_and_convolution_of_encoder_and_decoder_is_found(model):
+    names = {layer.name for layer in quantizable_layers(model)}
+    expected = {
+        name
+        for name, module in model.named_modules()
+        if hasattr(module, "weight")
+        and module.weight.ndim in (2, 4)
+        and not isinstance(module, torch.nn.Embedding)
+        and not name.startswith("prompt_encoder")
+    }
+    assert names == expected
+    assert "mask_decoder.output_upscaling.0" in names  # a transposed convolution
+
+
+def test_rows_times_weight_is_what_the_layer_computes(model):
+    torch.manual_seed(1)
+    seen = set()
+    for layer in quantizable_layers(model):
+        module = layer.module
+        kind = (type(module).__name__, getattr(module, "kernel_size", 0), layer.groups)
+        if kind in seen:
+            continue
+        seen.add(kind)
+        if isinstance(module, torch.nn.Linear):
+            x = torch.randn(2, 5, module.in_features)
+        else:
+            x = torch.randn(2, module.in_channels, 8, 8)
+        rows, weight = layer.rows(x), layer.weight().flatten(1)
+        bias = 0 if module.bias is None else module.bias.detach()
+        wanted = module(x).detach()
+        if isinstance(module, torch.nn.ConvTranspose2d):
+            k = module.kernel_size[0]
+            got = (rows @ weight.T).view(2, 8, 8, module.out_channels, k, k)
+            got = got.permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3)
+            got = got + bias.view(-1, 1, 1)
+        elif layer.groups > 1:
+            got = torch.einsum("grm,gm->gr", rows, weight)
+            got = got.view(layer.groups, 2, *wanted.shape[2:]).transpose(0, 1)
+        else:
+            got = rows @ weight.T + bias
+            if wanted.ndim == 4:
+                got = got.view(2, *wanted.shape[2:], -1).permute(0, 3, 1, 2)
+            else:
+                got = got.view_as(wanted)
+        torch.testing.assert_close(got, wanted, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(layer.restore(layer.weight()), module.weight)
+    assert len(seen) >= 5
+
+
+def test_eight_bits_hardly_change_the_logits(model, calibration):
+    result = quantize_model(model, recipe(bit_width=8, method="comq"), calibration)
+    sample = calibration.samples[0]
+    image, boxes = torch.from_numpy(sample.image)[None], torch.from_numpy(sample.boxes)
+    with torch.inference_mode():
+        before, after = model(image, boxes), result.model(image, boxes)
+    assert (after - before).abs().max() < 0.05 * before.abs().max()
+
+
+def test_the_float_model_stays_as_it_is(model, calibration):
+    before = copy.deepcopy(model.state_dict())
+    quantize_model(model, recipe(bit_width=2), calibration)
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name]), name
+
+
+def test_no_layer_is_worse_than_rounding(model, calibration):
+    result = quantize_model(model, recipe(bit_width=2, method="comq"), calibration)
+    for name, report in result.reports.items():
+        assert report.objective[-1] <= report.rtn_objective * (1 + 1e-6), name
+
+
+@pytest.mark.parametrize("sequential", [False, True])
+def test_progress_counts_every_slice_and_layer(model, calibration, sequential):
+    steps = []
+    result = quantize_model(
+        model, recipe(), calibration, sequential=sequential, progress=steps.append
+    )
+    assert [step.done for step in steps] == list(range(1, steps[0].total + 1))
+    runs = len(stages(quantizable_layers(model))) if sequential else 1
+    assert steps[0].total == 2 * runs + len(result.weights)
+
+
+def test_cancelling_leaves_nothing_changed(model, calibration):
+    with pytest.raises(Cancelled):
+        quantize_model(model, recipe(), calibration, should_cancel=lambda: True)
+
+
+def test_a_stopped_calibration_resumes_with_the_same_sums(model, calibration, tmp_path):
+    layers = quantizable_layers(model)
+    whole = GramPass(layers)
+    whole.run(model, calibration.samples)
+    first = GramPass(layers)
+    with pytest.raises(Cancelled):
+        first.run(model, calibration.samples, should_cancel=lambda: first.done == 1)
+    first.save(tmp_path / "sums.pt")
+    second = GramPass(layers)
+    second.resume(tmp_path / "sums.pt")
+    assert second.done == 1
+    second.run(model, calibration.samples)
+    for name, total in whole.sums.items():
+        assert torch.equal(total.gram, second.sums[name].gram), name
+
+
+def test_overrides_choose_settings_by_name(model, calibration):
+    result = quantize_model(
+        model,
+        recipe(
+            Override(layers="mask_decoder.*", settings={"bit_width": 8}),
+            Override(layers="*.iou_prediction_head.*", skip=True),
+            bit_width=2,
+        ),
+        calibration,
+    )
+    widths = {name: tensor.bit_width for name, tensor in result.weights.items()}
+    assert not any("iou_prediction_head" in name for name in widths)
+    for name, width in widths.items():
+        assert width == (8 if name.startswith("mask_decoder") else 2), name
+
+
+def test_a_recipe_survives_the_file(tmp_path):
+    original = recipe(Override(layers="*", settings={"bit_width": 3}), bit_width=2)
+    (tmp_path / "recipe.yaml").write_text(dump_recipe(original))
+    assert load_recipe(tmp_path / "recipe.yaml") == original
+
+
+def test_a_pattern_that_fits_no_layer_is_refused(model, calibration):
+    chosen = recipe(Override(layers="encoder.*", skip=True))
+    with pytest.raises(UnsupportedQuantization, match="'encoder.\\*' fits no layer"):
+        quantize_model(model, chosen, calibration)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("settings: {bit_width: 9}", "bit_width"),
+        ("setting: {}", "setting"),
+        ("overrides: [{skip: true}]", "layers"),
+        ("a: [", "Cannot read recipe"),
+    ],
+)
+def test_bad_recipes_name_the_place(tmp_path, text, complaint):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text)
+    with pytest.raises(UnsupportedQuantization, match=complaint):
+        load_recipe(path)
+
+
+def test_volumes_give_slices_with_content_only(tiny_config):
+    array = np.zeros((20, 40, 40), np.int16)
+    array[5:15, 10:30, 10:30] = np.random.default_rng(0).integers(50, 300, (20, 20))
+    chosen = from_volumes(tiny_config, [Volume(array)], 4)
+    assert len(chosen.samples) == 4
+    assert all(sample.image.max() == 1 for sample in chosen.samples)
+    assert chosen.provenance["slices"] == 4
+
+
+def test_phantoms_are_the_same_each_time(tiny_config):
+    first, again = from_phantoms(tiny_config, 2), from_phantoms(tiny_config, 2)
+    for a, b in zip(first.samples, again.samples, strict=True):
+        np.testing.assert_array_equal(a.image, b.image)
+        np.testing.assert_array_equal(a.boxes, b.boxes)
+
+
+@pytest.fixture
+def saved(model, calibration, tmp_path):
+    """Return a function that quantizes, saves, and gives the path and the result."""
+
+    def save(**settings):
+        source = resolve_model(str(save_model(model, tmp_path / "float.safetensors")))
+        result = quantize_model(model, recipe(**settings), calibration)
+        card = quantized_card(result, source, sequential=False)
+        path = tmp_path / "model.qmedsam.safetensors"
+        return save_model(result.model, path, card, result.weights), result
+
+    return save
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"bit_width": 4},
+        {"bit_width": 3, "method": "comq"},
+        {"bit_width": 2, "permutation": "elements", "granularity": "channel"},
+        {"bit_width": 8, "method": "rtn", "granularity": "layer"},
+    ],
+)
+def test_the_file_gives_back_the_weights_bit_for_bit(saved, settings):
+    path, result = saved(**settings)
+    state = read_state(path)
+    for name, value in result.model.state_dict().items():
+        assert torch.equal(state[name], value), name
+    loaded = resolve_model(str(path)).quantized()
+    assert set(loaded) == set(result.weights)
+    card = read_card(path)
+    assert card["effective_bits"] == result.effective_bits
+    assert card["calibration"]["kind"] == "phantoms"
+    assert len(card["source"]["sha256"]) == 64
+
+
+def test_fewer_bits_make_a_smaller_file(saved):
+    sizes = [saved(bit_width=bits, method="comq")[0].stat().st_size for bits in (2, 8)]
+    assert sizes[0] < sizes[1]
+
+
+@pytest.mark.parametrize("method", ["comq", "permutation-comq"])
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
+def test_openvino_and_torch_agree_on_quantized_models(saved, calibration, method, bits):
+    path, _ = saved(bit_width=bits, method=method)
+    sample = calibration.samples[0]
+    logits = [
+        backend.decode(backend.encode(sample.image), sample.boxes)
+        for backend in (load_backend(str(path), name) for name in ("torch", "openvino"))
+    ]
+    assert np.abs(logits[0] - logits[1]).max() < 1e-2
+    # Random weights: the range of the logits is what 1e-2 is to be seen against.
+    assert np.abs(logits[0]).max() > 1e-2
+
+
+def test_damaged_quantized_files_are_refused(saved, tmp_path):
+    from safetensors import safe_open
+    from safetensors.torch import load_file, save_file
+
+    path, result = saved(bit_width=4)
+    content = path.read_bytes()
+    cut = tmp_path / "cut.qmedsam.safetensors"
+    cut.write_bytes(content[: len(content) // 2])
+    with pytest.raises(BadCheckpoint, match="not a readable safetensors"):
+        resolve_model(str(cut)).build()
+    tensors = load_file(path)
+    with safe_open(path, "pt") as file:
+        metadata = {METADATA_KEY: file.metadata()[METADATA_KEY]}
+    name = next(iter(result.weights))
+    for key, value, complaint in (
+        (f"{name}.codes", tensors[f"{name}.codes"][:-3].clone(), name),
+        (f"{name}.scales", -tensors[f"{name}.scales"], "positive"),
+    ):
+        bad = tmp_path / "bad.qmedsam.safetensors"
+        save_file(tensors | {key: value}, bad, metadata=metadata)
+        with pytest.raises(BadCheckpoint, match=complaint):
+            resolve_model(str(bad)).build()
