@@ -230,12 +230,22 @@ EVALUATE = ("evaluate", "--image", "ct.nii.gz", "--labels", "labels.nii.gz")
         (("info", "nothing"), "neither a model"),
         (("info", "text.nii.gz"), "text.nii.gz"),
         (("train", "demo", "--out", "run", "--config", "none.yaml"), "none.yaml"),
+        (("quantize", "--bits", "9"), "bit_width"),
+        (("quantize", "--method", "gptq"), "gptq"),
+        (("quantize", "--granularity", "group:0"), "at least 1"),
+        (("quantize", "-o", "model.bin"), ".qmedsam.safetensors"),
+        (("quantize", "-o", "none/m.qmedsam.safetensors"), "no folder"),
+        (("quantize", "--recipe", "none.yaml"), "none.yaml"),
+        (("quantize", "--calibration", "text"), "no readable volume"),
+        (("quantize", "--budget-mb", "1", "--avg-bits", "3"), "not both"),
     ],
 )
 def test_bad_input_ends_with_one_line_and_status_two(
     run, scan, tmp_path, arguments, complaint
 ):
     (tmp_path / "text.nii.gz").write_text("this is no scan")
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text" / "notes.txt").write_text("no scan either")
     before = set(tmp_path.rglob("*"))
     status, out, err = run(*arguments)
     assert status == 2
@@ -315,3 +325,54 @@ def test_demo_model_beats_the_filled_box_on_a_phantom(run, tmp_path):
     report = json.loads(out)
     assert report["count"] == len(filled)
     assert report["mean"]["dsc"] > 100 * np.mean(filled) + 5
+
+
+def test_quantized_model_segments_like_any_other(run, tiny_config, scan, tmp_path):
+    import torch
+
+    from napari_qmedsam.models import build_model
+    from napari_qmedsam.models.checkpoints import save_model
+
+    torch.manual_seed(0)
+    save_model(build_model("tiny"), tmp_path / "tiny.safetensors")
+    made = "tiny.qmedsam.safetensors"
+    arguments = ("quantize", "--model", "tiny.safetensors", "--slices", "2", "-o", made)
+    status, out, err = run(*arguments, "--calibration", "ct.nii.gz", "--json")
+    assert status == 0, err
+    report = json.loads(out)
+    assert report["size_bytes"] == os.path.getsize(made) < report["float_size_bytes"]
+    assert 4 < report["effective_bits"] < 9
+    assert all(0 <= layer["relative_error"] < 1 for layer in report["layers"])
+    status, out, _ = run("info", made, "--json")
+    card = json.loads(out)
+    assert card["effective_bits"] == pytest.approx(report["effective_bits"], abs=1e-3)
+    assert card["recipe"]["settings"]["bit_width"] == 4
+    assert card["calibration"]["files"] == ["ct.nii.gz"]
+    status, out, err = run("segment", "ct.nii.gz", *BOX, "--model", made, "--json")
+    assert status == 0, err
+    assert json.loads(out)["model"] == made
+    status, out, err = run(*arguments, "--avg-bits", "6", "--method", "comq")
+    assert status == 0, err
+    assert json.loads(run("info", made, "--json")[1])["effective_bits"] <= 6
+
+
+def test_recipe_is_shown_with_its_defaults_and_read_back(run, tmp_path):
+    status, out, _ = run("quantize", "--show-recipe", "--bits", "3")
+    assert status == 0
+    assert "bit_width: 3" in out
+    assert "sweeps:" in out
+    (tmp_path / "recipe.yaml").write_text(out)
+    assert run("quantize", "--recipe", "recipe.yaml", "--show-recipe")[1] == out
+
+
+def test_simulation_writes_tables_and_figures(run, tmp_path):
+    status, out, err = run("reproduce", "simulation", "--out", "tables")
+    assert status == 0, err
+    assert "Permutation-COMQ" in out
+    names = {path.name for path in (tmp_path / "tables").iterdir()}
+    assert names == {
+        "simulation.csv",
+        "simulation.md",
+        "simulation_errors.png",
+        "simulation_magnitudes.png",
+    }

@@ -10,6 +10,7 @@ from napari_qmedsam.cli import shared
 from napari_qmedsam.errors import InvalidSettings, UnreadableVolume
 
 if TYPE_CHECKING:
+    from napari_qmedsam.models.checkpoints import ModelSource
     from napari_qmedsam.models.configuration import ModelConfig
     from napari_qmedsam.quantization.calibration import CalibrationSet
     from napari_qmedsam.quantization.recipe import Recipe
@@ -31,6 +32,14 @@ def quantize(
         str | None, typer.Option(help="rows or elements, for permutation-comq.")
     ] = None,
     sweeps: Annotated[int, typer.Option(help="Sweeps of coordinate descent.")] = 3,
+    budget_mb: Annotated[
+        float | None,
+        typer.Option(help="Bits per layer chosen for a model of this many MB."),
+    ] = None,
+    avg_bits: Annotated[
+        float | None,
+        typer.Option(help="Bits per layer chosen for this many effective bits."),
+    ] = None,
     calibration: Annotated[
         str, typer.Option(help="phantoms, or an image file or a folder of them.")
     ] = "phantoms",
@@ -58,6 +67,7 @@ def quantize(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Quantize a model after training, layer by layer, without gradients."""
+    from napari_qmedsam.models.checkpoints import resolve_model
     from napari_qmedsam.quantization.recipe import Recipe, dump_recipe, load_recipe
     from napari_qmedsam.quantization.settings import QuantizationSettings
 
@@ -76,8 +86,16 @@ def quantize(
     if show_recipe:
         typer.echo(dump_recipe(chosen), nl=False)
         return
+    if (budget_mb is not None or avg_bits is not None) and chosen.overrides:
+        raise InvalidSettings("A budget chooses bits itself: use no recipe with it.")
+    if budget_mb is not None and avg_bits is not None:
+        raise InvalidSettings("Give --budget-mb or --avg-bits, not both.")
     target = _target(output, model, chosen)
-    report = _run(model, weights, chosen, calibration, slices, seed, sequential, target)
+    source = resolve_model(model, weights)
+    samples = _calibration(source.config, calibration, slices, seed)
+    if budget_mb is not None or avg_bits is not None:
+        chosen = _for_budget(source, chosen, samples, budget_mb, avg_bits)
+    report = _run(source, chosen, samples, sequential, target)
     if as_json:
         typer.echo(json.dumps(report))
         return
@@ -90,27 +108,42 @@ def quantize(
     console.print(f"Model: {report['output']}", soft_wrap=True)
 
 
-def _run(
-    model: str,
-    weights: Path | None,
+def _for_budget(
+    source: "ModelSource",
     recipe: "Recipe",
-    calibration: str,
-    slices: int,
-    seed: int,
+    samples: "CalibrationSet",
+    budget_mb: float | None,
+    avg_bits: float | None,
+) -> "Recipe":
+    from napari_qmedsam.quantization.allocation import recipe_for_budget
+
+    with shared.bar("Measuring layers") as advance:
+        return recipe_for_budget(
+            source.build(),
+            recipe.settings,
+            samples,
+            average_bits=avg_bits,
+            total_bytes=None if budget_mb is None else int(budget_mb * 1e6),
+            progress=advance,
+        )
+
+
+def _run(
+    source: "ModelSource",
+    recipe: "Recipe",
+    samples: "CalibrationSet",
     sequential: bool,
     target: Path,
 ) -> dict[str, Any]:
     import time
 
-    from napari_qmedsam.models.checkpoints import resolve_model
+    from napari_qmedsam.models.checkpoints import save_model
     from napari_qmedsam.quantization.model_card import quantized_card
     from napari_qmedsam.quantization.whole_model import (
         QuantizationProgress,
         quantize_model,
     )
 
-    source = resolve_model(model, weights)
-    samples = _calibration(source.config, calibration, slices, seed)
     start = time.perf_counter()
     layers: list[dict[str, Any]] = []
     with shared.bar("Quantizing") as advance:
@@ -126,8 +159,6 @@ def _run(
         result = quantize_model(
             source.build(), recipe, samples, sequential=sequential, progress=step
         )
-    from napari_qmedsam.models.checkpoints import save_model
-
     card = quantized_card(result, source, sequential)
     save_model(result.model, target, card, result.weights)
     return {

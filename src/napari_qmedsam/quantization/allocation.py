@@ -1,0 +1,212 @@
+"""Bits per layer for a size budget, by measured sensitivity.
+
+Every layer is quantized alone at every candidate bit-width: its error on the
+calibration inputs, and at one width what that error does to the logits. Bits
+then go, one step at a time, to the layer whose step lowers the expected error
+of the logits most for the bytes it costs.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from napari_qmedsam.errors import Cancelled, UnsupportedQuantization
+from napari_qmedsam.models.medsam import MedSAM
+from napari_qmedsam.quantization.calibration import (
+    CalibrationSample,
+    CalibrationSet,
+    GramPass,
+)
+from napari_qmedsam.quantization.layer import quantize_weight
+from napari_qmedsam.quantization.model_layers import (
+    QuantizableLayer,
+    quantizable_layers,
+    replace_weight,
+)
+from napari_qmedsam.quantization.recipe import Override, Recipe
+from napari_qmedsam.quantization.settings import QuantizationSettings
+
+CANDIDATES = (2, 3, 4, 5, 6, 8)
+"""Bit-widths a layer can get."""
+
+PROBE = 3
+"""Bit-width at which the effect on the logits is measured."""
+
+PROBE_SLICES = 6
+"""Calibration slices on which it is measured."""
+
+
+@dataclass(frozen=True)
+class LayerChoice:
+    """What one layer costs and does at each candidate width.
+
+    Parameters
+    ----------
+    name : str
+    weights : int
+        Number of weights.
+    stored_bytes : dict of int to int
+        By bit-width.
+    harm : dict of int to float
+        Expected squared change of the logits, by bit-width.
+    """
+
+    name: str
+    weights: int
+    stored_bytes: dict[int, int]
+    harm: dict[int, float]
+
+
+def measure(
+    model: MedSAM,
+    settings: QuantizationSettings,
+    calibration: CalibrationSet,
+    progress: Callable[[int, int, str], None] = lambda done, total, name: None,
+    should_cancel: Callable[[], bool] = lambda: False,
+) -> list[LayerChoice]:
+    """Quantize every layer alone at every width, and see what it does.
+
+    The model is put back as it was.
+
+    Raises
+    ------
+    Cancelled
+        If `should_cancel` said so.
+    """
+    layers = quantizable_layers(model)
+    sums = GramPass(layers)
+    sums.run(model, calibration.samples, should_cancel=should_cancel)
+    probes = calibration.samples[:PROBE_SLICES]
+    exact = [_logits(model, sample) for sample in probes]
+    choices = []
+    for done, layer in enumerate(layers):
+        if should_cancel():
+            raise Cancelled(f"Stopped before measuring layer {layer.name}.")
+        progress(done, len(layers), layer.name)
+        gram = sums.sums.pop(layer.name).matrix
+        choices.append(_measure_layer(model, layer, gram, settings, probes, exact))
+    return choices
+
+
+def allocate(choices: Sequence[LayerChoice], budget: int) -> dict[str, int]:
+    """Return a bit-width per layer whose stored bytes stay within the budget.
+
+    Parameters
+    ----------
+    choices : sequence of LayerChoice
+    budget : int
+        Bytes for the quantized weights, all included.
+
+    Raises
+    ------
+    UnsupportedQuantization
+        If even the lowest widths need more.
+    """
+    widths = {choice.name: CANDIDATES[0] for choice in choices}
+    used = sum(choice.stored_bytes[CANDIDATES[0]] for choice in choices)
+    if used > budget:
+        raise UnsupportedQuantization(
+            f"A budget of {budget} bytes is too small: with every layer at "
+            f"{CANDIDATES[0]} bits the weights need {used}."
+        )
+    while True:
+        best: tuple[float, LayerChoice, int] | None = None
+        for choice in choices:
+            now = widths[choice.name]
+            for width in CANDIDATES:
+                cost = choice.stored_bytes[width] - choice.stored_bytes[now]
+                gain = choice.harm[now] - choice.harm[width]
+                if width <= now or cost <= 0 or used + cost > budget or gain <= 0:
+                    continue
+                if best is None or gain / cost > best[0]:
+                    best = (gain / cost, choice, width)
+        if best is None:
+            return widths
+        _, choice, width = best
+        used += choice.stored_bytes[width] - choice.stored_bytes[widths[choice.name]]
+        widths[choice.name] = width
+
+
+def recipe_for_budget(
+    model: MedSAM,
+    settings: QuantizationSettings,
+    calibration: CalibrationSet,
+    *,
+    average_bits: float | None = None,
+    total_bytes: int | None = None,
+    progress: Callable[[int, int, str], None] = lambda done, total, name: None,
+    should_cancel: Callable[[], bool] = lambda: False,
+) -> Recipe:
+    """Return a recipe that spends a budget where it helps most.
+
+    Parameters
+    ----------
+    model : MedSAM
+    settings : QuantizationSettings
+        For everything but the bit-width.
+    calibration : CalibrationSet
+    average_bits : float, optional
+        Effective bits per quantized weight.
+    total_bytes : int, optional
+        Bytes of all the model's tensors, float ones included.
+
+    Raises
+    ------
+    UnsupportedQuantization
+        If not exactly one budget is given, or it is too small.
+    """
+    if (average_bits is None) == (total_bytes is None):
+        raise UnsupportedQuantization("Give one budget: average bits or bytes.")
+    choices = measure(model, settings, calibration, progress, should_cancel)
+    if average_bits is not None:
+        budget = int(average_bits * sum(c.weights for c in choices) / 8)
+    else:
+        assert total_bytes is not None
+        names = {f"{choice.name}.weight" for choice in choices}
+        floats = sum(
+            value.numel() * value.element_size()
+            for name, value in model.state_dict().items()
+            if name not in names
+        )
+        budget = total_bytes - floats
+    widths = allocate(choices, budget)
+    overrides = tuple(
+        Override(layers=name, skip=False, settings={"bit_width": width})
+        for name, width in widths.items()
+    )
+    return Recipe(settings=settings, overrides=overrides)
+
+
+def _measure_layer(
+    model: MedSAM,
+    layer: QuantizableLayer,
+    gram: torch.Tensor,
+    settings: QuantizationSettings,
+    probes: Sequence[CalibrationSample],
+    exact: Sequence[torch.Tensor],
+) -> LayerChoice:
+    weight = layer.weight().clone()
+    sizes, errors, effect = {}, {}, 0.0
+    for width in CANDIDATES:
+        chosen = settings.model_copy(update={"bit_width": width})
+        tensor, report = quantize_weight(weight, gram, chosen)
+        sizes[width], errors[width] = tensor.stored_bytes, report.objective[-1]
+        if width == PROBE:
+            replace_weight(layer, tensor.dequantize())
+            effect = sum(
+                float((_logits(model, sample) - reference).square().mean())
+                for sample, reference in zip(probes, exact, strict=True)
+            )
+            replace_weight(layer, weight)
+    # The effect on the logits grows with the layer's own error.
+    ratio = effect / errors[PROBE] if errors[PROBE] > 0 else 0.0
+    harm = {width: ratio * error for width, error in errors.items()}
+    return LayerChoice(layer.name, weight.numel(), sizes, harm)
+
+
+def _logits(model: MedSAM, sample: CalibrationSample) -> torch.Tensor:
+    with torch.inference_mode():
+        return model(
+            torch.from_numpy(sample.image)[None], torch.from_numpy(sample.boxes)
+        )

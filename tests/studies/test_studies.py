@@ -1,0 +1,35 @@
+import pytest
+import torch
+
+from napari_qmedsam.models import build_model
+from napari_qmedsam.quantization.calibration import from_phantoms
+from napari_qmedsam.studies import reports
+from napari_qmedsam.studies.simulation import simulate
+from napari_qmedsam.studies.tables import TABLE_1, make_rows
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_permuted_elements_err_less_on_the_smaller_three_quarters(seed):
+    rows = {(row.bits, row.method): row for row in simulate(seed).rows}
+    for bits in (2, 4, 8):
+        comq = rows[bits, "COMQ"]
+        permuted = rows[bits, "Permutation-COMQ, elements"]
+        for ours, theirs in zip(permuted.quartiles[:3], comq.quartiles, strict=False):
+            assert ours < theirs
+
+
+def test_a_table_has_a_row_per_variant_and_the_float_row(tiny_config, tmp_path):
+    torch.manual_seed(0)
+    chosen = tuple(v for v in TABLE_1 if v.settings["bit_width"] in (2, 8))[:3]
+    model = build_model("tiny")
+    rows = list(make_rows(model, chosen, from_phantoms(tiny_config, 1), 2, 0))
+    assert [row.bits for row in rows] == sorted(
+        v.settings["bit_width"] for v in chosen
+    ) + [32]
+    assert all(row.effective_bits >= row.bits for row in rows)
+    assert rows[-1].published == (93.505, 92.969)
+    cells = reports.table_cells(rows)
+    assert cells[1][6:8] == ["29.79", "30.22"]
+    paths = reports.write_table(cells, tmp_path, "table", "note")
+    assert paths[0].read_text().count("\n") == len(rows) + 1
+    assert reports.draw_table(rows, tmp_path / "t.png", "title").stat().st_size > 5000
