@@ -163,12 +163,12 @@ def main() -> None:
     text = "\n".join(table(cases, segmenter, arguments.jitter))
     print(text)
     if arguments.out:
-        page = arguments.out.read_text()
+        page = arguments.out.read_text(encoding="utf-8")
         between = r"(<!-- scores -->\n).*?(<!-- /scores -->)"
         page = re.sub(
             between, lambda m: f"{m[1]}\n{text}\n\n{m[2]}", page, flags=re.DOTALL
         )
-        arguments.out.write_text(page)
+        arguments.out.write_text(page, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -59,7 +59,7 @@ class Parity:
     def tensors(self, model: str) -> list[dict[str, Any]]:
         """Return the published names, shapes and types, in order."""
         path = self.folder / f"{model}_keys.json"
-        return json.loads(path.read_text())["tensors"]
+        return json.loads(path.read_text(encoding="utf-8"))["tensors"]
 
     def image(self, prefix: str) -> np.ndarray:
         """Return the test image of a case, (H, W) or (H, W, 3)."""

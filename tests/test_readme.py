@@ -17,7 +17,9 @@ def test_the_python_example_runs_and_writes_labels(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     case = abdomen_case(Modality.CT, 0, (24, 128, 128), (10.0, 2.7, 2.7))
     write_volume(case.volume, tmp_path / "ct.nii.gz")
-    (example,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    (example,) = re.findall(
+        r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL
+    )
     assert len([line for line in example.splitlines() if line]) == 5
     exec(compile(example, "README.md", "exec"), {})
     labels = nib.load("liver_labels.nii.gz").get_fdata()
@@ -27,5 +29,7 @@ def test_the_python_example_runs_and_writes_labels(tmp_path, monkeypatch):
 
 
 def test_pictures_and_pages_that_it_links_exist():
-    for target in re.findall(r"\]\(((?!http)[^)#]+)\)", README.read_text()):
+    for target in re.findall(
+        r"\]\(((?!http)[^)#]+)\)", README.read_text(encoding="utf-8")
+    ):
         assert (README.parent / target).exists(), target

@@ -31,5 +31,5 @@ def test_a_table_has_a_row_per_variant_and_the_float_row(tiny_config, tmp_path):
     cells = reports.table_cells(rows)
     assert cells[1][6:8] == ["29.79", "30.22"]
     paths = reports.write_table(cells, tmp_path, "table", "note")
-    assert paths[0].read_text().count("\n") == len(rows) + 1
+    assert paths[0].read_text(encoding="utf-8").count("\n") == len(rows) + 1
     assert reports.draw_table(rows, tmp_path / "t.png", "title").stat().st_size > 5000

@@ -95,6 +95,6 @@ def _table(
 
 
 def _tell(paths: list[Path]) -> None:
-    typer.echo(paths[1].read_text())
+    typer.echo(paths[1].read_text(encoding="utf-8"))
     for path in paths:
         typer.echo(str(path))

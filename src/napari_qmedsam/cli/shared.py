@@ -127,7 +127,7 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file whole or not at all."""
     part = path.with_name(path.name + ".part")
     try:
-        part.write_text(text)
+        part.write_text(text, encoding="utf-8")
         part.replace(path)
     except OSError as error:
         raise InvalidSettings(f"Cannot write '{path}': {error.strerror}.") from error

@@ -62,8 +62,8 @@ def write_table(cells: Cells, folder: Path, name: str, note: str) -> list[Path]:
         *("| " + " | ".join(row) + " |" for row in body),
     ]
     paths = [folder / f"{name}.csv", folder / f"{name}.md"]
-    paths[0].write_text(text.getvalue())
-    paths[1].write_text(f"{note}\n\n" + "\n".join(lines) + "\n")
+    paths[0].write_text(text.getvalue(), encoding="utf-8")
+    paths[1].write_text(f"{note}\n\n" + "\n".join(lines) + "\n", encoding="utf-8")
     return paths
 
 

@@ -77,7 +77,7 @@ def load_settings(
     content: dict[str, Any] = {}
     if path is not None:
         try:
-            content = yaml.safe_load(path.read_text()) or {}
+            content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
         except (OSError, yaml.YAMLError) as error:
             reason = str(error).splitlines()[0]
             raise InvalidSettings(
