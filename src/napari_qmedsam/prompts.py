@@ -1,5 +1,6 @@
 """Boxes, and the schedule that says which boxes each slice needs."""
 
+import math
 from dataclasses import dataclass
 from typing import Self
 
@@ -23,7 +24,7 @@ class Box2D:
 
     def __post_init__(self) -> None:
         values = (self.x_min, self.y_min, self.x_max, self.y_max)
-        if not all(np.isfinite(values)):
+        if not all(math.isfinite(value) for value in values):
             raise InvalidBox(f"Box {values} must hold finite numbers.")
         if not (self.x_min < self.x_max and self.y_min < self.y_max):
             raise InvalidBox(
@@ -106,7 +107,7 @@ class Box3D:
 
     def __post_init__(self) -> None:
         Box2D(self.x_min, self.y_min, self.x_max, self.y_max)
-        if not all(np.isfinite(z) and z == int(z) for z in (self.z_min, self.z_max)):
+        if not all(math.isfinite(z) and z == int(z) for z in (self.z_min, self.z_max)):
             raise InvalidBox(
                 f"Box z {self.z_min}..{self.z_max} must be whole slice indices."
             )
@@ -184,6 +185,6 @@ def _numbers(text: str, form: str) -> list[float]:
 
 
 def _whole(value: float, text: str) -> int:
-    if not np.isfinite(value) or value != int(value):
+    if not math.isfinite(value) or value != int(value):
         raise InvalidBox(f"Box '{text}': a slice index must be a whole number.")
     return int(value)

@@ -4,6 +4,8 @@ Everything heavy is imported inside the commands, so that ``qmedsam --help``
 answers at once. Bad input ends with exit code 2 and one line.
 """
 
+import logging
+import os
 import sys
 from typing import Annotated
 
@@ -47,6 +49,9 @@ copy of click, by version."""
 
 def main() -> None:
     """Run the command line; errors of the user's making become one line."""
+    # The commands print notices and errors themselves; without a handler,
+    # Python would print warnings of the log a second time.
+    logging.getLogger("napari_qmedsam").addHandler(logging.NullHandler())
     try:
         status = app(standalone_mode=False)
     except QMedSAMError as error:
@@ -58,6 +63,15 @@ def main() -> None:
         _fail(error.format_message())  # type: ignore[attr-defined]
     except (KeyboardInterrupt, typer.Abort):
         status = INTERRUPTED
+    except BrokenPipeError:
+        # `qmedsam ... | head` has read enough. What is still buffered goes
+        # nowhere, or Python would complain at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 1
+    except OSError as error:
+        # A full disk, a missing right: no fault of ours to trace.
+        where = f" '{error.filename}'" if error.filename else ""
+        _fail(f"{error.strerror or error}{where}.")
     if status == INTERRUPTED:
         typer.echo("Stopped.", err=True)
     sys.exit(status if isinstance(status, int) else 0)

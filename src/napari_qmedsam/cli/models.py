@@ -48,6 +48,8 @@ def info(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show a model's card: architecture, size, origin, limits."""
+    from rich.text import Text
+
     from napari_qmedsam.models.card import describe
 
     card = describe(model)
@@ -56,4 +58,8 @@ def info(
         return
     console = shared.console()
     for key, value in card.items():
-        console.print(f"[bold]{key.replace('_', ' ')}[/]: {value}", soft_wrap=True)
+        # Lists of layers and the like are for --json; what is short is shown.
+        if isinstance(value, dict):
+            value = ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in value.items())
+        title = Text(f"{key.replace('_', ' ')}:", style="bold")
+        console.print(title, str(value), soft_wrap=True)

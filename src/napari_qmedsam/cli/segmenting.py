@@ -34,6 +34,7 @@ def demo(
 
     from napari_qmedsam.demo import TOLERANCE_MM, run_demo
 
+    shared.make_folder(out)
     console = shared.console()
     with shared.bar("Loading the demo model") as advance:
         segmenter = shared.segmenter("demo", None, backend, 32)
@@ -72,12 +73,16 @@ def segment(
     ],
     box: Annotated[
         list[str] | None,
-        typer.Option(help="z,x_min,y_min,x_max,y_max; one object each. Repeatable."),
+        typer.Option(
+            metavar="BOX",
+            help="z,x_min,y_min,x_max,y_max; one object each. Repeatable.",
+        ),
     ] = None,
     box3d: Annotated[
         list[str] | None,
         typer.Option(
-            help="x_min,y_min,z_min,x_max,y_max,z_max; one object each. Repeatable."
+            metavar="BOX",
+            help="x_min,y_min,z_min,x_max,y_max,z_max; one object each. Repeatable.",
         ),
     ] = None,
     model: Model = "demo",
@@ -87,7 +92,12 @@ def segment(
     propagation: PropagationOption = "mask",
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", help="Label file; default INPUT_labels.nii.gz."),
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FILE",
+            help="Label file; default INPUT_labels.nii.gz.",
+        ),
     ] = None,
     max_boxes: MaxBoxes = 32,
     frame: Frame = None,
@@ -121,6 +131,7 @@ def segment(
         wanted.clip(*volume.shape)
     target = output or _default_output(image, volume.source.format)
     check_target(target)
+    shared.keep_inputs(target, image)
     segmenter = shared.segmenter(model, weights, backend, max_boxes)
     session = Session(volume, segmenter, chosen_window)
     for wanted in boxes:
@@ -168,33 +179,44 @@ def segment(
 
 
 def evaluate(
-    image: Annotated[Path, typer.Option(help="Image file or DICOM folder.")],
-    labels: Annotated[Path, typer.Option(help="Reference labels.")],
+    image: Annotated[
+        Path, typer.Option(metavar="FILE", help="Image file or DICOM folder.")
+    ],
+    labels: Annotated[
+        Path,
+        typer.Option(metavar="FILE", help="Reference labels: file or DICOM folder."),
+    ],
     classes: Annotated[
-        str | None, typer.Option(help="Comma-separated; default: all.")
+        str | None,
+        typer.Option(metavar="IDS", help="Comma-separated, like 1,2,3; default: all."),
     ] = None,
     mode: Annotated[
         str,
         typer.Option(
+            metavar="MODE",
             help="slice: every slice of a class with at least 100 voxels, by its "
-            "own box. volume: every class by one 3D box."
+            "own box. volume: every class by one 3D box.",
         ),
     ] = "slice",
     box_jitter: Annotated[
-        int, typer.Option(min=0, help="Each box side moves by up to N voxels.")
+        int,
+        typer.Option(min=0, metavar="N", help="Each box side moves by up to N voxels."),
     ] = 0,
-    tolerance_mm: Annotated[float, typer.Option(min=0, help="Of the NSD.")] = 2.0,
+    tolerance_mm: Annotated[
+        float, typer.Option(min=0, metavar="MM", help="Of the NSD.")
+    ] = 2.0,
     model: Model = "demo",
     weights: Weights = None,
     backend: BackendOption = "openvino",
     window: WindowOption = "auto",
     propagation: PropagationOption = "mask",
     max_boxes: MaxBoxes = 32,
-    seed: Annotated[int, typer.Option(min=0, help="Of the jitter.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of the jitter.")] = 0,
     frame: Frame = None,
     series: SeriesOption = None,
     json_path: Annotated[
-        Path | None, typer.Option("--json", help="Write JSON there; - prints it.")
+        Path | None,
+        typer.Option("--json", metavar="FILE", help="Write JSON there; - prints it."),
     ] = None,
 ) -> None:
     """Segment from boxes of the reference labels; report DSC and NSD."""
@@ -207,6 +229,8 @@ def evaluate(
     chosen_mode = shared.choice(Mode, mode, "--mode")
     way = shared.choice(Propagation, propagation, "--propagation")
     chosen_window = parse_window(window)
+    if json_path not in (None, Path("-")):
+        shared.check_file_target(json_path, image, labels)
     volume = read_volume(image, frame=frame, series=series)
     reference = read_labels(labels, like=volume)
     shared.notices(volume.notices + reference.notices)
@@ -255,8 +279,10 @@ def evaluate(
 
 
 def _default_output(image: Path, source_format: str) -> Path:
-    stem = image.name.removesuffix(".gz")
-    stem = stem if image.is_dir() else Path(stem).stem
+    if image.is_dir():
+        stem = image.resolve().name  # "." has no name of its own
+    else:
+        stem = Path(image.name.removesuffix(".gz")).stem
     suffix = ".png" if source_format == "picture" else ".nii.gz"
     return Path(f"{stem}_labels{suffix}")
 

@@ -19,32 +19,44 @@ COORDINATES = (
 
 Model = Annotated[
     str,
-    typer.Option(help="demo, lite_medsam, medsam_vit_b, or a weights file."),
+    typer.Option(
+        metavar="MODEL", help="demo, lite_medsam, medsam_vit_b, or a weights file."
+    ),
 ]
 Weights = Annotated[
     Path | None,
-    typer.Option(help="Weights file for a named model, instead of the download."),
+    typer.Option(
+        metavar="FILE", help="Weights file for a named model, instead of the download."
+    ),
 ]
-BackendOption = Annotated[str, typer.Option(help="openvino or torch.")]
+BackendOption = Annotated[str, typer.Option(metavar="NAME", help="openvino or torch.")]
 WindowOption = Annotated[
     str,
     typer.Option(
+        metavar="WINDOW",
         help="auto, soft-tissue, lung, bone, brain, liver, or lower,upper. "
-        "auto: soft-tissue for CT, 0.5 to 99.5 percentile for MR."
+        "auto: soft-tissue for CT, 0.5 to 99.5 percentile for MR.",
     ),
 ]
 MaxBoxes = Annotated[
-    int, typer.Option(min=1, help="Boxes decoded at once; fewer need less memory.")
+    int,
+    typer.Option(
+        min=1, metavar="N", help="Boxes decoded at once; fewer need less memory."
+    ),
 ]
-Frame = Annotated[int | None, typer.Option(help="Frame of a 4D file, from 0.")]
+Frame = Annotated[
+    int | None, typer.Option(metavar="N", help="Frame of a 4D file, from 0.")
+]
 SeriesOption = Annotated[
-    str | None, typer.Option(help="DICOM series, by UID or exact description.")
+    str | None,
+    typer.Option(metavar="TEXT", help="DICOM series, by UID or exact description."),
 ]
 PropagationOption = Annotated[
     str,
     typer.Option(
+        metavar="WAY",
         help="How a 3D box prompts its slices. box: the same box on each; mask: "
-        "from the middle outwards, each by its neighbour's mask."
+        "from the middle outwards, each by its neighbour's mask.",
     ),
 ]
 
@@ -79,7 +91,7 @@ def bar(title: str, quiet: bool = False) -> Iterator[Callable[..., None]]:
     )
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
@@ -123,6 +135,35 @@ def class_ids(text: str | None) -> list[int] | None:
         ) from None
 
 
+def check_file_target(path: Path, *inputs: Path) -> None:
+    """Refuse a place no file can be written to, before long work for it starts."""
+    if path.is_dir():
+        raise InvalidSettings(f"Cannot write '{path}': a folder has that name.")
+    if not path.parent.is_dir():
+        raise InvalidSettings(
+            f"Cannot write '{path}': there is no folder '{path.parent}'."
+        )
+    keep_inputs(path, *inputs)
+
+
+def keep_inputs(target: Path, *inputs: Path) -> None:
+    """Refuse to write over what is read."""
+    for path in inputs:
+        if target.exists() and path.exists() and target.samefile(path):
+            raise InvalidSettings(
+                f"The output '{target}' is the input itself. Choose another name."
+            )
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder for results, unless it exists."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = "a file has that name" if path.is_file() else error.strerror
+        raise InvalidSettings(f"Cannot make the folder '{path}': {reason}.") from error
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file whole or not at all."""
     part = path.with_name(path.name + ".part")
@@ -140,7 +181,7 @@ def notices(notices: tuple[str, ...]) -> None:
 
 
 def console() -> Any:
-    """Return a console that prints numbers without colours."""
+    """Return a console that prints text as it is: brackets in paths are no markup."""
     from rich.console import Console
 
-    return Console(highlight=False)
+    return Console(highlight=False, markup=False)

@@ -6,23 +6,41 @@ from typing import Annotated
 import typer
 
 from napari_qmedsam.cli import shared
+from napari_qmedsam.errors import InvalidSettings
 
 app = typer.Typer(no_args_is_help=True, help="Train models of the family.")
 
 
 @app.command("demo")
 def train_demo(
-    out: Annotated[Path, typer.Option(help="Folder of the run; resumed if it exists.")],
+    out: Annotated[
+        Path,
+        typer.Option(metavar="DIR", help="Folder of the run; resumed if it exists."),
+    ],
     config: Annotated[
-        Path | None, typer.Option(help="Settings as YAML; options below win.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Settings as YAML; options below win."),
     ] = None,
-    steps: Annotated[int | None, typer.Option(min=1)] = None,
-    seed: Annotated[int | None, typer.Option(min=0)] = None,
-    workers: Annotated[int | None, typer.Option(min=0)] = None,
-    threads: Annotated[int | None, typer.Option(min=0)] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Optimizer steps in all.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, metavar="N", help="Of weights and phantoms.")
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=0, metavar="N", help="Processes that make phantoms."),
+    ] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(min=0, metavar="N", help="Of torch; 0 leaves it to torch."),
+    ] = None,
     export: Annotated[
         Path | None,
-        typer.Option(help="Where the weights go; default OUT/demo.safetensors."),
+        typer.Option(
+            metavar="FILE",
+            help="Where the weights go; default DIR/demo.safetensors.",
+        ),
     ] = None,
 ) -> None:
     """Train the demo model on phantoms.
@@ -34,11 +52,17 @@ def train_demo(
 
     given = {"steps": steps, "seed": seed, "workers": workers, "threads": threads}
     settings = load_settings(config, given)
+    target = export or out / "demo.safetensors"
+    if target.suffix != ".safetensors":
+        raise InvalidSettings(f"The weights file '{target}' must end in .safetensors.")
+    if export is not None:
+        shared.check_file_target(export)
+    shared.make_folder(out)
     with shared.bar("Training") as advance:
         path = train_demo_model(
             out,
             settings,
-            export or out / "demo.safetensors",
+            target,
             lambda step, losses: advance(
                 step, settings.steps, f"Training, Dice loss {losses['dice']:.3f}"
             ),

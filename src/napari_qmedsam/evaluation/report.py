@@ -71,7 +71,6 @@ class EvaluationReport:
             },
             "count": len(self.scores),
             "seconds": round(self.seconds, 3),
-            "milliseconds_per_slice": round(self.milliseconds_per_slice, 2),
             "model": self.model,
             "backend": self.backend,
             "precision": self.precision,

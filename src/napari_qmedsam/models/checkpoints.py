@@ -7,6 +7,7 @@ Nothing here ever runs code from a file: `.pth` is read with
 import hashlib
 import json
 import os
+import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -176,9 +177,8 @@ def read_state(path: str | os.PathLike) -> dict[str, "Tensor"]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises half a dozen unrelated types here
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise BadCheckpoint(
-            f"Cannot read weights from '{path.name}': {reason}. "
+            f"Cannot read weights from '{path.name}': {_reason(error)}. "
             "Download or export the file again."
         ) from error
     for wrapper in WRAPPERS:
@@ -265,7 +265,10 @@ def save_model(
         header[QUANTIZED_KEY] = entries
     part = path.with_name(path.name + ".part")
     try:
+        part.touch()
+        rights = part.stat().st_mode
         save_file(tensors, part, metadata={METADATA_KEY: json.dumps(header)})
+        part.chmod(rights)  # safetensors makes files that only their owner can read
         with open(part, "rb+") as file:
             os.fsync(file.fileno())
         part.replace(path)
@@ -348,6 +351,14 @@ def _cleaned(content: Mapping[Any, Any], path: Path) -> dict[str, "Tensor"]:
     if not state:
         raise BadCheckpoint(f"'{path.name}' holds no tensors.")
     return state
+
+
+def _reason(error: Exception) -> str:
+    """First line of torch's complaint, without its advice to trust the file."""
+    if isinstance(error, pickle.UnpicklingError):
+        return "it is no PyTorch file, or holds more than tensors"
+    lines = str(error).splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__
 
 
 def _existing(path: str | os.PathLike) -> Path:

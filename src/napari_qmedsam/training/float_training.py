@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, Sampler
 
-from napari_qmedsam.errors import BadCheckpoint
+from napari_qmedsam.errors import BadCheckpoint, InvalidSettings
 from napari_qmedsam.models import build_model, config_of
 from napari_qmedsam.models.lateral import unpack
 from napari_qmedsam.models.medsam import MedSAM
@@ -27,6 +27,9 @@ from napari_qmedsam.training.samples import Batch, PhantomSamples, collate
 from napari_qmedsam.training.settings import TrainingSettings
 
 log = logging.getLogger(__name__)
+
+OF_THE_SAMPLES = ("seed", "slices_per_step", "prompts")
+"""Settings that say which samples a step sees; a run keeps them."""
 
 
 class From(Sampler[int]):
@@ -55,6 +58,14 @@ class FloatTraining:
     folder : Path
         Made if missing; a run found there is resumed.
     settings : TrainingSettings
+
+    Raises
+    ------
+    BadCheckpoint
+        If the run found there is damaged, or of another architecture.
+    InvalidSettings
+        If it was made of other samples: its seed, slices per step or boxes
+        per slice differ.
     """
 
     def __init__(self, name: str, folder: Path, settings: TrainingSettings) -> None:
@@ -228,11 +239,19 @@ class FloatTraining:
             self.average.load_state_dict(state["average"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.step = state["step"]
+            made_with = state["settings"]
         except Exception as error:
             raise BadCheckpoint(
                 f"Cannot go on with the run in '{path}': it is damaged or not of the "
                 f"model '{self.config.name}'. Choose another folder, or delete it."
             ) from error
+        for name in OF_THE_SAMPLES:
+            before, now = made_with[name], getattr(self.settings, name)
+            if before != now:
+                raise InvalidSettings(
+                    f"The run in '{self.folder}' was started with {name} {before}, "
+                    f"but {now} is asked for. Give the same, or another folder."
+                )
         log.info("Resumed at step %d of %s", self.step, path)
 
 
@@ -301,8 +320,13 @@ def initialise(model: MedSAM) -> None:
 
 
 def _one_thread(worker: int) -> None:
-    """Keep data processes off the trainer's cores."""
+    """Keep data processes off the trainer's cores, and from dying of Ctrl-C.
+
+    A terminal sends Ctrl-C to them as well, and the trainer still needs them
+    to finish its step.
+    """
     import cv2
 
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(1)
     torch.set_num_threads(1)

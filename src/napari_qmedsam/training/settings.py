@@ -78,8 +78,8 @@ def load_settings(
     if path is not None:
         try:
             content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        except (OSError, yaml.YAMLError) as error:
-            reason = str(error).splitlines()[0]
+        except (OSError, UnicodeError, yaml.YAMLError) as error:
+            reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
             raise InvalidSettings(
                 f"Cannot read settings '{path}': {reason}."
             ) from error
