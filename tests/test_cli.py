@@ -1,8 +1,10 @@
 """The command line, as a user meets it: files in, files out, one-line errors."""
 
+import errno
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +17,11 @@ import SimpleITK as sitk
 from napari_qmedsam import cli
 from napari_qmedsam.cli import shared
 from napari_qmedsam.segmentation.segmenter import SliceSegmenter
+
+QMEDSAM = Path(sys.executable).with_name("qmedsam")
+"""The installed command."""
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 HEAVY = ("torch", "openvino", "napari", "qtpy", "PyQt6", "nibabel", "cv2", "scipy")
 
@@ -62,6 +69,30 @@ def scan(tmp_path):
     return truth
 
 
+def write_series(image: sitk.Image, folder: Path) -> None:
+    """Write a volume as a DICOM series, one file per slice."""
+    folder.mkdir()
+    writer = sitk.ImageFileWriter()
+    writer.KeepOriginalImageUIDOn()
+    cosines = np.reshape(image.GetDirection(), (3, 3)).T[:2].ravel()
+    for z in range(image.GetDepth()):
+        plane = image[:, :, z]
+        place = image.TransformIndexToPhysicalPoint((0, 0, z))
+        for tag, value in {
+            "0008|0060": "CT",
+            "0008|0016": "1.2.840.10008.5.1.4.1.1.2",
+            "0020|000d": "1.2.3",
+            "0020|000e": "1.2.3.4",
+            "0020|0013": str(z + 1),
+            "0020|0032": "\\".join(map(str, place)),
+            "0020|0037": "\\".join(map(str, cosines)),
+            "0008|0018": f"1.2.3.4.{z + 1}",
+        }.items():
+            plane.SetMetaData(tag, value)
+        writer.SetFileName(str(folder / f"{z}.dcm"))
+        writer.Execute(plane)
+
+
 def test_help_loads_nothing_heavy_and_answers_at_once():
     code = (
         "import sys, time, contextlib, io\n"
@@ -81,8 +112,7 @@ def test_help_loads_nothing_heavy_and_answers_at_once():
 
 
 def test_installed_command_prints_its_version():
-    command = Path(sys.executable).with_name("qmedsam")
-    done = subprocess.run([command, "--version"], capture_output=True, text=True)
+    done = subprocess.run([QMEDSAM, "--version"], capture_output=True, text=True)
     assert done.returncode == 0
     assert re.fullmatch(r"\d+\.\d+\.\d+\S*\s*", done.stdout)
 
@@ -94,6 +124,13 @@ def test_help_says_what_coordinates_mean(run, monkeypatch):
     assert status == 0
     assert "voxel indices of the (Z, Y, X) array as napari shows it" in text
     assert "maxima are excluded" in text
+
+
+def test_form_of_the_boxes_is_whole_in_a_terminal_of_80_columns(run, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    _, out, _ = run("segment", "--help")
+    assert "z,x_min,y_min,x_max,y_max;" in out
+    assert "x_min,y_min,z_min,x_max,y_max,z_max;" in out
 
 
 def test_segment_writes_labels_on_the_grid_of_the_scan(run, fake_model, scan):
@@ -132,31 +169,36 @@ def test_boxes_on_slices_come_before_boxes_over_slices(run, fake_model, scan):
 def test_segment_reads_nrrd_and_dicom(run, fake_model, scan, tmp_path):
     image = sitk.Cast(sitk.ReadImage("ct.nii.gz"), sitk.sitkInt16)
     sitk.WriteImage(image, "ct.nrrd")
-    folder = tmp_path / "series"
-    folder.mkdir()
-    writer = sitk.ImageFileWriter()
-    writer.KeepOriginalImageUIDOn()
-    cosines = np.reshape(image.GetDirection(), (3, 3)).T[:2].ravel()
-    for z in range(image.GetDepth()):
-        plane = image[:, :, z]
-        place = image.TransformIndexToPhysicalPoint((0, 0, z))
-        for tag, value in {
-            "0008|0060": "CT",
-            "0008|0016": "1.2.840.10008.5.1.4.1.1.2",
-            "0020|000d": "1.2.3",
-            "0020|000e": "1.2.3.4",
-            "0020|0013": str(z + 1),
-            "0020|0032": "\\".join(map(str, place)),
-            "0020|0037": "\\".join(map(str, cosines)),
-            "0008|0018": f"1.2.3.4.{z + 1}",
-        }.items():
-            plane.SetMetaData(tag, value)
-        writer.SetFileName(str(folder / f"{z}.dcm"))
-        writer.Execute(plane)
-    for source in ("ct.nrrd", "series"):
+    write_series(image, tmp_path / "series")
+    # The scan is left-handed, a series is not: its slices come in reverse.
+    for source, z in (("ct.nrrd", 2), ("series", 3), ("series/0.dcm", 3)):
         status, out, err = run("segment", source, "--box", "2,5,3,21,17", "--json")
         assert status == 0, err
-        assert json.loads(out)["objects"][0]["voxels"] == 12 * 14
+        labels = sitk.ReadImage(json.loads(out)["output"])
+        in_place = sitk.Resample(labels, image, interpolator=sitk.sitkNearestNeighbor)
+        expected = np.zeros_like(scan)
+        expected[z] = scan[z] == 1
+        np.testing.assert_array_equal(sitk.GetArrayFromImage(in_place), expected)
+
+
+def test_evaluate_takes_series_for_image_and_labels(run, fake_model, scan, tmp_path):
+    for name in ("ct", "labels"):
+        image = sitk.Cast(sitk.ReadImage(f"{name}.nii.gz"), sitk.sitkInt16)
+        write_series(image, tmp_path / name)
+    status, out, err = run("evaluate", "--image", "ct", "--labels", "labels")
+    assert status == 0, err
+    assert "100.00" in out
+
+
+def test_labels_of_the_folder_one_stands_in_bear_its_name(
+    run, fake_model, scan, tmp_path, monkeypatch
+):
+    image = sitk.Cast(sitk.ReadImage("ct.nii.gz"), sitk.sitkInt16)
+    write_series(image, tmp_path / "patient")
+    monkeypatch.chdir(tmp_path / "patient")
+    status, _, err = run("segment", ".", *BOX)
+    assert status == 0, err
+    assert Path("patient_labels.nii.gz").exists()
 
 
 def test_window_is_chosen_by_name_or_numbers(run, fake_model, scan):
@@ -177,9 +219,22 @@ def test_evaluate_writes_and_prints_the_same_report(run, fake_model, scan):
     report = json.loads(Path("report.json").read_text())
     assert report["mean"] == {"dsc": 100.0, "nsd": 100.0}
     assert report["classes"]["1"] == {"dsc": 100.0, "nsd": 100.0, "count": 3}
+    assert out.count("100.00") == 6
     status, out, _ = run(*arguments, "--json", "-", "--mode", "volume")
     assert status == 0
     assert json.loads(out)["count"] == 2
+
+
+def test_jittered_boxes_lower_the_scores_and_repeat_with_the_seed(
+    run, fake_model, scan
+):
+    arguments = ("evaluate", "--image", "ct.nii.gz", "--labels", "labels.nii.gz")
+    arguments += ("--json", "-", "--box-jitter", "4")
+    means = [
+        json.loads(run(*arguments, "--seed", seed)[1])["mean"] for seed in (1, 1, 2)
+    ]
+    assert means[0] == means[1] != means[2]
+    assert max(mean["dsc"] for mean in means) < 100
 
 
 def test_labels_of_another_orientation_are_resampled_with_a_note(run, fake_model, scan):
@@ -200,6 +255,7 @@ def test_labels_of_another_orientation_are_resampled_with_a_note(run, fake_model
 
 
 BOX = ("--box", "2,5,3,21,17")
+TRAIN = ("train", "demo", "--out")
 EVALUATE = ("evaluate", "--image", "ct.nii.gz", "--labels", "labels.nii.gz")
 
 
@@ -214,6 +270,15 @@ EVALUATE = ("evaluate", "--image", "ct.nii.gz", "--labels", "labels.nii.gz")
         (("segment", "ct.nii.gz", "--box", "2,5,3,21"), "z,x_min,y_min,x_max,y_max"),
         (("segment", "ct.nii.gz", "--box", "a,b,c,d,e"), "must be numbers"),
         (("segment", "ct.nii.gz", "--box", "1.5,5,3,21,17"), "whole number"),
+        (("segment", "ct.nii.gz", "--box", "1e30,5,3,21,17"), "lies outside"),
+        (("segment", "ct.nii.gz", "--box", "2,nan,3,21,17"), "finite"),
+        (("segment", "ct.nii.gz", "--box3d", "5,3,4,21,17,4"), "is empty"),
+        (("segment", "frames.nii.gz", "--box", "9,5,3,21,17"), "lies outside"),
+        (("segment", "ct.nii.gz", *BOX, "-o", "./ct.nii.gz"), "input itself"),
+        (("segment", "ct.nii.gz", *BOX, "-o", "folder.nii"), "a folder has that name"),
+        (("segment", "ct.nii.gz", *BOX, "-o", "none/out.nii.gz"), "no folder"),
+        (("segment", "ct.nii.gz", *BOX, "-o", "out.xyz"), ".xyz"),
+        (("segment", "ct.nii.gz", *BOX, "--max-boxes", "0"), "max-boxes"),
         (("segment", "ct.nii.gz", *BOX, "--window", "bright"), "no window"),
         (("segment", "ct.nii.gz", *BOX, "--window", "5,1"), "must be below"),
         (("segment", "ct.nii.gz", *BOX, "--propagation", "up"), "--propagation"),
@@ -225,11 +290,21 @@ EVALUATE = ("evaluate", "--image", "ct.nii.gz", "--labels", "labels.nii.gz")
         ((*EVALUATE, "--classes", "5"), "no class 5"),
         ((*EVALUATE, "--classes", "a,b"), "whole numbers"),
         ((*EVALUATE, "--mode", "half"), "--mode"),
+        ((*EVALUATE, "--json", "none/report.json"), "no folder"),
+        ((*EVALUATE, "--json", "."), "a folder has that name"),
+        ((*EVALUATE, "--json", "labels.nii.gz"), "input itself"),
         ((*EVALUATE, "--tolerance-mm", "-1"), "tolerance-mm"),
         (("evaluate", "--image", "ct.nii.gz"), "Missing option"),
         (("info", "nothing"), "neither a model"),
         (("info", "text.nii.gz"), "text.nii.gz"),
-        (("train", "demo", "--out", "run", "--config", "none.yaml"), "none.yaml"),
+        (("info", "picture.png"), "it is no PyTorch file"),
+        (("demo", "--out", "text.nii.gz"), "a file has that name"),
+        ((*TRAIN, "text.nii.gz"), "a file has that name"),
+        ((*TRAIN, "run", "--config", "none.yaml"), "none.yaml"),
+        ((*TRAIN, "run", "--config", "picture.png"), "picture.png"),
+        ((*TRAIN, "run", "--steps", "0"), "steps"),
+        ((*TRAIN, "run", "--export", "none/w.safetensors"), "no folder"),
+        ((*TRAIN, "run", "--export", "w.pth"), "must end in .safetensors"),
         (("quantize", "--bits", "9"), "bit_width"),
         (("quantize", "--method", "gptq"), "gptq"),
         (("quantize", "--granularity", "group:0"), "at least 1"),
@@ -245,7 +320,11 @@ def test_bad_input_ends_with_one_line_and_status_two(
 ):
     (tmp_path / "text.nii.gz").write_text("this is no scan")
     (tmp_path / "text").mkdir()
+    (tmp_path / "folder.nii").mkdir()
     (tmp_path / "text" / "notes.txt").write_text("no scan either")
+    (tmp_path / "picture.png").write_bytes(b"\x89PNG\xff\xfe")
+    frames = np.zeros((32, 32, 6, 2), np.int16)
+    nib.save(nib.Nifti1Image(frames, np.eye(4)), tmp_path / "frames.nii.gz")
     before = set(tmp_path.rglob("*"))
     status, out, err = run(*arguments)
     assert status == 2
@@ -256,13 +335,79 @@ def test_bad_input_ends_with_one_line_and_status_two(
     assert set(tmp_path.rglob("*")) == before
 
 
-@pytest.mark.parametrize("target", ["none/out.nii.gz", "out.xyz"])
-def test_an_impossible_output_is_one_line(run, fake_model, scan, target):
-    status, _, err = run("segment", "ct.nii.gz", *BOX, "-o", target)
+def test_outputs_are_checked_before_the_model_is_loaded(run, scan, monkeypatch):
+    monkeypatch.setattr(shared, "segmenter", lambda *rest: pytest.fail("loaded"))
+    for arguments in (
+        ("segment", "ct.nii.gz", *BOX, "-o", "none/out.nii.gz"),
+        (*EVALUATE, "--json", "none/report.json"),
+    ):
+        assert run(*arguments)[0] == 2
+
+
+def test_full_disk_is_one_line(run, fake_model, scan, monkeypatch):
+    def fail(*rest):
+        raise OSError(errno.ENOSPC, "No space left on device", "report.json.part")
+
+    monkeypatch.setattr(shared, "write_text", fail)
+    status, _, err = run(*EVALUATE, "--json", "report.json")
     assert status == 2
+    assert err == "Error: No space left on device 'report.json.part'.\n"
+
+
+def test_no_internet_is_one_line_that_names_the_way_out(run, scan, monkeypatch):
+    for name in ("HTTPS_PROXY", "https_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # where nothing listens
+    status, out, err = run("segment", "ct.nii.gz", *BOX, "--model", "lite_medsam")
+    assert (status, out) == (2, "")
     assert err.startswith("Error: ")
     assert err.count("\n") == 1
-    assert not Path(target).exists()
+    assert "--weights FILE" in err
+
+
+def test_a_notice_is_printed_once(scan, tmp_path):
+    frames = np.zeros((32, 32, 6, 2), np.int16)
+    nib.save(nib.Nifti1Image(frames, np.eye(4)), tmp_path / "frames.nii.gz")
+    done = subprocess.run(
+        [QMEDSAM, "segment", "frames.nii.gz", *BOX, "--backend", "torch", "--json"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == "Note: The file holds 2 frames; frame 0 was read.\n"
+    assert len(json.loads(done.stdout)["notices"]) == 1
+
+
+def test_ctrl_c_ends_the_process_with_130_and_no_output(scan, tmp_path):
+    code = (
+        "import os, signal, sys\n"
+        "from napari_qmedsam.cli import main\n"
+        "from napari_qmedsam.segmentation.segmenter import SliceSegmenter\n"
+        "encode = SliceSegmenter.embed\n"
+        "def pressed(self, *rest):\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    return encode(self, *rest)\n"
+        "SliceSegmenter.embed = pressed\n"
+        "main()\n"
+    )
+    before = set(tmp_path.rglob("*"))
+    done = subprocess.run(
+        [sys.executable, "-c", code, "segment", "ct.nii.gz", *BOX],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "Stopped.\n")
+    assert set(tmp_path.rglob("*")) == before
+
+
+def test_a_reader_that_has_enough_is_no_error():
+    with subprocess.Popen(
+        [QMEDSAM, "models", "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 1
 
 
 def test_ctrl_c_leaves_no_output(run, fake_model, scan, monkeypatch):
@@ -284,6 +429,13 @@ def test_long_paths_stay_whole_when_piped(run, fake_model, scan, tmp_path):
     assert str(target) in out
 
 
+def test_brackets_in_paths_are_no_markup(run, fake_model, scan, tmp_path):
+    folder = tmp_path / "[bold]study"
+    folder.mkdir()
+    _, out, _ = run("segment", "ct.nii.gz", *BOX, "-o", folder / "[red]out.nii.gz")
+    assert str(folder / "[red]out.nii.gz") in out
+
+
 def test_models_and_info_say_where_weights_are(run):
     status, out, _ = run("models", "--json")
     assert status == 0
@@ -298,6 +450,46 @@ def test_models_and_info_say_where_weights_are(run):
     assert card["size_bytes"] == os.path.getsize(card["file"])
     status, out, _ = run("info", "medsam_vit_b", "--json")
     assert json.loads(out)["installed"] is False
+
+
+def test_info_reads_well_without_json(run):
+    status, out, _ = run("info", "demo")
+    assert status == 0
+    assert "architecture: demo\n" in out
+    assert "{" not in out
+
+
+def test_train_makes_a_model_and_goes_on_where_it_stopped(
+    run, tiny_config, scan, monkeypatch, tmp_path
+):
+    from napari_qmedsam.models.configuration import CONFIGS
+
+    monkeypatch.setitem(CONFIGS, "demo", tiny_config)
+    (tmp_path / "few.yaml").write_text("steps: 2\nwarmup: 1\nslices_per_step: 1\n")
+    arguments = (*TRAIN, "run", "--workers", "0")
+    status, out, err = run(*arguments, "--config", "few.yaml")
+    assert status == 0, err
+    assert out == f"Weights: {Path('run/demo.safetensors')}\n"
+    assert os.stat("run/demo.safetensors").st_mode & 0o777 == (
+        os.stat("few.yaml").st_mode & 0o777
+    )
+    card = json.loads(run("info", "run/demo.safetensors", "--json")[1])
+    assert card["training"]["step"] == 2
+    assert "not for clinical use" in " ".join(card["limits"].split())
+    (tmp_path / "few.yaml").write_text("steps: 3\nwarmup: 1\nslices_per_step: 1\n")
+    status, _, err = run(
+        *arguments, "--config", "few.yaml", "--export", "w.safetensors"
+    )
+    assert status == 0, err
+    assert (
+        json.loads(run("info", "w.safetensors", "--json")[1])["training"]["step"] == 3
+    )
+    assert len(Path("run/log.csv").read_text().splitlines()) == 3
+    status, _, err = run("segment", "ct.nii.gz", *BOX, "--model", "w.safetensors")
+    assert status == 0, err
+    status, _, err = run(*arguments, "--config", "few.yaml", "--seed", "7")
+    assert status == 2
+    assert "started with seed 0, but 7 is asked for" in err
 
 
 def test_demo_model_beats_the_filled_box_on_a_phantom(run, tmp_path):
@@ -325,6 +517,60 @@ def test_demo_model_beats_the_filled_box_on_a_phantom(run, tmp_path):
     report = json.loads(out)
     assert report["count"] == len(filled)
     assert report["mean"]["dsc"] > 100 * np.mean(filled) + 5
+
+
+@pytest.mark.parametrize(
+    ("image", "labels", "filled_box"),
+    [
+        ("ct_abdomen_3mm.nii.gz", "ct_abdomen_3mm_labels.nii.gz", 69.0),
+        ("mr_abdomen_3mm.nii.gz", "mr_abdomen_3mm_labels.nii.gz", 78.5),
+        ("mr_brain_tumour.nrrd", "mr_brain_tumour_labels.nrrd", 70.0),
+    ],
+)
+def test_demo_model_beats_the_filled_box_on_real_scans(run, image, labels, filled_box):
+    if not SHARED.is_dir():
+        pytest.skip(f"no real volumes at {SHARED}")
+    status, out, err = run(
+        "evaluate",
+        "--image",
+        SHARED / image,
+        "--labels",
+        SHARED / labels,
+        "--json",
+        "-",
+    )
+    assert status == 0, err
+    assert json.loads(out)["mean"]["dsc"] > filled_box
+
+
+def test_evaluate_takes_labels_that_do_not_belong_to_the_scan_for_an_error(run):
+    if not SHARED.is_dir():
+        pytest.skip(f"no real volumes at {SHARED}")
+    status, out, err = run(
+        "evaluate",
+        "--image", SHARED / "ct_abdomen_3mm.nii.gz",
+        "--labels", SHARED / "mr_abdomen_3mm_labels.nii.gz",
+    )  # fmt: skip
+    assert (status, out) == (2, "")
+    assert "wholly outside" in err
+
+
+def test_ctrl_c_in_training_says_that_the_run_is_kept(run, tiny_config, monkeypatch):
+    from napari_qmedsam.models.configuration import CONFIGS
+    from napari_qmedsam.training.float_training import FloatTraining
+
+    monkeypatch.setitem(CONFIGS, "demo", tiny_config)
+    step = FloatTraining._step
+
+    def pressed(self, batch):
+        os.kill(os.getpid(), signal.SIGINT)
+        return step(self, batch)
+
+    monkeypatch.setattr(FloatTraining, "_step", pressed)
+    status, out, err = run(*TRAIN, "run", "--workers", "0")
+    assert (status, out) == (130, "")
+    assert err == "The run is kept in 'run'; the same command goes on.\nStopped.\n"
+    assert {path.name for path in Path("run").iterdir()} == {"last.pt", "log.csv"}
 
 
 def test_quantized_model_segments_like_any_other(run, tiny_config, scan, tmp_path):

@@ -2,6 +2,7 @@ import math
 import os
 import signal
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -95,22 +96,78 @@ def test_collate_normalises_each_image():
     assert batch.images.amax((1, 2, 3)).tolist() == [1, 1, 1]
 
 
-def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path):
-    whole = FloatTraining("tiny", tmp_path / "whole", FEW)
-    whole.run()
-    part = FloatTraining("tiny", tmp_path / "part", FEW)
+@pytest.fixture(scope="module")
+def kept():
+    """Keep what every resumed run is compared with, so that it runs once."""
+    return {}
+
+
+@pytest.fixture
+def uninterrupted(kept, tmp_path):
+    """Model and running average after four steps in one go."""
+    if not kept:
+        run = FloatTraining("tiny", tmp_path / "whole", FEW)
+        run.run()
+        kept["model"], kept["average"] = run.model, run.average
+    return kept
+
+
+def check_equal(run: FloatTraining, expected: dict) -> None:
+    for name in ("model", "average"):
+        state = getattr(run, name).state_dict()
+        for key, value in expected[name].state_dict().items():
+            assert torch.equal(value, state[key]), f"{name}: {key}"
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, uninterrupted, workers):
+    settings = FEW.model_copy(update={"workers": workers})
+    part = FloatTraining("tiny", tmp_path / "part", settings)
     part.run(should_cancel=lambda: part.step == 3)
-    assert part.step == 3
-    resumed = FloatTraining("tiny", tmp_path / "part", FEW)
+    resumed = FloatTraining("tiny", tmp_path / "part", settings)
     assert resumed.step == 3
     resumed.run()
-    for ours, theirs in (
-        (whole.model, resumed.model),
-        (whole.average, resumed.average),
-    ):
-        theirs_state = theirs.state_dict()
-        for name, value in ours.state_dict().items():
-            assert torch.equal(value, theirs_state[name]), name
+    check_equal(resumed, uninterrupted)
+
+
+def test_data_processes_start_where_opencv_has_run_threads(tmp_path):
+    image = np.zeros((2000, 2000), np.float32)
+    cv2.setNumThreads(2)
+    cv2.GaussianBlur(image, (31, 31), 5)
+    settings = FEW.model_copy(update={"workers": 1, "steps": 1})
+    FloatTraining("tiny", tmp_path, settings).run()
+    assert cv2.getNumThreads() == 2
+
+
+def test_a_killed_run_goes_on_from_its_last_checkpoint(tmp_path, uninterrupted):
+    def die(step, losses):
+        if step == 3:
+            raise SystemError("killed")
+
+    with pytest.raises(SystemError):
+        FloatTraining("tiny", tmp_path / "part", FEW).run(die)
+    resumed = FloatTraining("tiny", tmp_path / "part", FEW)
+    assert resumed.step == 2
+    resumed.run()
+    check_equal(resumed, uninterrupted)
+    assert not list((tmp_path / "part").glob("*.part"))
+
+
+def test_ctrl_c_within_a_step_finishes_that_step(tmp_path, uninterrupted, monkeypatch):
+    run = FloatTraining("tiny", tmp_path / "part", FEW)
+    average = run._update_average
+
+    def press():  # weights are new, their average is not yet
+        os.kill(os.getpid(), signal.SIGINT)
+        average()
+
+    monkeypatch.setattr(run, "_update_average", press)
+    with pytest.raises(KeyboardInterrupt):
+        run.run()
+    resumed = FloatTraining("tiny", tmp_path / "part", FEW)
+    assert resumed.step == 1
+    resumed.run()
+    check_equal(resumed, uninterrupted)
 
 
 def test_ctrl_c_saves_a_whole_step_and_then_stops(tmp_path):
@@ -124,6 +181,19 @@ def test_ctrl_c_saves_a_whole_step_and_then_stops(tmp_path):
         run.run(press)
     assert FloatTraining("tiny", tmp_path, FEW).step == 1
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_ctrl_c_twice_stops_at_once_and_keeps_the_last_checkpoint(tmp_path):
+    run = FloatTraining("tiny", tmp_path, FEW)
+
+    def press_twice(step, losses):
+        if step == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        run.run(press_twice)
+    assert FloatTraining("tiny", tmp_path, FEW).step == 2
 
 
 def test_the_log_has_a_line_per_checkpoint(tmp_path):
@@ -144,6 +214,32 @@ def test_a_run_of_another_model_is_refused(tmp_path):
     FloatTraining("tiny", tmp_path, FEW).run()
     with pytest.raises(BadCheckpoint, match="not of the model 'demo'"):
         FloatTraining("demo", tmp_path, FEW)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("seed", 1), ("prompts", 3), ("slices_per_step", 2)]
+)
+def test_a_run_of_other_samples_is_refused(tmp_path, name, value):
+    FloatTraining("tiny", tmp_path, FEW).run(should_cancel=lambda: True)
+    changed = FEW.model_copy(update={name: value})
+    with pytest.raises(InvalidSettings, match=f"{name} .* but {value} is asked for"):
+        FloatTraining("tiny", tmp_path, changed)
+
+
+def test_a_finished_run_can_be_made_longer(tmp_path):
+    FloatTraining("tiny", tmp_path, FEW.model_copy(update={"steps": 1})).run()
+    longer = FloatTraining("tiny", tmp_path, FEW.model_copy(update={"steps": 2}))
+    longer.run()
+    assert longer.step == 2
+
+
+def test_a_finished_run_is_left_as_it_is(tmp_path):
+    one = FEW.model_copy(update={"steps": 1})
+    FloatTraining("tiny", tmp_path, one).run()
+    before = (tmp_path / "last.pt").read_bytes()
+    again = FloatTraining("tiny", tmp_path, one)
+    again.run(lambda step, losses: pytest.fail("went on"))
+    assert (tmp_path / "last.pt").read_bytes() == before
 
 
 def test_settings_come_from_file_and_options(tmp_path):
@@ -168,6 +264,12 @@ def test_bad_settings_name_the_culprit(tmp_path, text, complaint):
     path.write_text(text)
     with pytest.raises(InvalidSettings, match=complaint):
         load_settings(path)
+
+
+def test_settings_that_are_no_text_are_refused(tmp_path):
+    (tmp_path / "settings.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InvalidSettings, match="Cannot read settings"):
+        load_settings(tmp_path / "settings.yaml")
 
 
 def test_missing_settings_are_refused(tmp_path):

@@ -125,13 +125,13 @@ def segment(
     chosen_window = parse_window(window)
     way = shared.choice(Propagation, propagation, "--propagation")
     volume = read_volume(image, frame=frame, series=series)
-    shared.notices(volume.notices)
     # Boxes and output are checked before a model is loaded or downloaded.
     for wanted in boxes:
         wanted.clip(*volume.shape)
     target = output or _default_output(image, volume.source.format)
     check_target(target)
     shared.keep_inputs(target, image)
+    shared.notices(volume.notices)
     segmenter = shared.segmenter(model, weights, backend, max_boxes)
     session = Session(volume, segmenter, chosen_window)
     for wanted in boxes:

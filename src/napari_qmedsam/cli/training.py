@@ -58,13 +58,20 @@ def train_demo(
     if export is not None:
         shared.check_file_target(export)
     shared.make_folder(out)
-    with shared.bar("Training") as advance:
-        path = train_demo_model(
-            out,
-            settings,
-            target,
-            lambda step, losses: advance(
-                step, settings.steps, f"Training, Dice loss {losses['dice']:.3f}"
-            ),
-        )
+    try:
+        with shared.bar("Training") as advance:
+            path = train_demo_model(
+                out,
+                settings,
+                target,
+                lambda step, losses: advance(
+                    step, settings.steps, f"Training, Dice loss {losses['dice']:.3f}"
+                ),
+            )
+    except KeyboardInterrupt:
+        if (out / "last.pt").exists():
+            typer.echo(
+                f"The run is kept in '{out}'; the same command goes on.", err=True
+            )
+        raise
     shared.console().print(f"Weights: {path}", soft_wrap=True)

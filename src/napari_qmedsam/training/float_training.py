@@ -106,7 +106,9 @@ class FloatTraining:
         recent: deque[dict[str, float]] = deque(maxlen=self.settings.checkpoint_every)
         start = time.monotonic()
         with _interrupt_held() as interrupted:
-            for batch in self._batches():
+            with _opencv_without_threads():
+                batches = iter(self._batches())  # starts the data processes
+            for batch in batches:
                 recent.append(self._step(batch))
                 self.step += 1
                 if progress is not None:
@@ -259,13 +261,16 @@ class FloatTraining:
 def _interrupt_held() -> Iterator[Callable[[], bool]]:
     """Let Ctrl-C wait until the step in hand is whole.
 
-    Yields a function that tells whether it was pressed. Outside the main
-    thread nothing is changed: signals do not arrive there.
+    Yields a function that tells whether it was pressed. Pressed again, it
+    stops at once, and what came after the last checkpoint is lost. Outside the
+    main thread nothing is changed: signals do not arrive there.
     """
     pressed = False
 
     def note(number: int, frame: object) -> None:
         nonlocal pressed
+        if pressed:
+            raise KeyboardInterrupt
         pressed = True
 
     if threading.current_thread() is not threading.main_thread():
@@ -276,6 +281,19 @@ def _interrupt_held() -> Iterator[Callable[[], bool]]:
         yield lambda: pressed
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def _opencv_without_threads() -> Iterator[None]:
+    """Let processes be forked: a child waits forever for threads it did not get."""
+    import cv2
+
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)
 
 
 def learning_rate(step: int, settings: TrainingSettings) -> float:
