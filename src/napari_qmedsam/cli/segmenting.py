@@ -89,7 +89,7 @@ def segment(
     weights: Weights = None,
     backend: BackendOption = "openvino",
     window: WindowOption = "auto",
-    propagation: PropagationOption = "mask",
+    propagation: PropagationOption = "box",
     output: Annotated[
         Path | None,
         typer.Option(
@@ -209,7 +209,7 @@ def evaluate(
     weights: Weights = None,
     backend: BackendOption = "openvino",
     window: WindowOption = "auto",
-    propagation: PropagationOption = "mask",
+    propagation: PropagationOption = "box",
     max_boxes: MaxBoxes = 32,
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of the jitter.")] = 0,
     frame: Frame = None,

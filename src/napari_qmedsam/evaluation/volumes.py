@@ -45,7 +45,7 @@ def evaluate_volume(
     box_jitter: int = 0,
     tolerance_mm: float = 2.0,
     window: Window | None = None,
-    propagation: Propagation = Propagation.MASK,
+    propagation: Propagation = Propagation.BOX,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> EvaluationReport:
