@@ -10,7 +10,6 @@ phantoms are 100 slices that no training seed gives.
 """
 
 import argparse
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from statistics import fmean
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from pages import put_between
 
 from napari_qmedsam.evaluation.metrics import dice, normalized_surface_distance
 from napari_qmedsam.evaluation.volumes import MINIMUM_VOXELS
@@ -111,7 +111,7 @@ def scores(
             continue
         image = item.image
         boxes = [
-            Box2D.around(truth).jitter(jitter, *image.shape, rng) for truth in truths
+            Box2D.enclosing(truth).jitter(jitter, *image.shape, rng) for truth in truths
         ]
         masks = segmenter.segment_slice(
             item.volume, item.slice_index, boxes, item.window
@@ -163,12 +163,7 @@ def main() -> None:
     text = "\n".join(table(cases, segmenter, arguments.jitter))
     print(text)
     if arguments.out:
-        page = arguments.out.read_text(encoding="utf-8")
-        between = r"(<!-- scores -->\n).*?(<!-- /scores -->)"
-        page = re.sub(
-            between, lambda m: f"{m[1]}\n{text}\n\n{m[2]}", page, flags=re.DOTALL
-        )
-        arguments.out.write_text(page, encoding="utf-8")
+        put_between(arguments.out, "scores", text)
 
 
 if __name__ == "__main__":

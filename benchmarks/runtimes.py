@@ -11,7 +11,6 @@ of that file.
 
 import argparse
 import platform
-import re
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ from statistics import median
 
 import numpy as np
 import torch
+from pages import put_between
 
 from napari_qmedsam.models import build_model
 from napari_qmedsam.models.checkpoints import save_model
@@ -148,12 +148,7 @@ def main() -> None:
     text = "\n".join(lines)
     print(text)
     if arguments.out:
-        page = arguments.out.read_text(encoding="utf-8")
-        between = r"(<!-- runtimes -->\n).*?(<!-- /runtimes -->)"
-        page = re.sub(
-            between, lambda m: f"{m[1]}\n{text}\n\n{m[2]}", page, flags=re.DOTALL
-        )
-        arguments.out.write_text(page, encoding="utf-8")
+        put_between(arguments.out, "runtimes", text)
 
 
 if __name__ == "__main__":

@@ -46,6 +46,9 @@ def test_around_covers_every_pixel_and_nothing_more():
     assert Box2D.around(mask) == Box2D(3, 2, 6, 5)
     assert Box2D.around(mask, margin=1) == Box2D(2, 1, 7, 6)
     assert Box2D.around(np.zeros((6, 8), bool)) is None
+    assert Box2D.enclosing(mask) == Box2D.around(mask)
+    with pytest.raises(InvalidBox, match="empty mask"):
+        Box2D.enclosing(np.zeros((6, 8), bool))
 
 
 masks = st.lists(

@@ -89,7 +89,7 @@ def _run_case(
     for slice_index, plane in enumerate(reference):
         here = [i for i in ids.values() if np.count_nonzero(plane == i) >= 20]
         if here:
-            boxes = [_box(plane == i) for i in here]
+            boxes = [Box2D.enclosing(plane == i) for i in here]
             start = time.perf_counter()
             masks = segmenter.segment_slice(volume, slice_index, boxes, window)
             seconds += time.perf_counter() - start
@@ -129,14 +129,8 @@ def _row(
     return SheetRow(
         f"{organ}, slice {slice_index}: DSC {100 * dice(mask, truth):.1f}",
         slice_image(volume.array, slice_index, window),
-        _box(truth),
+        Box2D.enclosing(truth),
         mask,
         truth,
         volume.spacing_mm[1] / volume.spacing_mm[2],
     )
-
-
-def _box(mask: NDArray[np.bool_]) -> Box2D:
-    box = Box2D.around(mask)
-    assert box is not None  # only masks with voxels come here
-    return box

@@ -80,6 +80,20 @@ class Box2D:
             int(rows[-1]) + 1 + margin,
         )
 
+    @classmethod
+    def enclosing(cls, mask: NDArray[np.bool_]) -> Self:
+        """Return the tight box of a (Y, X) mask that is known not to be empty.
+
+        Raises
+        ------
+        InvalidBox
+            If it is.
+        """
+        box = cls.around(mask)
+        if box is None:
+            raise InvalidBox("An empty mask has no box.")
+        return box
+
     def jitter(
         self, pixels: int, height: int, width: int, rng: np.random.Generator
     ) -> "Box2D":

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from enum import Enum
 
 import numpy as np
@@ -90,49 +91,111 @@ def evaluate_volume(
         raise GridMismatch(
             f"The labels are {labels.shape} but the image is {volume.shape}."
         )
-    chosen = _classes(labels, classes)
-    runner = _slice_scores if mode is Mode.SLICE else _volume_scores
-    clock = _Clock()
-    scores = tuple(
-        runner(
-            segmenter,
-            volume,
-            labels,
-            chosen,
-            np.random.default_rng(seed),
-            box_jitter,
-            tolerance_mm,
-            volume.default_window() if window is None else window,
-            propagation,
-            clock,
-            progress or (lambda done, total: None),
-        )
+    run = _Evaluation(
+        segmenter,
+        volume,
+        labels,
+        _classes(labels, classes),
+        volume.default_window() if window is None else window,
+        tolerance_mm,
+        box_jitter,
+        np.random.default_rng(seed),
+        progress or (lambda done, total: None),
     )
+    by_slice = mode is Mode.SLICE
+    scores = tuple(run.slices() if by_slice else run.objects(propagation))
     if not scores:
-        what = "slice" if mode is Mode.SLICE else "object"
+        what = "slice" if by_slice else "object"
         raise InvalidSettings(
-            f"None of the classes {chosen} has a {what} of at least "
+            f"None of the classes {run.classes} has a {what} of at least "
             f"{MINIMUM_VOXELS} voxels."
         )
     info = segmenter.backend.info
     return EvaluationReport(
-        scores, clock.seconds, clock.slices, info.model, info.backend, info.precision
+        scores, run.seconds, run.encoded, info.model, info.backend, info.precision
     )
 
 
-class _Clock:
-    """Adds up the time of segmenting, without that of scoring."""
+@dataclass
+class _Evaluation:
+    """One run, with the time spent on segmenting, without that of scoring."""
 
-    def __init__(self) -> None:
-        self.seconds = 0.0
-        self.slices = 0
+    segmenter: SliceSegmenter
+    volume: Volume
+    labels: NDArray[np.integer]
+    classes: list[int]
+    window: Window
+    tolerance_mm: float
+    jitter: int
+    rng: np.random.Generator
+    progress: Callable[[int, int], None]
+    seconds: float = 0.0
+    encoded: int = 0
 
-    def __enter__(self) -> None:
-        self._start = time.perf_counter()
+    def slices(self) -> Iterator[Score]:
+        """Score every slice of every class by its own 2D box."""
+        for slice_index, plane in enumerate(self.labels):
+            here = self._large_enough(plane)
+            if here:
+                boxes = [self._box(plane == c) for c in here]
+                start = time.perf_counter()
+                masks = self.segmenter.segment_slice(
+                    self.volume, slice_index, boxes, self.window
+                )
+                self.seconds += time.perf_counter() - start
+                self.encoded += 1
+                for class_id, mask in zip(here, masks, strict=True):
+                    yield self._score(class_id, slice_index, mask, plane == class_id)
+            self.progress(slice_index + 1, len(self.labels))
 
-    def __exit__(self, *_: object) -> None:
-        self.seconds += time.perf_counter() - self._start
-        self.slices += 1
+    def objects(self, propagation: Propagation) -> Iterator[Score]:
+        """Score every class by one 3D box."""
+        kept = self._large_enough(self.labels)
+        prompts = [ObjectPrompt(c, self._box3d(self.labels == c)) for c in kept]
+        found = {c: np.zeros(self.volume.shape, bool) for c in kept}
+        updates = segment_volume(
+            self.segmenter,
+            self.volume,
+            prompts,
+            self.window,
+            propagation,
+            OnEmpty.BOX,
+        )
+        start = time.perf_counter()
+        for update in updates:
+            self.seconds += time.perf_counter() - start
+            self.encoded += 1
+            for index, mask in update.masks:
+                found[kept[index]][update.slice_index] = mask
+            self.progress(update.done, update.total)
+            start = time.perf_counter()
+        for class_id, body in found.items():
+            yield self._score(class_id, None, body, self.labels == class_id)
+
+    def _large_enough(self, labels: NDArray[np.integer]) -> list[int]:
+        counts = np.bincount(labels.ravel(), minlength=max(self.classes) + 1)
+        return [c for c in self.classes if counts[c] >= MINIMUM_VOXELS]
+
+    def _box(self, mask: NDArray[np.bool_]) -> Box2D:
+        _, height, width = self.volume.shape
+        return Box2D.enclosing(mask).jitter(self.jitter, height, width, self.rng)
+
+    def _box3d(self, body: NDArray[np.bool_]) -> Box3D:
+        filled = np.flatnonzero(body.any(axis=(1, 2)))
+        flat = self._box(np.any(body, axis=0))
+        z_min, z_max = int(filled[0]), int(filled[-1]) + 1
+        return Box3D(flat.x_min, flat.y_min, z_min, flat.x_max, flat.y_max, z_max)
+
+    def _score(
+        self,
+        class_id: int,
+        slice_index: int | None,
+        mask: NDArray[np.bool_],
+        truth: NDArray[np.bool_],
+    ) -> Score:
+        spacing = self.volume.spacing_mm[-truth.ndim :]
+        nsd = normalized_surface_distance(mask, truth, spacing, self.tolerance_mm)
+        return Score(class_id, slice_index, dice(mask, truth), nsd)
 
 
 def _classes(labels: NDArray, wanted: Sequence[int] | None) -> list[int]:
@@ -148,85 +211,3 @@ def _classes(labels: NDArray, wanted: Sequence[int] | None) -> list[int]:
             f"{', '.join(map(str, present))}."
         )
     return sorted(set(wanted))
-
-
-def _slice_scores(
-    segmenter: SliceSegmenter,
-    volume: Volume,
-    labels: NDArray,
-    classes: list[int],
-    rng: np.random.Generator,
-    jitter: int,
-    tolerance_mm: float,
-    window: Window,
-    propagation: Propagation,
-    clock: _Clock,
-    progress: Callable[[int, int], None],
-) -> Iterator[Score]:
-    depth, height, width = volume.shape
-    for slice_index, plane in enumerate(labels):
-        counts = np.bincount(plane.ravel(), minlength=max(classes) + 1)
-        here = [c for c in classes if counts[c] >= MINIMUM_VOXELS]
-        if here:
-            boxes = [
-                _around(plane == c).jitter(jitter, height, width, rng) for c in here
-            ]
-            with clock:
-                masks = segmenter.segment_slice(volume, slice_index, boxes, window)
-            for class_id, mask in zip(here, masks, strict=True):
-                truth = plane == class_id
-                nsd = normalized_surface_distance(
-                    mask, truth, volume.spacing_mm[1:], tolerance_mm
-                )
-                yield Score(class_id, slice_index, dice(mask, truth), nsd)
-        progress(slice_index + 1, depth)
-
-
-def _volume_scores(
-    segmenter: SliceSegmenter,
-    volume: Volume,
-    labels: NDArray,
-    classes: list[int],
-    rng: np.random.Generator,
-    jitter: int,
-    tolerance_mm: float,
-    window: Window,
-    propagation: Propagation,
-    clock: _Clock,
-    progress: Callable[[int, int], None],
-) -> Iterator[Score]:
-    counts = np.bincount(labels.ravel(), minlength=max(classes) + 1)
-    kept = [c for c in classes if counts[c] >= MINIMUM_VOXELS]
-    if not kept:
-        return
-    prompts = []
-    for class_id in kept:
-        body = labels == class_id
-        slices = np.flatnonzero(body.any(axis=(1, 2)))
-        flat = _around(body.any(axis=0)).jitter(jitter, *volume.shape[1:], rng)
-        z_min, z_max = int(slices[0]), int(slices[-1]) + 1
-        box = Box3D(flat.x_min, flat.y_min, z_min, flat.x_max, flat.y_max, z_max)
-        prompts.append(ObjectPrompt(class_id, box))
-    found = {class_id: np.zeros(volume.shape, bool) for class_id in kept}
-    updates = segment_volume(
-        segmenter, volume, prompts, window, propagation, OnEmpty.BOX
-    )
-    while True:
-        with clock:
-            update = next(updates, None)
-        if update is None:
-            clock.slices -= 1
-            break
-        for index, mask in update.masks:
-            found[kept[index]][update.slice_index] = mask
-        progress(update.done, update.total)
-    for class_id, body in found.items():
-        truth = labels == class_id
-        nsd = normalized_surface_distance(body, truth, volume.spacing_mm, tolerance_mm)
-        yield Score(class_id, None, dice(body, truth), nsd)
-
-
-def _around(mask: NDArray[np.bool_]) -> Box2D:
-    box = Box2D.around(mask)
-    assert box is not None  # only masks with voxels come here
-    return box

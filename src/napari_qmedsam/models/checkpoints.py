@@ -59,19 +59,18 @@ class ModelSource:
     @property
     def name(self) -> str:
         """What users call it: the model's name, or that of a file of their own."""
-        card = self.card
-        return self.path.name if QUANTIZED_KEY in card else self.config.name
+        own = QUANTIZED_KEY in self.card
+        return self.path.name if own else self.config.name
 
     def quantized(self) -> "dict[str, QuantizedTensor]":
         """Return the quantized weights by name of the layer; none in float files."""
-        card = self.card
-        if QUANTIZED_KEY not in card:
+        if QUANTIZED_KEY not in self.card:
             return {}
         from safetensors.torch import load_file
 
         from napari_qmedsam.models.quantized.model_file import quantized_weights
 
-        return quantized_weights(load_file(self.path), card, self.path.name)
+        return quantized_weights(load_file(self.path), self.card, self.path.name)
 
     @cached_property
     def sha256(self) -> str:
@@ -79,7 +78,7 @@ class ModelSource:
         with open(self.path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
-    @property
+    @cached_property
     def card(self) -> dict[str, Any]:
         """The model card in the file's header; empty for official files."""
         return read_card(self.path)

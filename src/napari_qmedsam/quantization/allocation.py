@@ -13,6 +13,7 @@ import torch
 
 from napari_qmedsam.errors import Cancelled, UnsupportedQuantization
 from napari_qmedsam.models.medsam import MedSAM
+from napari_qmedsam.models.quantized.model_file import float_bytes
 from napari_qmedsam.quantization.calibration import (
     CalibrationSample,
     CalibrationSet,
@@ -163,12 +164,7 @@ def recipe_for_budget(
         budget = int(average_bits * sum(c.weights for c in choices) / 8)
     else:
         assert total_bytes is not None
-        names = {f"{choice.name}.weight" for choice in choices}
-        floats = sum(
-            value.numel() * value.element_size()
-            for name, value in model.state_dict().items()
-            if name not in names
-        )
+        floats = float_bytes(model.state_dict(), [c.name for c in choices])
         budget = total_bytes - floats
     widths = allocate(choices, budget)
     overrides = tuple(

@@ -77,8 +77,8 @@ def from_phantoms(config: ModelConfig, count: int, seed: int = 0) -> Calibration
         geometry = SliceGeometry.of(config, *phantom.image.shape)
         values = np.unique(phantom.labels)[1:]
         chosen = rng.choice(values, min(BOXES, values.size), replace=False)
-        boxes = [Box2D.around(phantom.labels == value) for value in chosen]
-        samples.append(_sample(geometry, phantom.image, [b for b in boxes if b]))
+        boxes = [Box2D.enclosing(phantom.labels == value) for value in chosen]
+        samples.append(_sample(geometry, phantom.image, boxes))
     provenance = {"kind": "phantoms", "slices": count, "seed": seed}
     return CalibrationSet(tuple(samples), provenance)
 

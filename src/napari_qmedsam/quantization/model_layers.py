@@ -39,11 +39,6 @@ class QuantizableLayer:
     module: nn.Linear | nn.Conv2d | nn.ConvTranspose2d
 
     @property
-    def weight_name(self) -> str:
-        """Name of the weight in the state dict."""
-        return f"{self.name}.weight"
-
-    @property
     def groups(self) -> int:
         """Groups of a grouped convolution; 1 otherwise."""
         return getattr(self.module, "groups", 1)

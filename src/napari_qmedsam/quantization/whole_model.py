@@ -4,23 +4,19 @@ import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-import torch
-
 from napari_qmedsam.errors import Cancelled
 from napari_qmedsam.models.medsam import MedSAM
+from napari_qmedsam.models.quantized.model_file import float_bytes
 from napari_qmedsam.models.quantized.tensor import QuantizedTensor
 from napari_qmedsam.quantization.calibration import CalibrationSet, GramPass
 from napari_qmedsam.quantization.layer import LayerReport, quantize_weight
 from napari_qmedsam.quantization.model_layers import (
-    QuantizableLayer,
     quantizable_layers,
     replace_weight,
     stages,
 )
 from napari_qmedsam.quantization.recipe import Recipe
 from napari_qmedsam.quantization.settings import Method
-
-BYTES_PER_FLOAT = 4
 
 
 @dataclass(frozen=True)
@@ -65,12 +61,7 @@ class QuantizedModel:
     @property
     def stored_bytes(self) -> int:
         """Bytes of all tensors of the model: quantized ones and float ones."""
-        names = {f"{name}.weight" for name in self.weights}
-        floats = sum(
-            value.numel() * value.element_size()
-            for name, value in self.model.state_dict().items()
-            if name not in names
-        )
+        floats = float_bytes(self.model.state_dict(), self.weights)
         return floats + sum(t.stored_bytes for t in self.weights.values())
 
 
@@ -123,7 +114,8 @@ def quantize_model(
     weights: dict[str, QuantizedTensor] = {}
     reports: dict[str, LayerReport] = {}
     for run in runs:
-        gram_pass = GramPass(run)
+        # Sums of layers that need none would be memory for nothing.
+        gram_pass = GramPass(run if needs_inputs else [])
         if needs_inputs:
             before = steps
 
@@ -146,13 +138,3 @@ def quantize_model(
     return QuantizedModel(
         result, weights, reports, recipe, dict(calibration.provenance)
     )
-
-
-def apply_weights(model: MedSAM, weights: Mapping[str, QuantizedTensor]) -> None:
-    """Put dequantized weights into a float model of the same configuration."""
-    layers: dict[str, QuantizableLayer] = {
-        layer.name: layer for layer in quantizable_layers(model)
-    }
-    with torch.no_grad():
-        for name, tensor in weights.items():
-            replace_weight(layers[name], tensor.dequantize())

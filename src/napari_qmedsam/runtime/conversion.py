@@ -146,12 +146,17 @@ def _convert(source: ModelSource, folder: Path) -> None:
     weights = source.quantized()
     if weights:
         names = {f"self.model.{name}.weight": w for name, w in weights.items()}
-        compress_weights(decoder, names)
+        reports = [compress_weights(decoder, names)]
         names = {
             f"self.{name.removeprefix('image_encoder.')}.weight": w
             for name, w in weights.items()
             if name.startswith("image_encoder.")
         }
-        compress_weights(encoder, names)
+        reports.append(compress_weights(encoder, names))
+        log.info(
+            "%d weights run compressed, %d unpacked",
+            sum(len(report.compressed) for report in reports),
+            sum(len(report.unpacked) for report in reports),
+        )
     openvino.save_model(encoder, folder / "encoder.xml", compress_to_fp16=False)
     openvino.save_model(decoder, folder / "decoder.xml", compress_to_fp16=False)

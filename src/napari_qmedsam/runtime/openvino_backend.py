@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from napari_qmedsam.models.checkpoints import ModelSource
 from napari_qmedsam.runtime.conversion import converted, import_openvino
-from napari_qmedsam.runtime.protocol import BackendName, Precision, RuntimeInfo
+from napari_qmedsam.runtime.protocol import BackendName, info_of
 
 if TYPE_CHECKING:
     import openvino
@@ -40,14 +40,7 @@ class OpenVINOBackend:
 
         self._encoder = compiled(graphs.encoder)
         self._decoder = compiled(graphs.decoder)
-        self.info = RuntimeInfo(
-            model=source.name,
-            backend=BackendName.OPENVINO.value,
-            precision=Precision.FP32.value,
-            device="CPU",
-            weights_sha256=source.sha256,
-            weights_bytes=source.path.stat().st_size,
-        )
+        self.info = info_of(source, BackendName.OPENVINO, "CPU")
 
     def encode(self, model_input: NDArray[np.float32]) -> NDArray[np.float32]:
         """Encode one slice; see :class:`~napari_qmedsam.runtime.protocol.Backend`."""

@@ -7,6 +7,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_qmedsam.models.checkpoints import ModelSource
 from napari_qmedsam.models.configuration import ModelConfig
 
 
@@ -44,6 +45,18 @@ class RuntimeInfo:
     device: str
     weights_sha256: str
     weights_bytes: int
+
+
+def info_of(source: ModelSource, backend: BackendName, device: str) -> RuntimeInfo:
+    """Return what runs when a backend has loaded a model in float32."""
+    return RuntimeInfo(
+        model=source.name,
+        backend=backend.value,
+        precision=Precision.FP32.value,
+        device=device,
+        weights_sha256=source.sha256,
+        weights_bytes=source.path.stat().st_size,
+    )
 
 
 class Backend(Protocol):

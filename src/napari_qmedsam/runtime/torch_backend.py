@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from napari_qmedsam.models.checkpoints import ModelSource
-from napari_qmedsam.runtime.protocol import BackendName, Precision, RuntimeInfo
+from napari_qmedsam.runtime.protocol import BackendName, info_of
 
 
 class TorchBackend:
@@ -21,14 +21,7 @@ class TorchBackend:
         chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self._device = torch.device(chosen)
         self._model = source.build().to(self._device)
-        self.info = RuntimeInfo(
-            model=source.name,
-            backend=BackendName.TORCH.value,
-            precision=Precision.FP32.value,
-            device=str(self._device),
-            weights_sha256=source.sha256,
-            weights_bytes=source.path.stat().st_size,
-        )
+        self.info = info_of(source, BackendName.TORCH, str(self._device))
 
     @torch.inference_mode()
     def encode(self, model_input: NDArray[np.float32]) -> NDArray[np.float32]:

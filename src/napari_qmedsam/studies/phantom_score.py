@@ -44,12 +44,12 @@ def scored_slices(
             continue
         geometry = SliceGeometry.of(config, *phantom.image.shape)
         masks = np.stack([phantom.labels == value for value in values])
-        boxes = [Box2D.around(mask) for mask in masks]
+        boxes = [Box2D.enclosing(mask) for mask in masks]
         slices.append(
             ScoredSlice(
                 geometry,
                 geometry.prepare(phantom.image),
-                np.array([geometry.box_to_input(b) for b in boxes if b], np.float32),
+                np.array([geometry.box_to_input(b) for b in boxes], np.float32),
                 masks,
             )
         )

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from napari_qmedsam.models.medsam import MedSAM
+from napari_qmedsam.models.quantized.model_file import float_bytes
 from napari_qmedsam.quantization.calibration import CalibrationSet
 from napari_qmedsam.quantization.recipe import Recipe
 from napari_qmedsam.quantization.settings import QuantizationSettings
@@ -132,6 +133,6 @@ def make_rows(
             seconds,
         )
     progress(len(ordered), len(ordered) + 1, "FP32")
-    size = sum(p.numel() * p.element_size() for p in model.state_dict().values())
+    size = float_bytes(model.state_dict())
     dsc, nsd = score(model, slices, seed)
     yield Row(32, "FP32", 32.0, size / 1e6, dsc, nsd, FLOAT, 0.0)

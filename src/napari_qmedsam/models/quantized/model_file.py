@@ -6,7 +6,7 @@ and the model card as JSON in the header. The card lists the quantized layers
 under ``quantized``. Loading checks everything and runs nothing.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -34,6 +34,16 @@ def from_rows(rows: Tensor, shape: tuple[int, ...], transposed: bool) -> Tensor:
         return rows.reshape(shape)
     inputs, outputs, kh, kw = shape
     return rows.reshape(outputs, kh, kw, inputs).permute(3, 0, 1, 2).contiguous()
+
+
+def float_bytes(state: Mapping[str, Tensor], quantized: Iterable[str] = ()) -> int:
+    """Bytes of a state dict, without the weights of the layers named."""
+    replaced = {f"{name}.weight" for name in quantized}
+    return sum(
+        value.numel() * value.element_size()
+        for name, value in state.items()
+        if name not in replaced
+    )
 
 
 def file_content(
