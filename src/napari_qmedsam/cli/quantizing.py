@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from napari_qmedsam.cli import shared
-from napari_qmedsam.errors import InvalidSettings, UnreadableVolume
+from napari_qmedsam.errors import InvalidSettings
 
 if TYPE_CHECKING:
     from napari_qmedsam.models.checkpoints import ModelSource
     from napari_qmedsam.models.configuration import ModelConfig
     from napari_qmedsam.quantization.calibration import CalibrationSet
     from napari_qmedsam.quantization.recipe import Recipe
-    from napari_qmedsam.volumes.volume import Volume
 
 
 def quantize(
@@ -188,31 +187,7 @@ def _target(output: Path | None, model: str, recipe: "Recipe") -> Path:
 def _calibration(
     config: "ModelConfig", where: str, slices: int, seed: int
 ) -> "CalibrationSet":
-    from napari_qmedsam.quantization.calibration import from_phantoms, from_volumes
+    from napari_qmedsam.quantization.job import CalibrationPlan
 
-    if where == "phantoms":
-        return from_phantoms(config, slices, seed)
-    return from_volumes(config, _volumes(Path(where)), slices, seed)
-
-
-def _volumes(where: Path) -> "list[Volume]":
-    """Read a file, a DICOM folder, or every readable volume of a folder."""
-    from napari_qmedsam.volumes import read_volume
-
-    if not where.is_dir():
-        return [read_volume(where)]
-    volumes, problems = [], []
-    for path in sorted(where.iterdir()):
-        try:
-            volumes.append(read_volume(path))
-        except UnreadableVolume as error:
-            problems.append(str(error))
-    if volumes:
-        return volumes
-    try:
-        return [read_volume(where)]  # a DICOM series
-    except UnreadableVolume as error:
-        detail = problems[0] if problems else str(error)
-        raise UnreadableVolume(
-            f"The calibration folder '{where}' holds no readable volume. {detail}"
-        ) from error
+    path = None if where == "phantoms" else Path(where)
+    return CalibrationPlan(path=path, slices=slices, seed=seed).samples(config)

@@ -12,7 +12,7 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.ndimage import distance_transform_edt
+from scipy.ndimage import binary_erosion, distance_transform_edt
 from surface_distance import lookup_tables
 
 from napari_qmedsam.errors import GridMismatch, InvalidSettings
@@ -104,6 +104,55 @@ def normalized_surface_distance(
     agreed = areas[surface & near_truth].sum() + areas_truth[surface_truth & near].sum()
     total = areas[surface].sum() + areas_truth[surface_truth].sum()
     return float(agreed / total)
+
+
+def signed_surface_distance(
+    prediction: ArrayLike, reference: ArrayLike, spacing_mm: Sequence[float]
+) -> NDArray[np.float32]:
+    """How far each surface voxel of a mask lies from the reference's surface.
+
+    Surface voxels are those of a mask with a neighbour outside of it, along an
+    axis; the edge of the array counts as outside. Distances are between voxel
+    centres.
+
+    Parameters
+    ----------
+    prediction, reference : array_like, (Z, Y, X) or (Y, X), bool or int
+        Inside wherever the value is not 0.
+    spacing_mm : sequence of float
+        One per axis, in the order of the axes.
+
+    Returns
+    -------
+    ndarray, float32, of the masks' shape
+        In mm on the surface voxels of the prediction: above 0 outside the
+        reference, below 0 inside it, 0 on its surface. NaN elsewhere, and
+        everywhere if a mask is empty.
+
+    Raises
+    ------
+    GridMismatch
+        If the shapes differ.
+    InvalidSettings
+        If a spacing is not above 0, or there is not one for each axis.
+    """
+    inside, truth = _masks(prediction, reference)
+    spacing = _checked_spacing(spacing_mm, inside.ndim)
+    result = np.full(inside.shape, np.nan, np.float32)
+    if not inside.any() or not truth.any():
+        return result
+    box = _joint_box(inside | truth)
+    inside, truth = inside[box], truth[box]
+    distance = distance_transform_edt(~_shell(truth), sampling=spacing)
+    surface = _shell(inside)
+    signed = np.where(truth, -distance, distance)
+    result[box][surface] = signed[surface]
+    return result
+
+
+def _shell(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Voxels of `mask` with a neighbour outside along an axis."""
+    return mask & ~binary_erosion(mask)
 
 
 def _masks(

@@ -1,4 +1,4 @@
-"""A working session: volume, model, objects, labels, history. No Qt."""
+"""A working session: volume, model, objects, labels, history, variants. No Qt."""
 
 import os
 from collections.abc import Generator, Sequence
@@ -21,6 +21,7 @@ from napari_qmedsam.segmentation.propagation import (
     segment_volume,
 )
 from napari_qmedsam.segmentation.segmenter import SliceSegmenter
+from napari_qmedsam.segmentation.variants import Variants
 from napari_qmedsam.volumes.volume import Volume
 from napari_qmedsam.volumes.windows import Window
 
@@ -54,6 +55,8 @@ class Session:
         Default: the volume's own.
     labels : ndarray, (Z, Y, X) integer, optional
         Painted in place, so that a viewer can share it. Default: zeros, uint16.
+    variants : Variants, optional
+        Models to be compared; sessions may share them. Default: none yet.
     """
 
     def __init__(
@@ -62,8 +65,10 @@ class Session:
         segmenter: SliceSegmenter | None = None,
         window: Window | None = None,
         labels: NDArray | None = None,
+        variants: Variants | None = None,
     ) -> None:
         self.volume, self.segmenter = volume, segmenter
+        self.variants = Variants() if variants is None else variants
         self.window = volume.default_window() if window is None else window
         self.objects: dict[int, SegmentObject] = {}
         self.history = LabelHistory()

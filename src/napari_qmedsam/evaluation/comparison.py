@@ -1,0 +1,377 @@
+"""Variants of a model side by side: same boxes, one reference, every figure.
+
+The volume is segmented by one variant after the other; what each of them
+painted is kept, so that figures, differences and the worst slice all speak of
+the same masks.
+"""
+
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_qmedsam.errors import GridMismatch, InvalidSettings
+from napari_qmedsam.evaluation.matching import ComparedObject
+from napari_qmedsam.evaluation.metrics import (
+    dice,
+    normalized_surface_distance,
+    signed_surface_distance,
+)
+from napari_qmedsam.prompts import Box3D
+from napari_qmedsam.runtime.protocol import Backend
+from napari_qmedsam.segmentation.painting import paint
+from napari_qmedsam.segmentation.propagation import (
+    ObjectPrompt,
+    OnEmpty,
+    Propagation,
+    segment_volume,
+)
+from napari_qmedsam.segmentation.segmenter import SliceSegmenter
+from napari_qmedsam.segmentation.variants import Variant
+from napari_qmedsam.volumes.volume import Volume
+from napari_qmedsam.volumes.windows import Window
+
+Load = Callable[[Variant], Backend]
+"""Loads a variant on its runtime."""
+
+
+@dataclass(frozen=True)
+class ObjectScore:
+    """One object's scores, 0 to 1; NaN where both masks are empty."""
+
+    object_id: int
+    dsc: float
+    nsd: float
+
+
+@dataclass(frozen=True, eq=False)
+class VariantResult:
+    """What one variant made of the boxes.
+
+    Parameters
+    ----------
+    variant : Variant
+        With its measured time.
+    labels : ndarray, (Z, Y, X) uint16
+        Values are object ids.
+    scores : tuple of ObjectScore
+    slice_dsc : dict of int to float
+        Mean DSC over the objects on each slice, 0 to 1; slices on which
+        neither masks nor reference have a voxel are left out.
+    """
+
+    variant: Variant
+    labels: NDArray[np.uint16] = field(repr=False)
+    scores: tuple[ObjectScore, ...]
+    slice_dsc: Mapping[int, float]
+
+    @property
+    def dsc(self) -> float:
+        """Mean over objects."""
+        return _mean([score.dsc for score in self.scores])
+
+    @property
+    def nsd(self) -> float:
+        """Mean over objects."""
+        return _mean([score.nsd for score in self.scores])
+
+    @property
+    def worst_slice(self) -> int | None:
+        """Slice with the lowest DSC, the first of several; None without any."""
+        if not self.slice_dsc:
+            return None
+        return min(self.slice_dsc, key=lambda z: (self.slice_dsc[z], z))
+
+    def score_of(self, object_id: int | None) -> tuple[float, float]:
+        """Return DSC and NSD of an object, or their means for None."""
+        if object_id is None:
+            return self.dsc, self.nsd
+        (score,) = (s for s in self.scores if s.object_id == object_id)
+        return score.dsc, score.nsd
+
+
+@dataclass(frozen=True)
+class ComparisonStep:
+    """How far a comparison is.
+
+    Parameters
+    ----------
+    variant : str
+        Name of the one at work.
+    done, total : int
+        Slices over all variants.
+    slice_index : int or None
+        The slice just segmented; None while a model loads or scores are made.
+    """
+
+    variant: str
+    done: int
+    total: int
+    slice_index: int | None = None
+
+
+class Comparison:
+    """Runs variants on the same boxes against one reference.
+
+    Parameters
+    ----------
+    volume : Volume
+    reference : ndarray, (Z, Y, X) integer
+        On the volume's grid.
+    objects : sequence of ComparedObject
+    tolerance_mm : float
+        Of the NSD.
+    window : Window, optional
+        Default: the volume's own.
+    propagation : Propagation
+
+    Raises
+    ------
+    GridMismatch
+        If the reference is not on the volume's grid.
+    InvalidSettings
+        If there is no object, or the tolerance is below 0.
+    """
+
+    def __init__(
+        self,
+        volume: Volume,
+        reference: NDArray[np.integer],
+        objects: Sequence[ComparedObject],
+        *,
+        tolerance_mm: float = 2.0,
+        window: Window | None = None,
+        propagation: Propagation = Propagation.BOX,
+    ) -> None:
+        if reference.shape != volume.shape:
+            raise GridMismatch(
+                f"The reference is {reference.shape} but the image is {volume.shape}."
+            )
+        if not objects:
+            raise InvalidSettings("There is no box to compare on. Draw one first.")
+        if not tolerance_mm >= 0:
+            raise InvalidSettings(
+                f"The tolerance must be 0 mm or more, but it is {tolerance_mm}."
+            )
+        self.volume, self.objects = volume, tuple(objects)
+        # A copy: the layer it came from may be painted on while this runs.
+        self.reference = np.array(reference)
+        self.tolerance_mm, self.propagation = float(tolerance_mm), propagation
+        self.window = volume.default_window() if window is None else window
+        self.results: dict[str, VariantResult] = {}
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Voxel size, order (z, y, x)."""
+        return self.volume.spacing_mm
+
+    @property
+    def slices(self) -> list[int]:
+        """Slices that a box covers, ascending."""
+        return sorted({z for o in self.objects for z in _span(o.box)})
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether it is about one slice, scored by 2D contours."""
+        return len(self.slices) == 1
+
+    def run(
+        self, variants: Sequence[Variant], load: Load
+    ) -> Generator[ComparisonStep, None, None]:
+        """Segment and score with each variant in turn.
+
+        A generator: stop asking and the work stops. Variants that are done
+        have their results then, the others none.
+
+        Parameters
+        ----------
+        variants : sequence of Variant
+        load : callable
+
+        Raises
+        ------
+        InvalidSettings
+            If there is no variant.
+        """
+        if not variants:
+            raise InvalidSettings("Choose at least one variant to compare.")
+        total, done = self._visits() * len(variants), 0
+        for variant in variants:
+            yield ComparisonStep(variant.name, done, total)
+            segmenter = SliceSegmenter(load(variant))
+            _warm_up(segmenter)
+            labels = np.zeros(self.volume.shape, np.uint16)
+            seconds: list[float] = []
+            for slice_index in self._segment(segmenter, labels, seconds):
+                done += 1
+                yield ComparisonStep(variant.name, done, total, slice_index)
+            milliseconds = 1000 * float(np.median(seconds))
+            scores = []
+            for compared in self.objects:
+                yield ComparisonStep(variant.name, done, total)
+                scores.append(self._score(labels, compared))
+            timed = replace(variant, milliseconds_per_slice=milliseconds)
+            self.results[variant.name] = VariantResult(
+                timed, labels, tuple(scores), self._slice_dsc(labels)
+            )
+
+    def baseline(self, name: str) -> VariantResult | None:
+        """Return the float result that a variant is measured by, if there is one.
+
+        It is the first float variant of the same architecture.
+        """
+        architecture = self.results[name].variant.architecture
+        for result in self.results.values():
+            variant = result.variant
+            if variant.is_float and variant.architecture == architecture:
+                return result
+        return None
+
+    def change(self, name: str, object_id: int | None = None) -> float | None:
+        """DSC of a variant minus that of its float baseline, -1 to 1.
+
+        Parameters
+        ----------
+        name : str
+        object_id : int, optional
+            Default: the mean over objects.
+
+        Returns
+        -------
+        float or None
+            None without a baseline.
+        """
+        baseline = self.baseline(name)
+        if baseline is None:
+            return None
+        own = self.results[name].score_of(object_id)[0]
+        return own - baseline.score_of(object_id)[0]
+
+    def disagreement(self) -> NDArray[np.uint8]:
+        """Voxels on which the variants differ.
+
+        Returns
+        -------
+        ndarray, (Z, Y, X) uint8
+            1 where two variants gave different labels, 0 elsewhere.
+        """
+        differs = np.zeros(self.volume.shape, np.uint8)
+        results = list(self.results.values())
+        for other in results[1:]:
+            differs |= results[0].labels != other.labels
+        return differs
+
+    def signed_distance(self, name: str) -> NDArray[np.float32]:
+        """Signed distance in mm from a variant's surfaces to the reference's.
+
+        Each object is measured against its own reference; see
+        :func:`~napari_qmedsam.evaluation.metrics.signed_surface_distance`.
+
+        Returns
+        -------
+        ndarray, (Z, Y, X) float32
+            NaN off the surfaces.
+        """
+        labels = self.results[name].labels
+        distance = np.full(self.volume.shape, np.nan, np.float32)
+        for compared in self.objects:
+            mask, truth, spacing = self._cut(labels, compared)
+            own = signed_surface_distance(mask, truth, spacing)
+            slab = distance[compared.box.z_min : compared.box.z_max]
+            own = own.reshape(slab.shape)
+            np.copyto(slab, own, where=np.isfinite(own))
+        return distance
+
+    # Helpers --------------------------------------------------------------
+
+    def _visits(self) -> int:
+        """Slices that one variant visits; following masks visits some twice."""
+        if self.propagation is Propagation.BOX:
+            return len(self.slices)
+        up: set[int] = set()
+        down: set[int] = set()
+        for compared in self.objects:
+            box = compared.box
+            middle = (box.z_min + box.z_max - 1) // 2
+            up.update(range(middle, box.z_max))
+            down.update(range(box.z_min, middle))
+        return len(up) + len(down)
+
+    def _segment(
+        self, segmenter: SliceSegmenter, labels: NDArray, seconds: list[float]
+    ) -> Generator[int, None, None]:
+        """Paint into `labels`; yield each slice, keep the seconds it took."""
+        ids = [compared.object_id for compared in self.objects]
+        prompts = [ObjectPrompt(o.object_id, o.box) for o in self.objects]
+        updates = segment_volume(
+            segmenter,
+            self.volume,
+            prompts,
+            self.window,
+            self.propagation,
+            OnEmpty.STOP,
+        )
+        painted: dict[int, set[int]] = {}
+        while True:
+            start = time.perf_counter()
+            update = next(updates, None)
+            if update is None:
+                return
+            seconds.append(time.perf_counter() - start)
+            before = painted.setdefault(update.slice_index, set())
+            paint(labels[update.slice_index], update.masks, ids, painted=before)
+            before.update(index for index, _ in update.masks)
+            yield update.slice_index
+
+    def _cut(
+        self, labels: NDArray, compared: ComparedObject
+    ) -> tuple[NDArray[np.bool_], NDArray[np.bool_], tuple[float, ...]]:
+        """Mask, reference and spacing on the slices of an object's box."""
+        slab = slice(compared.box.z_min, compared.box.z_max)
+        mask = labels[slab] == compared.object_id
+        truth = self.reference[slab] == compared.reference_id
+        if len(mask) == 1:
+            return mask[0], truth[0], self.spacing_mm[1:]
+        return mask, truth, self.spacing_mm
+
+    def _score(self, labels: NDArray, compared: ComparedObject) -> ObjectScore:
+        mask, truth, spacing = self._cut(labels, compared)
+        nsd = normalized_surface_distance(mask, truth, spacing, self.tolerance_mm)
+        return ObjectScore(compared.object_id, dice(mask, truth), nsd)
+
+    def _slice_dsc(self, labels: NDArray) -> dict[int, float]:
+        means = {}
+        for z in self.slices:
+            mean = _mean(
+                [
+                    dice(labels[z] == o.object_id, self.reference[z] == o.reference_id)
+                    for o in self.objects
+                    if z in _span(o.box)
+                ]
+            )
+            if not np.isnan(mean):
+                means[z] = mean
+        return means
+
+
+# Helpers ------------------------------------------------------------------
+
+
+def _span(box: Box3D) -> range:
+    return range(box.z_min, box.z_max)
+
+
+def _mean(values: Sequence[float]) -> float:
+    known = [value for value in values if not np.isnan(value)]
+    return float(np.mean(known)) if known else float("nan")
+
+
+def _warm_up(segmenter: SliceSegmenter) -> None:
+    """Run once untimed: runtimes allocate and choose kernels the first time."""
+    config = segmenter.backend.config
+    size = config.input_size
+    embedding = segmenter.backend.encode(np.zeros((3, size, size), np.float32))
+    box = np.array([[0.25 * size, 0.25 * size, 0.5 * size, 0.5 * size]], np.float32)
+    segmenter.backend.decode(embedding, box)

@@ -1,0 +1,135 @@
+"""The table of a comparison: a row for each variant, and for each object of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from napari_qmedsam.evaluation.comparison import Comparison
+from napari_qmedsam.segmentation.variants import Variant
+
+HEADINGS = (
+    "variant",
+    "object",
+    "method",
+    "bits",
+    "effective bits",
+    "file MB",
+    "ms/slice",
+    "DSC %",
+    "NSD %",
+    "change against FP32",
+    "worst slice",
+)
+"""Columns of the table in files."""
+
+MEAN = "mean"
+"""What stands in the column of objects where all of them are meant."""
+
+
+@dataclass(frozen=True)
+class ComparisonRow:
+    """One line of the table; scores in percent.
+
+    Parameters
+    ----------
+    variant : Variant
+    object_name : str
+        `MEAN` for all objects together.
+    dsc, nsd : float or None
+        None before the variant was compared.
+    change : float or None
+        DSC minus that of the float model, in points; None without one.
+    worst_slice : int or None
+        By all objects together.
+    """
+
+    variant: Variant
+    object_name: str = MEAN
+    dsc: float | None = None
+    nsd: float | None = None
+    change: float | None = None
+    worst_slice: int | None = None
+
+    def cells(self) -> list[str]:
+        """Return the row as text, in the order of `HEADINGS`."""
+        variant = self.variant
+        return [
+            variant.name,
+            self.object_name,
+            variant.method,
+            variant.bits,
+            f"{variant.effective_bits:.2f}",
+            f"{variant.megabytes:.2f}",
+            _text(variant.milliseconds_per_slice, "{:.0f}"),
+            _text(self.dsc, "{:.2f}"),
+            _text(self.nsd, "{:.2f}"),
+            _text(self.change, "{:+.2f}"),
+            _text(self.worst_slice, "{}"),
+        ]
+
+
+def rows_of(
+    comparison: Comparison | None,
+    variants: Sequence[Variant],
+    object_id: int | None = None,
+) -> list[ComparisonRow]:
+    """Return a row for each variant, with or without results.
+
+    Parameters
+    ----------
+    comparison : Comparison or None
+    variants : sequence of Variant
+    object_id : int, optional
+        Scores of this object. Default: means over objects.
+    """
+    rows = []
+    for variant in variants:
+        result = None if comparison is None else comparison.results.get(variant.name)
+        if comparison is None or result is None:
+            rows.append(ComparisonRow(variant))
+            continue
+        names = {o.object_id: o.name for o in comparison.objects}
+        dsc, nsd = result.score_of(object_id)
+        change = comparison.change(variant.name, object_id)
+        rows.append(
+            ComparisonRow(
+                result.variant,
+                MEAN if object_id is None else names[object_id],
+                100 * dsc,
+                100 * nsd,
+                None if change is None else 100 * change,
+                result.worst_slice,
+            )
+        )
+    return rows
+
+
+def table_cells(comparison: Comparison) -> list[list[str]]:
+    """Return the whole table as text: headings, means, then every object."""
+    variants = [result.variant for result in comparison.results.values()]
+    ids = [o.object_id for o in comparison.objects]
+    rows = rows_of(comparison, variants)
+    if len(ids) > 1:
+        for object_id in ids:
+            rows += rows_of(comparison, variants, object_id)
+    return [list(HEADINGS), *(row.cells() for row in rows)]
+
+
+def note_of(comparison: Comparison) -> str:
+    """Return the sentence that says what the table was measured on."""
+    first, last = comparison.slices[0], comparison.slices[-1]
+    where = f"slice {first}" if first == last else f"slices {first} to {last}"
+    count = len(comparison.objects)
+    objects = "1 object" if count == 1 else f"{count} objects"
+    kind = "2D contours" if comparison.is_flat else "3D surfaces"
+    spacing = " x ".join(f"{s:g}" for s in comparison.spacing_mm)
+    return (
+        f"{objects} on {where}; NSD of {kind} with a tolerance of "
+        f"{comparison.tolerance_mm:g} mm, spacing {spacing} mm (z, y, x)."
+    )
+
+
+def _text(value: float | None, form: str) -> str:
+    """Return a value as text; empty where there is none."""
+    if value is None or value != value:
+        return ""
+    return form.format(value)

@@ -1,0 +1,65 @@
+"""Tables as text: CSV for programs, Markdown for people."""
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from napari_qmedsam.errors import InvalidSettings
+
+Cells = Sequence[Sequence[str]]
+"""Rows of text, headings first."""
+
+
+def csv_text(cells: Cells) -> str:
+    """Return a table as comma-separated values."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(cells)
+    return text.getvalue()
+
+
+def markdown_text(cells: Cells) -> str:
+    """Return a table as Markdown."""
+    head, *body = cells
+    lines = [
+        "| " + " | ".join(head) + " |",
+        "|" + " --- |" * len(head),
+        *("| " + " | ".join(row) + " |" for row in body),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+FORMATS = {".csv": csv_text, ".md": markdown_text}
+"""How a table is written, by the end of the file's name."""
+
+
+def save_table(cells: Cells, path: Path, note: str = "") -> Path:
+    """Write a table in the form that the file's name asks for.
+
+    Parameters
+    ----------
+    cells : sequence of sequence of str
+    path : Path
+    note : str
+        A sentence above the table; Markdown only, CSV has no place for it.
+
+    Raises
+    ------
+    InvalidSettings
+        If the name ends otherwise, or the file cannot be written.
+    """
+    if path.suffix.lower() not in FORMATS:
+        known = " or ".join(FORMATS)
+        raise InvalidSettings(f"The table '{path.name}' must end in {known}.")
+    text = FORMATS[path.suffix.lower()](cells)
+    if note and path.suffix.lower() == ".md":
+        text = f"{note}\n\n{text}"
+    part = path.with_name(path.name + ".part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        raise InvalidSettings(f"Cannot write the table '{path}': {error}.") from error
+    finally:
+        part.unlink(missing_ok=True)
+    return path

@@ -1,0 +1,215 @@
+"""One quantization from start to file, as a command or a button asks for it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from napari_qmedsam.errors import Cancelled, InvalidSettings, UnreadableVolume
+from napari_qmedsam.models.checkpoints import QUANTIZED_KEY, ModelSource, save_model
+from napari_qmedsam.models.configuration import ModelConfig
+from napari_qmedsam.models.quantized.model_file import SUFFIX
+from napari_qmedsam.quantization.allocation import recipe_for_budget
+from napari_qmedsam.quantization.calibration import (
+    CalibrationSet,
+    from_phantoms,
+    from_volumes,
+)
+from napari_qmedsam.quantization.model_card import quantized_card
+from napari_qmedsam.quantization.recipe import Recipe
+from napari_qmedsam.quantization.settings import QuantizationSettings
+from napari_qmedsam.quantization.whole_model import (
+    QuantizationProgress,
+    QuantizedModel,
+    quantize_model,
+)
+from napari_qmedsam.volumes.reading import read_volume
+from napari_qmedsam.volumes.volume import Volume
+
+
+@dataclass(frozen=True, eq=False)
+class CalibrationPlan:
+    """Where the calibration slices come from; phantoms if nothing is named.
+
+    Parameters
+    ----------
+    volumes : sequence of Volume
+        Volumes that are open already.
+    path : Path or None
+        An image file, a DICOM folder, or a folder of images.
+    slices : int
+    seed : int
+    """
+
+    volumes: Sequence[Volume] = ()
+    path: Path | None = None
+    slices: int = 32
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.volumes and self.path is not None:
+            raise InvalidSettings("Calibrate on open volumes or on a folder, not both.")
+        if self.slices < 1:
+            raise InvalidSettings(
+                f"Calibration needs 1 slice or more, not {self.slices}."
+            )
+
+    def samples(self, config: ModelConfig) -> CalibrationSet:
+        """Read or make the slices, for models of one configuration.
+
+        Raises
+        ------
+        UnreadableVolume
+            If a path holds no readable volume.
+        CalibrationMismatch
+            If no slice has anything on it.
+        """
+        if self.path is None and not self.volumes:
+            return from_phantoms(config, self.slices, self.seed)
+        volumes = list(self.volumes)
+        if self.path is not None:
+            volumes = read_volumes(self.path)
+        return from_volumes(config, volumes, self.slices, self.seed)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """A size instead of a bit-width; exactly one of the two.
+
+    Parameters
+    ----------
+    megabytes : float or None
+        Of all the model's tensors.
+    average_bits : float or None
+        Effective bits per quantized weight.
+    """
+
+    megabytes: float | None = None
+    average_bits: float | None = None
+
+    def __post_init__(self) -> None:
+        given = [v for v in (self.megabytes, self.average_bits) if v is not None]
+        if len(given) != 1 or not given[0] > 0:
+            raise InvalidSettings(
+                "A budget is one number above 0: megabytes, or average bits."
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class QuantizationJob:
+    """What is to be quantized, and how.
+
+    Parameters
+    ----------
+    source : ModelSource
+        Float.
+    settings : QuantizationSettings
+    calibration : CalibrationPlan
+    budget : Budget or None
+        Chooses the bits of each layer; the settings' own are not used then.
+    sequential : bool
+        Calibrate each block on the already quantized ones before it.
+    """
+
+    source: ModelSource
+    settings: QuantizationSettings
+    calibration: CalibrationPlan
+    budget: Budget | None = None
+    sequential: bool = False
+
+    def run(
+        self,
+        target: Path,
+        progress: Callable[[QuantizationProgress], None] = lambda step: None,
+        should_cancel: Callable[[], bool] = lambda: False,
+    ) -> QuantizedModel:
+        """Quantize and write the model file.
+
+        Parameters
+        ----------
+        target : Path
+            Ends in ``.qmedsam.safetensors``.
+        progress : callable
+            Called after every calibration slice, measured layer and
+            quantized layer; with a budget the count starts over once.
+        should_cancel : callable
+
+        Raises
+        ------
+        Cancelled
+            If `should_cancel` said so; nothing is written.
+        InvalidSettings
+            If the name ends otherwise.
+        UnsupportedQuantization
+            If the model is quantized already, or the budget too small.
+        """
+        if not target.name.endswith(SUFFIX):
+            raise InvalidSettings(f"The output '{target.name}' must end in {SUFFIX}.")
+        if QUANTIZED_KEY in self.source.card:
+            raise InvalidSettings(
+                f"'{self.source.path.name}' is quantized already. Start from the "
+                "float model."
+            )
+        samples = self.calibration.samples(self.source.config)
+        if should_cancel():
+            raise Cancelled("Quantization stopped before the first layer.")
+        recipe = Recipe(settings=self.settings, overrides=())
+        if self.budget is not None:
+            recipe = self._recipe(self.budget, samples, progress, should_cancel)
+        result = quantize_model(
+            self.source.build(),
+            recipe,
+            samples,
+            sequential=self.sequential,
+            progress=progress,
+            should_cancel=should_cancel,
+        )
+        card = quantized_card(result, self.source, self.sequential)
+        save_model(result.model, target, card, result.weights)
+        return result
+
+    def _recipe(
+        self,
+        budget: Budget,
+        samples: CalibrationSet,
+        progress: Callable[[QuantizationProgress], None],
+        should_cancel: Callable[[], bool],
+    ) -> Recipe:
+        megabytes = budget.megabytes
+        return recipe_for_budget(
+            self.source.build(),
+            self.settings,
+            samples,
+            average_bits=budget.average_bits,
+            total_bytes=None if megabytes is None else int(megabytes * 1e6),
+            progress=lambda done, total, name: progress(
+                QuantizationProgress(done, total, f"measuring {name}")
+            ),
+            should_cancel=should_cancel,
+        )
+
+
+def read_volumes(where: Path) -> list[Volume]:
+    """Read a file, a DICOM folder, or every readable volume of a folder.
+
+    Raises
+    ------
+    UnreadableVolume
+        If there is none.
+    """
+    if not where.is_dir():
+        return [read_volume(where)]
+    volumes, problems = [], []
+    for path in sorted(where.iterdir()):
+        try:
+            volumes.append(read_volume(path))
+        except UnreadableVolume as error:
+            problems.append(str(error))
+    if volumes:
+        return volumes
+    try:
+        return [read_volume(where)]  # a DICOM series
+    except UnreadableVolume as error:
+        detail = problems[0] if problems else str(error)
+        raise UnreadableVolume(
+            f"The calibration folder '{where}' holds no readable volume. {detail}"
+        ) from error

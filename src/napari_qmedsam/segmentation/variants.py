@@ -1,0 +1,208 @@
+"""Variants of a model: the same network in several bit-widths, by name."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from napari_qmedsam.errors import InvalidSettings
+from napari_qmedsam.models.checkpoints import QUANTIZED_KEY, ModelSource, resolve_model
+from napari_qmedsam.runtime.protocol import BackendName, Precision
+
+FLOAT = "float32"
+"""Method of a model that is not quantized."""
+
+FLOAT_BITS = 32
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One model as it is compared with others.
+
+    Parameters
+    ----------
+    name : str
+        What tables and layers call it.
+    model : str
+        A model name or a weights file, as
+        :func:`~napari_qmedsam.runtime.load_backend` takes it.
+    backend, precision : str
+        What it runs on.
+    architecture : str
+    method : str
+        How it was quantized; `FLOAT` if it was not.
+    bit_widths : tuple of int
+        Bits per code, ascending; several where layers differ.
+    effective_bits : float
+        Stored bits per quantized weight, scales and indices included.
+    file_bytes : int
+    parameters : int
+        Numbers in the model, quantized or not.
+    milliseconds_per_slice : float or None
+        Measured by a comparison; None before the first.
+    """
+
+    name: str
+    model: str
+    backend: str = BackendName.OPENVINO.value
+    precision: str = Precision.FP32.value
+    architecture: str = ""
+    method: str = FLOAT
+    bit_widths: tuple[int, ...] = (FLOAT_BITS,)
+    effective_bits: float = float(FLOAT_BITS)
+    file_bytes: int = 0
+    parameters: int = 0
+    milliseconds_per_slice: float | None = None
+
+    @property
+    def is_float(self) -> bool:
+        """Whether nothing of it is quantized, so that others are measured by it."""
+        return self.method == FLOAT and self.precision == Precision.FP32.value
+
+    @property
+    def bits(self) -> str:
+        """Bits per code as text, ``4`` or ``2-8``."""
+        low, high = min(self.bit_widths), max(self.bit_widths)
+        return str(low) if low == high else f"{low}-{high}"
+
+    @property
+    def megabytes(self) -> float:
+        """Size of the file."""
+        return self.file_bytes / 1e6
+
+
+class Variants:
+    """The variants of a session, in the order they came in; names are unique."""
+
+    def __init__(self) -> None:
+        self._variants: dict[str, Variant] = {}
+
+    def __len__(self) -> int:
+        return len(self._variants)
+
+    def __iter__(self) -> Iterator[Variant]:
+        return iter(list(self._variants.values()))
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._variants
+
+    def __getitem__(self, name: str) -> Variant:
+        if name not in self._variants:
+            raise InvalidSettings(f"There is no variant '{name}'.")
+        return self._variants[name]
+
+    @property
+    def names(self) -> list[str]:
+        """Names, oldest first."""
+        return list(self._variants)
+
+    def add(self, variant: Variant) -> Variant:
+        """Keep a variant; a name that is taken gets a number.
+
+        Returns
+        -------
+        Variant
+            As it is kept.
+        """
+        name, number = variant.name, 1
+        while name in self._variants:
+            number += 1
+            name = f"{variant.name} ({number})"
+        kept = replace(variant, name=name)
+        self._variants[name] = kept
+        return kept
+
+    def change(self, name: str, **values: Any) -> Variant:
+        """Give a variant other values; its name and place stay.
+
+        Raises
+        ------
+        InvalidSettings
+            If there is no such variant.
+        """
+        changed = replace(self[name], **values)
+        self._variants[name] = changed
+        return changed
+
+    def remove(self, name: str) -> None:
+        """Forget a variant; its file stays.
+
+        Raises
+        ------
+        InvalidSettings
+            If there is no such variant.
+        """
+        del self._variants[self[name].name]
+
+
+def variant_of(
+    model: str,
+    name: str | None = None,
+    *,
+    backend: str = BackendName.OPENVINO.value,
+    precision: str = Precision.FP32.value,
+    progress: Callable[[int, int | None], None] | None = None,
+    should_cancel: Callable[[], bool] | None = None,
+) -> Variant:
+    """Describe a model or weights file as a variant.
+
+    Parameters
+    ----------
+    model : str
+        A model name or a weights file. Official weights are downloaded.
+    name : str, optional
+        Default: model, bits and method.
+    backend, precision : str
+        What it is to run on; not loaded here.
+    progress, should_cancel : callable, optional
+        For the download.
+
+    Raises
+    ------
+    QMedSAMError
+        If there is no such model, or the file is none.
+    """
+    source = resolve_model(model, progress=progress, should_cancel=should_cancel)
+    facts = {
+        "backend": backend,
+        "precision": precision,
+        "architecture": source.config.name,
+        "file_bytes": source.path.stat().st_size,
+        "parameters": _count_parameters(source),
+        **_quantization(source.card),
+    }
+    variant = Variant("", str(model), **facts)
+    return replace(variant, name=name or _default_name(variant))
+
+
+# Helpers ------------------------------------------------------------------
+
+
+def _quantization(card: dict[str, Any]) -> dict[str, Any]:
+    """Read method, bits and effective bits from a model card; none for float."""
+    layers = card.get(QUANTIZED_KEY)
+    if not layers:
+        return {}
+    recipe = card.get("recipe", {}).get("settings", {})
+    widths = {int(entry["bit_width"]) for entry in layers.values()}
+    return {
+        "method": str(recipe.get("method", "quantized")),
+        "bit_widths": tuple(sorted(widths)),
+        "effective_bits": float(card.get("effective_bits", max(widths))),
+    }
+
+
+def _count_parameters(source: ModelSource) -> int:
+    import torch
+
+    from napari_qmedsam.models import build_model
+
+    # Shapes alone: no memory, no random numbers.
+    with torch.device("meta"):
+        model = build_model(source.config)
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def _default_name(variant: Variant) -> str:
+    if variant.is_float:
+        return f"{variant.architecture} FP32"
+    return f"{variant.architecture} {variant.bits}-bit {variant.method}"

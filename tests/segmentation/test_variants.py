@@ -1,0 +1,82 @@
+"""Variants: what is known of a model file, and the list of a session."""
+
+import pytest
+import torch
+
+from napari_qmedsam.errors import BadCheckpoint, InvalidSettings, UnknownModel
+from napari_qmedsam.models import build_model
+from napari_qmedsam.models.checkpoints import resolve_model, save_model
+from napari_qmedsam.quantization.job import Budget, CalibrationPlan, QuantizationJob
+from napari_qmedsam.quantization.settings import QuantizationSettings
+from napari_qmedsam.segmentation.variants import FLOAT, Variant, Variants, variant_of
+
+
+@pytest.fixture
+def weights(tiny_config, tmp_path):
+    torch.manual_seed(0)
+    return save_model(build_model("tiny"), tmp_path / "tiny.safetensors")
+
+
+def test_float_model_is_described_from_its_file(weights):
+    variant = variant_of(str(weights))
+    assert variant.name == "tiny FP32"
+    assert (variant.method, variant.bits, variant.effective_bits) == (FLOAT, "32", 32)
+    assert variant.is_float
+    assert variant.file_bytes == weights.stat().st_size
+    count = sum(p.numel() for p in build_model("tiny").parameters())
+    assert variant.parameters == count
+
+
+def test_quantized_file_says_its_bits_and_method(weights, tmp_path):
+    target = tmp_path / "small.qmedsam.safetensors"
+    settings = QuantizationSettings.of(method="rtn", bit_width=3)
+    job = QuantizationJob(resolve_model(str(weights)), settings, CalibrationPlan())
+    result = job.run(target)
+    variant = variant_of(str(target), backend="torch")
+    assert variant.name == "tiny 3-bit rtn"
+    assert variant.effective_bits == pytest.approx(result.effective_bits)
+    assert variant.effective_bits > 3
+    assert not variant.is_float
+    assert variant.backend == "torch"
+
+
+def test_budget_gives_several_bit_widths(weights, tmp_path):
+    target = tmp_path / "mixed.qmedsam.safetensors"
+    settings = QuantizationSettings.of(method="comq")
+    job = QuantizationJob(
+        resolve_model(str(weights)),
+        settings,
+        CalibrationPlan(slices=2),
+        Budget(average_bits=7.0),
+    )
+    steps = []
+    result = job.run(target, steps.append)
+    assert result.effective_bits <= 7.0
+    variant = variant_of(str(target))
+    assert len(variant.bit_widths) > 1
+    assert variant.bits == f"{variant.bit_widths[0]}-{variant.bit_widths[-1]}"
+    assert any(step.layer.startswith("measuring ") for step in steps)
+    assert steps[-1].done == steps[-1].total
+
+
+def test_missing_or_damaged_files_are_no_variants(tmp_path):
+    with pytest.raises(UnknownModel, match="nowhere"):
+        variant_of("nowhere")
+    damaged = tmp_path / "x.safetensors"
+    damaged.write_bytes(b"no model")
+    with pytest.raises(BadCheckpoint, match="not a readable safetensors file"):
+        variant_of(str(damaged))
+
+
+def test_names_in_the_list_are_unique_and_keep_their_order():
+    variants = Variants()
+    first = variants.add(Variant("demo 4-bit", "a"))
+    second = variants.add(Variant("demo 4-bit", "b"))
+    assert (first.name, second.name) == ("demo 4-bit", "demo 4-bit (2)")
+    variants.change("demo 4-bit", milliseconds_per_slice=12.0)
+    assert variants.names == ["demo 4-bit", "demo 4-bit (2)"]
+    assert variants["demo 4-bit"].milliseconds_per_slice == 12.0
+    variants.remove("demo 4-bit")
+    assert [v.model for v in variants] == ["b"]
+    with pytest.raises(InvalidSettings, match="no variant 'demo 4-bit'"):
+        variants.remove("demo 4-bit")
