@@ -43,8 +43,12 @@ class DownscalingAttention(nn.Module):
             self._by_head(p(x))
             for p, x in ((self.q_proj, q), (self.k_proj, k), (self.v_proj, v))
         )
-        x = functional.scaled_dot_product_attention(q, k, v)
+        x = self.attend(q, k, v)
         return self.out_proj(x.transpose(1, 2).flatten(2))
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """(B, heads, N, d), (B, heads, M, d) twice: (B, heads, N, d)."""
+        return functional.scaled_dot_product_attention(q, k, v)
 
 
 class DecoderFeedForward(nn.Module):
@@ -195,9 +199,14 @@ class MaskDecoder(nn.Module):
             [self.output_hypernetworks_mlps[i](tokens[:, 1 + i]) for i in wanted], dim=1
         )  # (B, masks, dim / 8)
         features = self._upscale(image, fine)
-        logits = (weights @ features.flatten(2)).unflatten(2, features.shape[2:])
+        logits = self.draw(weights, features.flatten(2))
+        logits = logits.unflatten(2, features.shape[2:])
         iou = self.iou_prediction_head(tokens[:, 0])
         return logits, iou[:, wanted.start : wanted.stop]
+
+    def draw(self, weights: Tensor, features: Tensor) -> Tensor:
+        """(B, masks, c) weights of (B, c, pixels) features: (B, masks, pixels)."""
+        return weights @ features
 
     def _upscale(self, image: Tensor, fine: list[Tensor]) -> Tensor:
         """(B, dim, E, E) to (B, dim / 8, 4E, 4E), fine features mixed in."""

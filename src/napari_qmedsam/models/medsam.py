@@ -1,5 +1,7 @@
 """The segmentation model: image encoder, prompt encoder, mask decoder."""
 
+from typing import TYPE_CHECKING
+
 from torch import Tensor, nn
 
 from napari_qmedsam.models.configuration import ModelConfig, TinyViTConfig
@@ -7,6 +9,9 @@ from napari_qmedsam.models.mask_decoder import MaskDecoder
 from napari_qmedsam.models.prompt_encoder import PromptEncoder
 from napari_qmedsam.models.tiny_vit import TinyViT
 from napari_qmedsam.models.vit import ViT
+
+if TYPE_CHECKING:
+    from napari_qmedsam.models.fake_quantized.settings import FakeQuantSettings
 
 
 class MedSAM(nn.Module):
@@ -19,6 +24,8 @@ class MedSAM(nn.Module):
     image_encoder: nn.Module
     prompt_encoder: PromptEncoder
     mask_decoder: MaskDecoder
+    fake_quant: "FakeQuantSettings | None" = None
+    """How it is fake-quantized; None in a float model."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()

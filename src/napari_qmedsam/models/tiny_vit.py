@@ -105,10 +105,12 @@ class WindowAttention(nn.Module):
         qkv = self.qkv(self.norm(x)).view(b, n, self.heads, 3, self.head_dim)
         q, k, v = qkv.permute(3, 0, 2, 1, 4).unbind(0)  # (B, heads, N, head_dim)
         bias = self.attention_biases[:, self.bias_index]  # (heads, N, N)
-        x = functional.scaled_dot_product_attention(
-            q, k, v, attn_mask=bias.to(q.dtype)[None]
-        )
+        x = self.attend(q, k, v, bias.to(q.dtype))
         return self.proj(x.transpose(1, 2).reshape(b, n, dim))
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
+        """(B, heads, N, d) each, bias (heads, N, N): (B, heads, N, d)."""
+        return functional.scaled_dot_product_attention(q, k, v, attn_mask=bias[None])
 
 
 class FeedForward(nn.Module):

@@ -51,13 +51,26 @@ class RelativeAttention(nn.Module):
         b, s, _, dim = x.shape
         qkv = self.qkv(x).view(b, s * s, 3, self.heads, dim // self.heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # (B, heads, s * s, d)
-        grid = q.reshape(b, self.heads, s, s, -1)
-        along_h = torch.einsum("bnhwd,hkd->bnhwk", grid, self.rel_pos_h[self.offsets])
-        along_w = torch.einsum("bnhwd,wkd->bnhwk", grid, self.rel_pos_w[self.offsets])
-        bias = along_h[..., :, None] + along_w[..., None, :]  # (B, heads, s, s, s, s)
-        bias = bias.reshape(b, self.heads, s * s, s * s)
-        x = functional.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+        x = self.attend(q, k, v)
         return self.proj(x.transpose(1, 2).reshape(b, s, s, dim))
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """(B, heads, N, d) each: (B, heads, N, d)."""
+        bias = self.position_bias(q, *self.positions())
+        return functional.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+
+    def positions(self) -> tuple[Tensor, Tensor]:
+        """Return the vectors of all pairs of rows and of columns: (s, s, d)."""
+        return self.rel_pos_h[self.offsets], self.rel_pos_w[self.offsets]
+
+    def position_bias(self, q: Tensor, rel_h: Tensor, rel_w: Tensor) -> Tensor:
+        """(B, heads, N, d) with the vectors of :meth:`positions`: (B, heads, N, N)."""
+        b, n, s = q.shape[0], q.shape[2], self.size
+        grid = q.reshape(b, self.heads, s, s, -1)
+        along_h = torch.einsum("bnhwd,hkd->bnhwk", grid, rel_h)
+        along_w = torch.einsum("bnhwd,wkd->bnhwk", grid, rel_w)
+        bias = along_h[..., :, None] + along_w[..., None, :]  # (B, heads, s, s, s, s)
+        return bias.reshape(b, self.heads, n, n)
 
 
 class ViTFeedForward(nn.Module):
