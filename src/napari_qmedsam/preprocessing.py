@@ -39,27 +39,36 @@ class SliceGeometry:
         Of the slice.
     input_size : int
         Side of the square model input.
+    pixel_aspect : float
+        Height over width of a pixel as the model is to see it. 1 leaves the
+        slice as it is, like the official code; another value straightens
+        slices across a scan whose slices lie further apart than its pixels.
+        `PreprocessingKind.SQUARE` stretches every slice anyway.
     """
 
     kind: PreprocessingKind
     height: int
     width: int
     input_size: int
+    pixel_aspect: float = 1.0
 
     @classmethod
-    def of(cls, config: ModelConfig, height: int, width: int) -> "SliceGeometry":
+    def of(
+        cls, config: ModelConfig, height: int, width: int, pixel_aspect: float = 1.0
+    ) -> "SliceGeometry":
         """Return the geometry of (height, width) slices for a model."""
-        return cls(config.preprocessing, height, width, config.input_size)
+        return cls(config.preprocessing, height, width, config.input_size, pixel_aspect)
 
     @property
     def content(self) -> tuple[int, int]:
         """Height and width of the slice inside the model input."""
         if self.kind is PreprocessingKind.SQUARE:
             return self.input_size, self.input_size
-        scale = self.input_size / max(self.height, self.width)
+        height = self.height * self.pixel_aspect
+        scale = self.input_size / max(height, self.width)
         # A sliver of a slice would round to nothing.
         return (
-            max(1, int(self.height * scale + 0.5)),
+            max(1, int(height * scale + 0.5)),
             max(1, int(self.width * scale + 0.5)),
         )
 
@@ -99,12 +108,21 @@ class SliceGeometry:
         """
         corners = np.array(box.corners(), dtype=np.float64)
         if self.kind is PreprocessingKind.PAD:
-            scaled = np.trunc(corners * self.input_size / max(self.height, self.width))
+            longest = max(self.height * self.pixel_aspect, self.width)
+            corners *= (1.0, self.pixel_aspect) * 2
+            scaled = np.trunc(corners * self.input_size / longest)
         else:
             size = (self.width, self.height) * 2
             scaled = corners / np.array(size) * self.input_size
         x_min, y_min, x_max, y_max = (float(v) for v in scaled)
         return x_min, y_min, x_max, y_max
+
+    def point_to_input(self, x: float, y: float) -> tuple[float, float]:
+        """Place of a voxel index in the model input, scaled as boxes are."""
+        if self.kind is PreprocessingKind.SQUARE:
+            return x / self.width * self.input_size, y / self.height * self.input_size
+        scale = self.input_size / max(self.height * self.pixel_aspect, self.width)
+        return x * scale, y * self.pixel_aspect * scale
 
     def mask_to_input_box(
         self, mask: NDArray[np.bool_]

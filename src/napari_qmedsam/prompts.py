@@ -1,13 +1,14 @@
 """Boxes, and the schedule that says which boxes each slice needs."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_qmedsam.errors import InvalidBox
+from napari_qmedsam.errors import InvalidBox, InvalidPrompt
 
 
 @dataclass(frozen=True)
@@ -161,6 +162,80 @@ class Box3D:
             )
         box = self.in_plane.clip(height, width)
         return Box3D(box.x_min, box.y_min, z_min, box.x_max, box.y_max, z_max)
+
+
+@dataclass(frozen=True)
+class KeyBox:
+    """A box drawn on one slice of an object that spans several."""
+
+    slice_index: int
+    box: Box2D
+
+
+@dataclass(frozen=True)
+class Point:
+    """A voxel that belongs to an object, or does not; it refines a box.
+
+    Parameters
+    ----------
+    slice_index : int
+    x, y : float
+        Voxel indices; 3.0 is the middle of voxel 3.
+    is_positive : bool
+    """
+
+    slice_index: int
+    x: float
+    y: float
+    is_positive: bool = True
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.x) and math.isfinite(self.y)):
+            raise InvalidPrompt(f"Point {self.x}, {self.y} must hold finite numbers.")
+
+
+def interpolate(keys: Sequence[KeyBox], slice_index: int) -> Box2D:
+    """Return the box of a slice from the key boxes around it.
+
+    Each side moves linearly between two key boxes; before the first and after
+    the last the nearest one holds.
+
+    Parameters
+    ----------
+    keys : sequence of KeyBox
+        At least one, in any order.
+    slice_index : int
+    """
+    below = [key for key in keys if key.slice_index <= slice_index]
+    above = [key for key in keys if key.slice_index >= slice_index]
+    if not below or not above:
+        return min(keys, key=lambda key: abs(key.slice_index - slice_index)).box
+    first = max(below, key=lambda key: key.slice_index)
+    last = min(above, key=lambda key: key.slice_index)
+    if first.slice_index == last.slice_index:
+        return first.box
+    share = (slice_index - first.slice_index) / (last.slice_index - first.slice_index)
+
+    def between(low: float, high: float) -> float:
+        return low + share * (high - low)
+
+    a, b = first.box, last.box
+    return Box2D(
+        between(a.x_min, b.x_min),
+        between(a.y_min, b.y_min),
+        between(a.x_max, b.x_max),
+        between(a.y_max, b.y_max),
+    )
+
+
+def hull(boxes: Sequence[Box2D]) -> Box2D:
+    """Return the smallest box around all boxes; at least one."""
+    return Box2D(
+        min(box.x_min for box in boxes),
+        min(box.y_min for box in boxes),
+        max(box.x_max for box in boxes),
+        max(box.y_max for box in boxes),
+    )
 
 
 def parse_slice_box(text: str) -> Box3D:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_qmedsam.segmentation.history import LabelHistory
+from napari_qmedsam.segmentation.history import History
 
 SHAPE = (3, 4, 5)
 
@@ -22,7 +22,7 @@ edits = st.lists(
 
 
 def perform(labels, history, edit):
-    before = {z: labels[z].copy() for z in {place[0] for place in edit}}
+    before = {(0, z): labels[z].copy() for z in {place[0] for place in edit}}
     for place, value in edit.items():
         labels[place] = value
     history.record(labels, before)
@@ -31,7 +31,7 @@ def perform(labels, history, edit):
 @settings(max_examples=50)
 @given(edits)
 def test_undo_of_all_returns_the_start_and_redo_of_all_the_end(actions):
-    labels, history = np.zeros(SHAPE, np.uint16), LabelHistory()
+    labels, history = np.zeros(SHAPE, np.uint16), History()
     states = [labels.copy()]
     for edit in actions:
         perform(labels, history, edit)
@@ -52,7 +52,7 @@ def test_undo_of_all_returns_the_start_and_redo_of_all_the_end(actions):
 @settings(max_examples=50)
 @given(edits, st.integers(0, 4))
 def test_no_more_steps_are_kept_than_the_limit(actions, limit):
-    labels, history = np.zeros(SHAPE, np.uint16), LabelHistory(limit)
+    labels, history = np.zeros(SHAPE, np.uint16), History(limit)
     states = [labels.copy()]
     for edit in actions:
         perform(labels, history, edit)
@@ -67,21 +67,21 @@ def test_no_more_steps_are_kept_than_the_limit(actions, limit):
 
 
 def test_steps_tell_the_slices_they_touched():
-    labels, history = np.zeros(SHAPE, np.uint16), LabelHistory()
+    labels, history = np.zeros(SHAPE, np.uint16), History()
     perform(labels, history, {(2, 0, 0): 1, (0, 1, 1): 2})
     assert history.undo(labels) == (0, 2)
     assert history.redo(labels) == (0, 2)
 
 
 def test_an_action_that_changes_nothing_is_no_step():
-    labels, history = np.ones(SHAPE, np.uint16), LabelHistory()
+    labels, history = np.ones(SHAPE, np.uint16), History()
     perform(labels, history, {(0, 0, 0): 1})
     history.record(labels, {})
     assert not history.can_undo
 
 
 def test_a_new_action_forgets_what_was_undone():
-    labels, history = np.zeros(SHAPE, np.uint16), LabelHistory()
+    labels, history = np.zeros(SHAPE, np.uint16), History()
     perform(labels, history, {(0, 0, 0): 1})
     history.undo(labels)
     perform(labels, history, {(0, 0, 1): 2})
@@ -91,13 +91,13 @@ def test_a_new_action_forgets_what_was_undone():
 
 
 def test_without_steps_nothing_happens():
-    labels, history = np.ones(SHAPE, np.uint16), LabelHistory()
+    labels, history = np.ones(SHAPE, np.uint16), History()
     assert history.undo(labels) == history.redo(labels) == ()
     assert labels.all()
 
 
 def test_clear_forgets_both_ways():
-    labels, history = np.zeros(SHAPE, np.uint16), LabelHistory()
+    labels, history = np.zeros(SHAPE, np.uint16), History()
     perform(labels, history, {(0, 0, 0): 1})
     perform(labels, history, {(0, 0, 0): 2})
     history.undo(labels)
@@ -109,7 +109,7 @@ def test_clear_forgets_both_ways():
 @pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.uint32])
 def test_labels_that_do_not_lie_in_one_piece_are_restored(dtype):
     whole = np.zeros((4, 8, 10), dtype)
-    labels, history = whole[::2, ::2, 1::2], LabelHistory()
+    labels, history = whole[::2, ::2, 1::2], History()
     perform(labels, history, {(1, 2, 3): 7})
     assert whole[2, 4, 7] == 7
     history.undo(labels)

@@ -12,6 +12,7 @@ import shutil
 import sys
 import tempfile
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -23,7 +24,10 @@ from napari_qmedsam.models.checkpoints import ModelSource
 from napari_qmedsam.runtime.compressed_weights import compress_weights
 
 if TYPE_CHECKING:
+    import openvino
+
     from napari_qmedsam.models.medsam import MedSAM
+    from napari_qmedsam.models.quantized.tensor import QuantizedTensor
 
 log = logging.getLogger(__name__)
 
@@ -76,13 +80,7 @@ def converted(source: ModelSource) -> ConvertedModel:
     Two processes may convert at once: each works in a folder of its own and
     the rename at the end decides.
     """
-    openvino = import_openvino()
-    key = "\n".join(
-        [source.sha256, repr(source.config), openvino.__version__]
-        + [str(CONVERSION_VERSION)]
-    )
-    digest = hashlib.sha256(key.encode()).hexdigest()[:16]
-    folder = cache_folder() / "openvino" / f"{source.config.name}-{digest}"
+    folder = _folder(source)
     if not (folder / "decoder.bin").exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".converting-"))
@@ -101,32 +99,47 @@ def converted(source: ModelSource) -> ConvertedModel:
     )
 
 
+def points_decoder(source: ModelSource) -> Path:
+    """Return the decoder of boxes and points, converting it the first time.
+
+    It is a file of its own beside the other two graphs: most users set no
+    point, and boxes alone run faster without it.
+    """
+    folder = _folder(source)
+    path = folder / "decoder_points.xml"
+    if not path.with_suffix(".bin").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(dir=folder, prefix=".converting-"))
+        try:
+            _convert_points_decoder(source, work / path.name)
+            # The .bin last: it says that both are there.
+            (work / path.name).replace(path)
+            (work / path.with_suffix(".bin").name).replace(path.with_suffix(".bin"))
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+    return path
+
+
+def _folder(source: ModelSource) -> Path:
+    openvino = import_openvino()
+    key = "\n".join(
+        [source.sha256, repr(source.config), openvino.__version__]
+        + [str(CONVERSION_VERSION)]
+    )
+    digest = hashlib.sha256(key.encode()).hexdigest()[:16]
+    return cache_folder() / "openvino" / f"{source.config.name}-{digest}"
+
+
 def _convert(source: ModelSource, folder: Path) -> None:
     import torch
-    from torch import Tensor, nn
 
     openvino = import_openvino()
-
-    class Decoder(nn.Module):
-        """Prompt encoder and mask decoder as one graph."""
-
-        def __init__(self, model: "MedSAM") -> None:
-            super().__init__()
-            self.model = model
-
-        def forward(self, image_embedding: Tensor, boxes: Tensor) -> Tensor:
-            return self.model.decode(image_embedding, boxes)[0][:, 0]
-
     log.info("Converting %s to OpenVINO", source.config.name)
     config, model = source.config, source.build()
     size = config.input_size
     image = torch.from_numpy(
         np.random.default_rng(0).random((1, 3, size, size), np.float32)
     )
-    embedding = torch.zeros(
-        1, config.embedding_channels, config.embedding_size, config.embedding_size
-    )
-    boxes = torch.tensor([[0.1, 0.2, 0.5, 0.6], [0.3, 0.3, 0.9, 0.8]]) * size
     with torch.inference_mode(), warnings.catch_warnings():
         # Traced here: OpenVINO's own call checks the trace by running the model
         # several times, which takes longer than everything else together. The
@@ -138,25 +151,81 @@ def _convert(source: ModelSource, folder: Path) -> None:
         encoder = openvino.convert_model(
             traced, example_input=image, input=[tuple(image.shape)]
         )
-        example = (embedding, boxes)
-        traced = torch.jit.trace(Decoder(model).eval(), example, check_trace=False)
-        decoder = openvino.convert_model(
-            traced, example_input=example, input=[tuple(embedding.shape), (-1, 4)]
-        )
+    decoder = _decoder_graph(source, model, with_points=False)
     weights = source.quantized()
     if weights:
-        names = {f"self.model.{name}.weight": w for name, w in weights.items()}
-        reports = [compress_weights(decoder, names)]
         names = {
             f"self.{name.removeprefix('image_encoder.')}.weight": w
             for name, w in weights.items()
             if name.startswith("image_encoder.")
         }
-        reports.append(compress_weights(encoder, names))
-        log.info(
-            "%d weights run compressed, %d unpacked",
-            sum(len(report.compressed) for report in reports),
-            sum(len(report.unpacked) for report in reports),
-        )
+        _compress(encoder, names)
     openvino.save_model(encoder, folder / "encoder.xml", compress_to_fp16=False)
     openvino.save_model(decoder, folder / "decoder.xml", compress_to_fp16=False)
+
+
+def _convert_points_decoder(source: ModelSource, path: Path) -> None:
+    log.info("Converting the point decoder of %s to OpenVINO", source.config.name)
+    graph = _decoder_graph(source, source.build(), with_points=True)
+    import_openvino().save_model(graph, path, compress_to_fp16=False)
+
+
+def _decoder_graph(
+    source: ModelSource, model: "MedSAM", with_points: bool
+) -> "openvino.Model":
+    """Prompt encoder and mask decoder as one graph, quantized weights compressed."""
+    import torch
+    from torch import Tensor, nn
+
+    class Decoder(nn.Module):
+        def __init__(self, model: "MedSAM") -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(
+            self,
+            image_embedding: Tensor,
+            boxes: Tensor,
+            positions: Tensor | None = None,
+            labels: Tensor | None = None,
+        ) -> Tensor:
+            points = None
+            if positions is not None and labels is not None:
+                points = positions, labels
+            return self.model.decode(image_embedding, boxes, points)[0][:, 0]
+
+    config = source.config
+    size = config.input_size
+    embedding = torch.zeros(
+        1, config.embedding_channels, config.embedding_size, config.embedding_size
+    )
+    boxes = torch.tensor([[0.1, 0.2, 0.5, 0.6], [0.3, 0.3, 0.9, 0.8]]) * size
+    example: tuple[Tensor, ...] = (embedding, boxes)
+    shapes: list[tuple[int, ...]] = [tuple(embedding.shape), (-1, 4)]
+    if with_points:
+        positions = torch.tensor([0.3, 0.4]).expand(2, 3, 2) * size
+        example += positions, torch.tensor([[1.0, 0.0, 1.0]]).expand(2, 3)
+        shapes += [(-1, -1, 2), (-1, -1)]
+    with torch.inference_mode(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)
+        warnings.simplefilter("ignore", DeprecationWarning)
+        traced = torch.jit.trace(Decoder(model).eval(), example, check_trace=False)
+        graph = import_openvino().convert_model(
+            traced, example_input=example, input=shapes
+        )
+    weights = source.quantized()
+    if weights:
+        names = {f"self.model.{name}.weight": w for name, w in weights.items()}
+        _compress(graph, names)
+    return graph
+
+
+def _compress(
+    graph: "openvino.Model", weights: "Mapping[str, QuantizedTensor]"
+) -> None:
+    report = compress_weights(graph, weights)
+    log.info(
+        "%d weights run compressed, %d unpacked",
+        len(report.compressed),
+        len(report.unpacked),
+    )

@@ -7,8 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_qmedsam.models.checkpoints import ModelSource
-from napari_qmedsam.runtime.conversion import converted, import_openvino
-from napari_qmedsam.runtime.protocol import BackendName, info_of
+from napari_qmedsam.runtime.conversion import (
+    converted,
+    import_openvino,
+    points_decoder,
+)
+from napari_qmedsam.runtime.protocol import BackendName, Points, info_of
 
 if TYPE_CHECKING:
     import openvino
@@ -38,6 +42,8 @@ class OpenVINOBackend:
         def compiled(path: Path) -> "openvino.CompiledModel":
             return core.compile_model(path, "CPU", options)
 
+        self._source, self._compiled = source, compiled
+        self._points_decoder: openvino.CompiledModel | None = None
         self._encoder = compiled(graphs.encoder)
         self._decoder = compiled(graphs.decoder)
         self.info = info_of(source, BackendName.OPENVINO, "CPU")
@@ -49,8 +55,18 @@ class OpenVINOBackend:
         return self._encoder([image])[0].copy()
 
     def decode(
-        self, image_embedding: NDArray[np.float32], boxes: NDArray[np.float32]
+        self,
+        image_embedding: NDArray[np.float32],
+        boxes: NDArray[np.float32],
+        points: Points | None = None,
     ) -> NDArray[np.float32]:
         """Decode boxes; see :class:`~napari_qmedsam.runtime.protocol.Backend`."""
-        boxes = np.ascontiguousarray(boxes, np.float32)
-        return self._decoder([image_embedding, boxes])[0].copy()
+        inputs = [image_embedding, np.ascontiguousarray(boxes, np.float32)]
+        decoder = self._decoder
+        if points is not None:
+            # A graph of its own, converted when the first point is set.
+            if self._points_decoder is None:
+                self._points_decoder = self._compiled(points_decoder(self._source))
+            decoder = self._points_decoder
+            inputs += [np.ascontiguousarray(part, np.float32) for part in points]
+        return decoder(inputs)[0].copy()

@@ -24,6 +24,11 @@ class Precision(str, Enum):
     FP32 = "fp32"
 
 
+Points = tuple[NDArray[np.float32], NDArray[np.float32]]
+"""Positions (n, m, 2) as (x, y) of the model input, and labels (n, m): 1 where
+the object is, 0 where it is not. Every box has the same number of points."""
+
+
 @dataclass(frozen=True)
 class RuntimeInfo:
     """What really runs.
@@ -79,7 +84,10 @@ class Backend(Protocol):
         ...
 
     def decode(
-        self, image_embedding: NDArray[np.float32], boxes: NDArray[np.float32]
+        self,
+        image_embedding: NDArray[np.float32],
+        boxes: NDArray[np.float32],
+        points: Points | None = None,
     ) -> NDArray[np.float32]:
         """Decode boxes on one embedding.
 
@@ -88,10 +96,17 @@ class Backend(Protocol):
         image_embedding : ndarray, (1, embedding_channels, E, E) float32
         boxes : ndarray, (n, 4) float32
             Corner pixels of the model input.
+        points : Points, optional
+            They refine the boxes.
 
         Returns
         -------
         ndarray, (n, L, L) float32
             Low-res logits.
+
+        Raises
+        ------
+        InvalidPrompt
+            If the model file takes boxes only.
         """
         ...

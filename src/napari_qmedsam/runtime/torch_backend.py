@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from napari_qmedsam.models.checkpoints import ModelSource
-from napari_qmedsam.runtime.protocol import BackendName, info_of
+from napari_qmedsam.runtime.protocol import BackendName, Points, info_of
 
 
 class TorchBackend:
@@ -32,13 +32,22 @@ class TorchBackend:
 
     @torch.inference_mode()
     def decode(
-        self, image_embedding: NDArray[np.float32], boxes: NDArray[np.float32]
+        self,
+        image_embedding: NDArray[np.float32],
+        boxes: NDArray[np.float32],
+        points: Points | None = None,
     ) -> NDArray[np.float32]:
         """Decode boxes; see :class:`~napari_qmedsam.runtime.protocol.Backend`."""
-        embedding = torch.from_numpy(image_embedding).to(self._device)
-        prompt = torch.from_numpy(np.asarray(boxes, np.float32)).to(self._device)
+        embedding, prompt = self._tensor(image_embedding), self._tensor(boxes)
+        refining = None
+        if points is not None:
+            refining = self._tensor(points[0]), self._tensor(points[1])
         with self._float32():
-            return self._model.decode(embedding, prompt)[0][:, 0].cpu().numpy()
+            logits = self._model.decode(embedding, prompt, refining)[0]
+        return logits[:, 0].cpu().numpy()
+
+    def _tensor(self, values: NDArray) -> torch.Tensor:
+        return torch.from_numpy(np.asarray(values, np.float32)).to(self._device)
 
     def _float32(self) -> AbstractContextManager[None]:
         if self._device.type != "cuda":

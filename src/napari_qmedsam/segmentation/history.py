@@ -1,10 +1,13 @@
-"""Undo and redo of label changes, stored as differences."""
+"""Undo and redo of changes to labels and objects, stored as differences."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from napari_qmedsam.segmentation.objects import SegmentObject
+from napari_qmedsam.volumes.reslicing import stacked_along
 
 
 @dataclass(frozen=True)
@@ -15,14 +18,27 @@ class SliceChange:
     positions: NDArray[np.int32]
     before: NDArray
     after: NDArray
+    axis: int = 0
 
 
-Step = tuple[SliceChange, ...]
-"""Everything one action changed."""
+@dataclass(frozen=True)
+class ObjectChange:
+    """One object before and after; None where there was or is none."""
+
+    object_id: int
+    before: SegmentObject | None
+    after: SegmentObject | None
 
 
-class LabelHistory:
-    """Steps back and forward over a label volume.
+Step = tuple[SliceChange | ObjectChange, ...]
+"""Everything one action changed, in order."""
+
+Slice = tuple[int, int]
+"""Array axis that a slice lies across, and its index."""
+
+
+class History:
+    """Steps back and forward over labels and objects.
 
     Parameters
     ----------
@@ -45,57 +61,129 @@ class LabelHistory:
         """Whether there is a step to make again."""
         return bool(self._undone)
 
-    def record(self, labels: NDArray, before: Mapping[int, NDArray]) -> None:
-        """Remember one action, given the slices as they were before it.
+    def __len__(self) -> int:
+        """Count the steps that can be taken back."""
+        return len(self._done)
+
+    @property
+    def ends_with_objects(self) -> bool:
+        """Whether the last step changed objects and no label."""
+        return self.can_undo and all(
+            isinstance(change, ObjectChange) for change in self._done[-1]
+        )
+
+    def record(
+        self, labels: NDArray, before: Mapping[Slice, NDArray], join: bool = False
+    ) -> None:
+        """Remember one action on labels, given the slices as they were before it.
 
         Parameters
         ----------
         labels : ndarray, (Z, Y, X)
             As they are now.
-        before : mapping of slice index to (Y, X) array
+        before : mapping of (axis, slice index) to 2D array
             Slices that turn out unchanged are left out; an action that changed
             nothing is no step.
+        join : bool
+            Make it part of the last step.
         """
         step = []
-        for slice_index, old in sorted(before.items()):
-            now = labels[slice_index].ravel()
+        for (axis, slice_index), old in before.items():
+            now = stacked_along(labels, axis)[slice_index].ravel()
             positions = np.flatnonzero(now != old.ravel()).astype(np.int32)
             if positions.size:
                 step.append(
                     SliceChange(
-                        slice_index, positions, old.ravel()[positions], now[positions]
+                        slice_index,
+                        positions,
+                        old.ravel()[positions],
+                        now[positions],
+                        axis,
                     )
                 )
-        if step:
-            self._done.append(tuple(step))
-            del self._done[: max(0, len(self._done) - self.limit)]
-            self._undone.clear()
+        self._add(tuple(step), join)
 
-    def undo(self, labels: NDArray) -> tuple[int, ...]:
-        """Take the last step back; return the slices it touched."""
+    def record_objects(
+        self,
+        before: Mapping[int, SegmentObject],
+        after: Mapping[int, SegmentObject],
+        join: bool = False,
+    ) -> None:
+        """Remember one action on objects, given all of them before and after."""
+        step = tuple(
+            ObjectChange(object_id, before.get(object_id), after.get(object_id))
+            for object_id in dict.fromkeys([*before, *after])
+            if before.get(object_id) != after.get(object_id)
+        )
+        self._add(step, join)
+
+    def undo(
+        self, labels: NDArray, objects: dict[int, SegmentObject] | None = None
+    ) -> tuple[int, ...]:
+        """Take the last step back; return the slices it touched.
+
+        Those of slices across the first axis; any other axis touches all.
+        """
         if not self._done:
             return ()
         step = self._done.pop()
         self._undone.append(step)
-        return _apply(labels, step, forward=False)
+        return _apply(labels, objects, step, forward=False)
 
-    def redo(self, labels: NDArray) -> tuple[int, ...]:
+    def redo(
+        self, labels: NDArray, objects: dict[int, SegmentObject] | None = None
+    ) -> tuple[int, ...]:
         """Make the last undone step again; return the slices it touched."""
         if not self._undone:
             return ()
         step = self._undone.pop()
         self._done.append(step)
-        return _apply(labels, step, forward=True)
+        return _apply(labels, objects, step, forward=True)
 
     def clear(self) -> None:
         """Forget every step."""
         self._done.clear()
         self._undone.clear()
 
+    def _add(self, step: Step, join: bool) -> None:
+        if not step:
+            return
+        if join and self._done:
+            step = self._done.pop() + step
+        self._done.append(step)
+        del self._done[: max(0, len(self._done) - self.limit)]
+        self._undone.clear()
 
-def _apply(labels: NDArray, step: Step, forward: bool) -> tuple[int, ...]:
-    for change in step:
+
+def _apply(
+    labels: NDArray,
+    objects: dict[int, SegmentObject] | None,
+    step: Step,
+    forward: bool,
+) -> tuple[int, ...]:
+    touched: set[int] = set()
+    for change in step if forward else reversed(step):
+        if isinstance(change, ObjectChange):
+            if objects is not None:
+                now = change.after if forward else change.before
+                _put(objects, change.object_id, now)
+            continue
         values = change.after if forward else change.before
-        plane = labels[change.slice_index]
+        plane = stacked_along(labels, change.axis)[change.slice_index]
         plane[np.unravel_index(change.positions, plane.shape)] = values
-    return tuple(change.slice_index for change in step)
+        indices = [change.slice_index] if change.axis == 0 else range(len(labels))
+        touched.update(indices)
+    return tuple(sorted(touched))
+
+
+def _put(
+    objects: dict[int, SegmentObject], object_id: int, value: SegmentObject | None
+) -> None:
+    if value is None:
+        objects.pop(object_id, None)
+        return
+    objects[object_id] = value
+    # Their order decides who wins, so it comes back as well.
+    ordered = sorted(objects.items())
+    objects.clear()
+    objects.update(ordered)

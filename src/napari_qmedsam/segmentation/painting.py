@@ -12,6 +12,7 @@ def paint(
     object_ids: Sequence[int],
     protect_existing: bool = False,
     painted: Collection[int] = (),
+    locked: Collection[int] = (),
 ) -> None:
     """Paint masks into a (Y, X) label slice, in place.
 
@@ -31,13 +32,15 @@ def paint(
         Keep the labels of objects that are not being segmented.
     painted : collection of int
         Indices of the objects that an earlier visit of this slice painted.
+    locked : collection of int
+        Ids whose voxels stay, whoever comes.
     """
     ids = np.asarray(object_ids)
     plane[np.isin(plane, [object_ids[index] for index, _ in masks])] = 0
     for index, mask in sorted(masks, key=lambda pair: pair[0]):
         object_id = object_ids[index]
         later = [object_ids[other] for other in painted if other > index]
-        blocked = np.isin(plane, later)
+        blocked = np.isin(plane, [*later, *locked])
         if protect_existing:
             blocked |= (plane != 0) & ~np.isin(plane, ids)
         plane[mask & ~blocked] = object_id

@@ -17,6 +17,9 @@ from napari_qmedsam.volumes.windows import Window
 InputBox = tuple[float, float, float, float]
 """Corner pixels of a box in the model input."""
 
+InputPoint = tuple[float, float, float]
+"""(x, y) of a point in the model input, and 1 where the object is, else 0."""
+
 
 class SliceSegmenter:
     """A loaded model with its store of embeddings.
@@ -43,14 +46,16 @@ class SliceSegmenter:
 
     def geometry(self, volume: Volume) -> SliceGeometry:
         """Return how this volume's slices lie in the model input."""
-        return SliceGeometry.of(self.backend.config, *volume.shape[1:])
+        return SliceGeometry.of(
+            self.backend.config, *volume.shape[1:], volume.pixel_aspect
+        )
 
-    def key(self, image: NDArray[np.uint8]) -> str:
+    def key(self, image: NDArray[np.uint8], pixel_aspect: float = 1.0) -> str:
         """Key of a windowed slice: its content and everything about the model."""
         info = self.backend.info
         digest = hashlib.blake2b(digest_size=16)
         digest.update(f"{info.weights_sha256}/{info.backend}/{info.precision}".encode())
-        digest.update(f"/{image.shape}".encode())
+        digest.update(f"/{image.shape}/{pixel_aspect}".encode())
         digest.update(np.ascontiguousarray(image).data)
         return digest.hexdigest()
 
@@ -59,7 +64,7 @@ class SliceSegmenter:
     ) -> tuple[str, NDArray[np.float32]]:
         """Return key and embedding of a slice, encoding it if it is new."""
         image = slice_image(volume.array, slice_index, window)
-        key = self.key(image)
+        key = self.key(image, volume.pixel_aspect)
         embedding = self.store.get(key)
         if embedding is None:
             model_input = self.geometry(volume).prepare(image)
@@ -68,9 +73,19 @@ class SliceSegmenter:
         return key, embedding
 
     def decode(
-        self, embedding: NDArray[np.float32], boxes: Sequence[InputBox]
+        self,
+        embedding: NDArray[np.float32],
+        boxes: Sequence[InputBox],
+        points: Sequence[Sequence[InputPoint]] = (),
     ) -> NDArray[np.float32]:
         """Low-res logits of boxes of the model input, decoded in blocks.
+
+        Parameters
+        ----------
+        embedding : ndarray
+        boxes : sequence of InputBox
+        points : sequence of sequences of InputPoint
+            Those of each box; none at all by default.
 
         Returns
         -------
@@ -79,9 +94,18 @@ class SliceSegmenter:
         prompts = np.asarray(boxes, np.float32).reshape(-1, 4)
         size = self.backend.config.logits_size
         logits = np.empty((len(prompts), size, size), np.float32)
-        for start in range(0, len(prompts), self.max_boxes):
-            block = slice(start, start + self.max_boxes)
-            logits[block] = self.backend.decode(embedding, prompts[block])
+        counts = np.array([len(p) for p in points] or [0] * len(prompts), int)
+        # A padded point is not the same to a model as none.
+        for count in np.unique(counts):
+            alike = np.flatnonzero(counts == count)
+            for start in range(0, len(alike), self.max_boxes):
+                block = alike[start : start + self.max_boxes]
+                if count == 0:
+                    logits[block] = self.backend.decode(embedding, prompts[block])
+                    continue
+                given = np.array([points[i] for i in block], np.float32)
+                refined = given[..., :2], given[..., 2]
+                logits[block] = self.backend.decode(embedding, prompts[block], refined)
         return logits
 
     def masks(
@@ -90,10 +114,12 @@ class SliceSegmenter:
         slice_index: int,
         boxes: Sequence[InputBox],
         window: Window,
+        points: Sequence[Sequence[InputPoint]] = (),
     ) -> NDArray[np.bool_]:
         """Masks of boxes that are already in model-input coordinates."""
         _, embedding = self.embed(volume, slice_index, window)
-        return self.geometry(volume).logits_to_masks(self.decode(embedding, boxes))
+        logits = self.decode(embedding, boxes, points)
+        return self.geometry(volume).logits_to_masks(logits)
 
     def segment_slice(
         self,

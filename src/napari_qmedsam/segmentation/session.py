@@ -2,19 +2,23 @@
 
 import os
 from collections.abc import Generator, Sequence
-from contextlib import closing
-from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_qmedsam.errors import GridMismatch, InvalidBox, InvalidSettings
-from napari_qmedsam.prompts import Box3D
-from napari_qmedsam.segmentation.history import LabelHistory
-from napari_qmedsam.segmentation.painting import paint
-from napari_qmedsam.segmentation.propagation import (
+from napari_qmedsam.prompts import Box2D, Box3D
+from napari_qmedsam.segmentation.carrying import carry_on, paint_updates
+from napari_qmedsam.segmentation.following import Direction, EarlyStop
+from napari_qmedsam.segmentation.history import History
+from napari_qmedsam.segmentation.objects import (
     ObjectPrompt,
+    SegmentObject,
+    changed_object,
+)
+from napari_qmedsam.segmentation.propagation import (
     OnEmpty,
     Propagation,
     SliceUpdate,
@@ -22,25 +26,9 @@ from napari_qmedsam.segmentation.propagation import (
 )
 from napari_qmedsam.segmentation.segmenter import SliceSegmenter
 from napari_qmedsam.segmentation.variants import Variants
+from napari_qmedsam.volumes.reslicing import axis_order
 from napari_qmedsam.volumes.volume import Volume
 from napari_qmedsam.volumes.windows import Window
-
-
-@dataclass(frozen=True)
-class SegmentObject:
-    """An object the user is after.
-
-    Parameters
-    ----------
-    object_id : int
-        Value of its voxels in the labels; 1 or more.
-    box : Box3D
-    name : str
-    """
-
-    object_id: int
-    box: Box3D
-    name: str
 
 
 class Session:
@@ -71,7 +59,7 @@ class Session:
         self.variants = Variants() if variants is None else variants
         self.window = volume.default_window() if window is None else window
         self.objects: dict[int, SegmentObject] = {}
-        self.history = LabelHistory()
+        self.history = History()
         self.labels = np.zeros(volume.shape, np.uint16)
         if labels is not None:
             self.share_labels(labels)
@@ -98,17 +86,34 @@ class Session:
             self.history.clear()
         self.labels = labels
 
+    # Objects --------------------------------------------------------------
+
     def add_object(
-        self, box: Box3D, name: str | None = None, object_id: int | None = None
+        self,
+        box: Box3D,
+        name: str | None = None,
+        object_id: int | None = None,
+        axis: int = 0,
+        **attributes: Any,
     ) -> SegmentObject:
         """Add an object; its id is the next free one unless given.
+
+        Parameters
+        ----------
+        box : Box3D
+            Of the volume seen along `axis`.
+        name : str, optional
+        object_id : int, optional
+        axis : int
+        **attributes
+            Further fields of :class:`SegmentObject`.
 
         Raises
         ------
         InvalidBox
             If the box lies outside the volume, or the id is taken.
         """
-        box = box.clip(*self.volume.shape)
+        box = box.clip(*self.shape_along(axis))
         if object_id is None:
             object_id = max([0, int(self.labels.max()), *self.objects]) + 1
         if object_id in self.objects:
@@ -116,61 +121,104 @@ class Session:
         limit = np.iinfo(self.labels.dtype).max
         if not 1 <= object_id <= limit:
             raise InvalidBox(f"Object id {object_id} must lie in 1..{limit}.")
-        added = SegmentObject(object_id, box, name or f"object {object_id}")
-        self.objects[object_id] = added
+        name = name or f"object {object_id}"
+        added = SegmentObject(object_id, box, name, axis, **attributes)
+        self._change(added)
         return added
 
-    def change_object(
-        self, object_id: int, *, box: Box3D | None = None, name: str | None = None
-    ) -> SegmentObject:
-        """Give an object another box or name; its voxels stay until segmented.
+    def change_object(self, object_id: int, **attributes: Any) -> SegmentObject:
+        """Give an object other attributes; its voxels stay until segmented.
+
+        Changes of what a model is asked for are steps of undo; name,
+        visibility and lock are not.
+
+        Parameters
+        ----------
+        object_id : int
+        **attributes
+            Fields of :class:`SegmentObject`. A new `box` without `keys` moves
+            the slices only, where there are key boxes.
 
         Raises
         ------
         InvalidBox
             If there is no such object, or the box lies outside the volume.
+        InvalidSettings
+            If the object is locked and is not unlocked by this.
         """
-        changed = self._object(object_id)
-        if box is not None:
-            changed = replace(changed, box=box.clip(*self.volume.shape))
-        if name is not None:
-            changed = replace(changed, name=name)
-        self.objects[object_id] = changed
+        changed = changed_object(
+            self._object(object_id), self.volume.shape, **attributes
+        )
+        self._change(changed)
         return changed
 
+    def set_box(self, object_id: int, slice_index: int, box: Box2D) -> SegmentObject:
+        """Draw a key box on one slice of an object, in place of the one there.
+
+        The object reaches to that slice from then on. An object without key
+        boxes gets its own box as the first, on its middle slice.
+
+        Raises
+        ------
+        InvalidBox, InvalidSettings
+            As :meth:`change_object`.
+        """
+        keyed = self._object(object_id).with_key(slice_index, box)
+        return self.change_object(object_id, box=keyed.box, keys=keyed.keys)
+
     def remove_object(self, object_id: int, erase: bool = False) -> None:
-        """Forget an object; its voxels stay unless `erase` (which can be undone).
+        """Forget an object; its voxels stay unless `erase`.
 
         Raises
         ------
         InvalidBox
             If there is no such object.
+        InvalidSettings
+            If it is locked.
         """
-        del self.objects[self._object(object_id).object_id]
+        gone = self._object(object_id)
+        if gone.is_locked:
+            raise InvalidSettings(f"'{gone.name}' is locked. Unlock it first.")
+        before = dict(self.objects)
+        del self.objects[object_id]
+        self.history.record_objects(before, self.objects)
         if erase:
             hit = np.flatnonzero((self.labels == object_id).any(axis=(1, 2)))
-            before = {int(z): self.labels[z].copy() for z in hit}
-            for z in before:
+            planes = {(0, int(z)): self.labels[z].copy() for z in hit}
+            for _, z in planes:
                 self.labels[z][self.labels[z] == object_id] = 0
-            self.history.record(self.labels, before)
+            self.history.record(self.labels, planes, join=True)
+
+    def shape_along(self, axis: int) -> tuple[int, int, int]:
+        """Return slices, rows and columns of the volume seen along an axis."""
+        depth, height, width = (self.volume.shape[i] for i in axis_order(axis))
+        return depth, height, width
+
+    # Segmenting -----------------------------------------------------------
 
     def prompts(
-        self, object_ids: Sequence[int] | None = None, slice_index: int | None = None
+        self,
+        object_ids: Sequence[int] | None = None,
+        slice_index: int | None = None,
+        axis: int = 0,
     ) -> list[ObjectPrompt]:
         """Return what :meth:`segment` would segment; its arguments, its errors."""
         ids = list(self.objects if object_ids is None else dict.fromkeys(object_ids))
-        prompts = []
-        for object_id in ids:
-            box = self._object(object_id).box
-            if slice_index is not None:
-                if not box.z_min <= slice_index < box.z_max:
-                    continue
-                box = Box3D.on_slice(slice_index, box.in_plane)
-            prompts.append(ObjectPrompt(object_id, box))
-        if not prompts:
+        chosen = [self._object(object_id) for object_id in ids]
+        if slice_index is not None:
+            chosen = [
+                o
+                for o in chosen
+                if o.axis == axis and o.box.z_min <= slice_index < o.box.z_max
+            ]
+        free = [o.prompt for o in chosen if not o.is_locked]
+        if chosen and not free:
+            names = ", ".join(f"'{o.name}'" for o in chosen)
+            raise InvalidSettings(f"Locked: {names}. Unlock what is to be segmented.")
+        if not free:
             where = "" if slice_index is None else f" on slice {slice_index}"
             raise InvalidSettings(f"There is no box{where} to segment. Draw one first.")
-        return prompts
+        return free if slice_index is None else [p.on_slice(slice_index) for p in free]
 
     def segment(
         self,
@@ -179,12 +227,14 @@ class Session:
         propagation: Propagation = Propagation.BOX,
         on_empty: OnEmpty = OnEmpty.STOP,
         protect_existing: bool = False,
+        axis: int = 0,
+        join: bool = False,
     ) -> Generator[SliceUpdate, None, None]:
         """Segment objects into the labels, one slice per step.
 
         A generator. Whether it runs to its end or is closed half way, the
         slices given so far are in the labels, and all of them are one step of
-        undo.
+        undo. Locked objects are left out, and their voxels stay.
 
         Parameters
         ----------
@@ -196,6 +246,11 @@ class Session:
         on_empty : OnEmpty
         protect_existing : bool
             Keep the labels of other objects.
+        axis : int
+            Array axis that `slice_index` counts along; objects drawn across
+            another one are left out.
+        join : bool
+            Make it one step of undo with the change of a box before it.
 
         Raises
         ------
@@ -204,21 +259,50 @@ class Session:
         InvalidBox
             If there is no object of an id.
         """
-        prompts = self.prompts(object_ids, slice_index)
-        if self.segmenter is None:
-            raise InvalidSettings("The session has no model. Set its segmenter first.")
+        prompts = self.prompts(object_ids, slice_index, axis)
         updates = segment_volume(
-            self.segmenter, self.volume, prompts, self.window, propagation, on_empty
+            self.model(), self.volume, prompts, self.window, propagation, on_empty
         )
-        return self._paint(updates, [p.object_id for p in prompts], protect_existing)
+        ids = [p.object_id for p in prompts]
+        return paint_updates(self, updates, ids, protect_existing, join)
+
+    def segment_from(
+        self,
+        slice_index: int,
+        direction: Direction,
+        object_ids: Sequence[int] | None = None,
+        axis: int = 0,
+        protect_existing: bool = False,
+        stop: EarlyStop | None = None,
+    ) -> Generator[SliceUpdate, None, None]:
+        """Carry the masks of one slice up or down, as they are in the labels now.
+
+        So a slice that was corrected, by hand or by a box, is where the slices
+        beyond it start from. Objects without a voxel on the slice are
+        segmented there first. Those that go further than their box have it
+        extended. A generator, and one step of undo, like :meth:`segment`; see
+        :func:`~napari_qmedsam.segmentation.following.follow` for where it ends.
+
+        Raises
+        ------
+        InvalidSettings, InvalidBox
+            As :meth:`segment`.
+        """
+        here = self.prompts(object_ids, slice_index, axis)
+        self.model()
+        return carry_on(self, here, slice_index, direction, protect_existing, stop)
+
+    # History --------------------------------------------------------------
 
     def undo(self) -> tuple[int, ...]:
         """Take the last change back; return the slices it touched."""
-        return self.history.undo(self.labels)
+        return self.history.undo(self.labels, self.objects)
 
     def redo(self) -> tuple[int, ...]:
         """Make the last undone change again; return the slices it touched."""
-        return self.history.redo(self.labels)
+        return self.history.redo(self.labels, self.objects)
+
+    # Files ----------------------------------------------------------------
 
     def save_labels(self, path: str | os.PathLike) -> Path:
         """Write the labels on the volume's own grid.
@@ -232,33 +316,31 @@ class Session:
 
         return write_labels(self.labels, self.volume, Path(path))
 
+    # Helpers --------------------------------------------------------------
+
     def _object(self, object_id: int) -> SegmentObject:
         if object_id not in self.objects:
             raise InvalidBox(f"There is no object {object_id}.")
         return self.objects[object_id]
 
-    def _paint(
-        self,
-        updates: Generator[SliceUpdate, None, None],
-        ids: list[int],
-        protect: bool,
-    ) -> Generator[SliceUpdate, None, None]:
-        labels, before = self.labels, {}
-        painted: dict[int, set[int]] = {}
-        try:
-            with closing(updates):
-                for update in updates:
-                    z = update.slice_index
-                    plane = labels[z]
-                    if z not in before:
-                        before[z], painted[z] = plane.copy(), set()
-                    paint(plane, update.masks, ids, protect, painted[z])
-                    painted[z].update(index for index, _ in update.masks)
-                    yield update
-        finally:
-            # Another array that was put in its place has its own history.
-            if np.may_share_memory(labels, self.labels):
-                self.history.record(labels, before)
+    def model(self) -> SliceSegmenter:
+        """Return the segmenter.
+
+        Raises
+        ------
+        InvalidSettings
+            If there is none yet.
+        """
+        if self.segmenter is None:
+            raise InvalidSettings("The session has no model. Set its segmenter first.")
+        return self.segmenter
+
+    def _change(self, changed: SegmentObject, join: bool = False) -> None:
+        old = self.objects.get(changed.object_id)
+        before = dict(self.objects)
+        self.objects[changed.object_id] = changed
+        if old is None or old.prompt != changed.prompt:
+            self.history.record_objects(before, self.objects, join)
 
 
 def open_session(

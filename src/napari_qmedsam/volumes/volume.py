@@ -65,6 +65,10 @@ class Volume:
     source : Source
     notices : tuple of str
         What the reader had to repair or assume, one sentence each.
+    pixel_aspect : float
+        Height over width of a slice's pixels as models are to see them. 1, as
+        read from any file, shows them as they are stored; see
+        :mod:`~napari_qmedsam.volumes.reslicing`.
 
     Raises
     ------
@@ -79,6 +83,7 @@ class Volume:
     modality: Modality = Modality.OTHER
     source: Source = field(default_factory=Source)
     notices: tuple[str, ...] = ()
+    pixel_aspect: float = 1.0
 
     def __post_init__(self) -> None:
         shape = self.array.shape

@@ -1,0 +1,162 @@
+"""Objects that a user is after, and what each of them says about a slice."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from napari_qmedsam.errors import InvalidBox, InvalidSettings
+from napari_qmedsam.prompts import Box2D, Box3D, KeyBox, Point, hull, interpolate
+from napari_qmedsam.volumes.reslicing import axis_order
+
+
+@dataclass(frozen=True)
+class ObjectPrompt:
+    """One object: the id its voxels get, and its boxes and points.
+
+    Slices, rows and columns are those of the volume seen along `axis`, see
+    :func:`~napari_qmedsam.volumes.reslicing.seen_along`.
+
+    Parameters
+    ----------
+    object_id : int
+    box : Box3D
+        The slices of the object, and its box where there are no key boxes.
+    axis : int
+        Array axis that the slices lie across.
+    keys : tuple of KeyBox
+        Boxes drawn on single slices; the slices between are interpolated.
+    points : tuple of Point
+    """
+
+    object_id: int
+    box: Box3D
+    axis: int = 0
+    keys: tuple[KeyBox, ...] = ()
+    points: tuple[Point, ...] = ()
+
+    def box_on(self, slice_index: int) -> Box2D:
+        """Return the box of one slice."""
+        if not self.keys:
+            return self.box.in_plane
+        return interpolate(self.keys, slice_index)
+
+    def points_on(self, slice_index: int) -> tuple[Point, ...]:
+        """Return the points of one slice."""
+        return tuple(p for p in self.points if p.slice_index == slice_index)
+
+    def is_key(self, slice_index: int) -> bool:
+        """Tell whether a key box was drawn on this slice."""
+        return any(key.slice_index == slice_index for key in self.keys)
+
+    def on_slice(self, slice_index: int) -> "ObjectPrompt":
+        """Return the prompt of one slice alone."""
+        box = Box3D.on_slice(slice_index, self.box_on(slice_index))
+        return replace(self, box=box, keys=(), points=self.points_on(slice_index))
+
+    def clip(self, shape: tuple[int, int, int]) -> "ObjectPrompt":
+        """Return the part inside a volume of this (Z, Y, X) shape.
+
+        Raises
+        ------
+        InvalidBox
+            If nothing of a box lies inside.
+        """
+        seen = tuple(shape[i] for i in axis_order(self.axis))
+
+        def clipped(key: KeyBox) -> KeyBox:
+            box = Box3D.on_slice(key.slice_index, key.box).clip(*seen)
+            return KeyBox(key.slice_index, box.in_plane)
+
+        keys = tuple(clipped(key) for key in self.keys)
+        return replace(self, box=self.box.clip(*seen), keys=keys)
+
+
+@dataclass(frozen=True)
+class SegmentObject:
+    """An object the user is after.
+
+    Parameters
+    ----------
+    object_id : int
+        Value of its voxels in the labels; 1 or more.
+    box : Box3D
+        Slices it may reach over, and the box around all its key boxes.
+    name : str
+    axis, keys, points
+        As in :class:`ObjectPrompt`.
+    is_visible : bool
+        Whether viewers show its voxels and boxes.
+    is_locked : bool
+        Its voxels and boxes are not to change.
+    """
+
+    object_id: int
+    box: Box3D
+    name: str
+    axis: int = 0
+    keys: tuple[KeyBox, ...] = ()
+    points: tuple[Point, ...] = ()
+    is_visible: bool = True
+    is_locked: bool = False
+
+    @property
+    def prompt(self) -> ObjectPrompt:
+        """What a model is asked for it."""
+        return ObjectPrompt(self.object_id, self.box, self.axis, self.keys, self.points)
+
+    def with_keys(self, keys: Sequence[KeyBox]) -> "SegmentObject":
+        """Return it with these key boxes, at least one, its slices reaching to each.
+
+        Raises
+        ------
+        InvalidBox
+            If there is none, or two on one slice.
+        """
+        indices = [key.slice_index for key in keys]
+        if not indices or len(set(indices)) < len(indices):
+            raise InvalidBox(
+                f"Key boxes of '{self.name}' lie on the slices {indices}; there must "
+                "be one at least, and only one on a slice."
+            )
+        around = hull([key.box for key in keys])
+        z_min = min(self.box.z_min, *indices)
+        z_max = max(self.box.z_max, *(i + 1 for i in indices))
+        box = Box3D(
+            around.x_min, around.y_min, z_min, around.x_max, around.y_max, z_max
+        )
+        ordered = tuple(sorted(keys, key=lambda key: key.slice_index))
+        return replace(self, box=box, keys=ordered)
+
+    def with_key(self, slice_index: int, box: Box2D) -> "SegmentObject":
+        """Return it with a key box on a slice, in place of the one there.
+
+        An object without key boxes gets its own box as the first, on its
+        middle slice.
+        """
+        middle = (self.box.z_min + self.box.z_max - 1) // 2
+        keys = self.keys or (KeyBox(middle, self.box.in_plane),)
+        others = [key for key in keys if key.slice_index != slice_index]
+        return self.with_keys([*others, KeyBox(slice_index, box)])
+
+
+def changed_object(
+    old: SegmentObject, shape: tuple[int, int, int], **attributes: Any
+) -> SegmentObject:
+    """Return an object with other attributes, inside a volume of this shape.
+
+    Raises
+    ------
+    InvalidBox
+        If a box lies outside the volume.
+    InvalidSettings
+        If it is locked, and more is to change than how it is shown.
+    """
+    changed = replace(old, **attributes)
+    if changed.prompt == old.prompt:
+        return changed
+    if changed.is_locked:
+        raise InvalidSettings(f"'{old.name}' is locked. Unlock it first.")
+    if changed.keys:
+        changed = changed.with_keys(changed.keys)
+    clipped = changed.prompt.clip(shape)
+    return replace(changed, box=clipped.box, keys=clipped.keys)
