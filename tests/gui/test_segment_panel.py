@@ -130,18 +130,24 @@ def test_several_steps_are_undone_and_redone(panel, finish):
     draw(panel, 1, FIRST)
     labels = panel.workspace.show_labels().data
     states = [labels.copy()]
-    for slice_index in (0, 1, 2):
-        panel._range_changed(1, slice_index, slice_index + 1)
+    for slice_index in (1, 2, 3):
+        if slice_index > 1:
+            panel._range_changed(1, slice_index, slice_index + 1)
         panel.segment_range()
         finish(panel)
         states.append(labels.copy())
     for state in states[-2::-1]:
-        panel.undo()
+        panel.undo()  # the labels
         np.testing.assert_array_equal(labels, state)
+        panel.undo()  # the slices of the box
+    assert panel.workspace.session.objects == {}
+    assert panel.workspace.boxes.nshapes == 0
     assert not panel.controls.undo.isEnabled()
+    panel.redo()
     for state in states[1:]:
         panel.redo()
         np.testing.assert_array_equal(labels, state)
+        panel.redo()
 
 
 def test_cancel_keeps_whole_slices(panel, backend, finish, qtbot):

@@ -81,19 +81,13 @@ class SegmentPanel(QWidget):
     def undo(self) -> None:
         """Take the last segmentation back."""
         with errors_shown():
-            workspace = self._chosen()
-            workspace.share_labels()
-            workspace.session.undo()
-            workspace.refresh()
+            self._chosen().undo()
         self._enable()
 
     def redo(self) -> None:
         """Make the last undone segmentation again."""
         with errors_shown():
-            workspace = self._chosen()
-            workspace.share_labels()
-            workspace.session.redo()
-            workspace.refresh()
+            self._chosen().redo()
         self._enable()
 
     def save_labels(self, path: str | Path | None = None) -> None:

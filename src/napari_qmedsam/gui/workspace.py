@@ -15,6 +15,7 @@ from napari_qmedsam.gui.boxes import (
     BoxRow,
     box_on_slice,
     box_style,
+    rectangle,
     rows_of,
     write_rows,
 )
@@ -110,6 +111,13 @@ class Workspace:
         longer than the interface may stand still while slices are encoded.
         """
         self.show_labels()
+        self._make_boxes()
+        self.viewer.dims.ndisplay = 2
+        self.viewer.layers.selection.active = self.boxes
+        self.boxes.mode = "add_rectangle"
+        return self.boxes
+
+    def _make_boxes(self) -> None:
         if self.boxes is None:
             style = box_style(self.session.volume)
             style["text"]["translation"] = np.zeros(self.image.ndim)
@@ -123,10 +131,6 @@ class Workspace:
             write_rows(layer, [])
             self.viewer.add_layer(layer)
             self._take_boxes(layer)
-        self.viewer.dims.ndisplay = 2
-        self.viewer.layers.selection.active = self.boxes
-        self.boxes.mode = "add_rectangle"
-        return self.boxes
 
     def sync_boxes(self) -> None:
         """Make the session's objects what the rectangles say.
@@ -189,6 +193,14 @@ class Workspace:
         box = replace(self.session.objects[object_id].box, z_min=z_min, z_max=z_max)
         changed = self.session.change_object(object_id, box=box)
         self._rewrite(object_id, z_min=changed.box.z_min, z_max=changed.box.z_max)
+
+    def undo(self) -> None:
+        """Take the last change of labels or boxes back."""
+        self._travel(self.session.undo)
+
+    def redo(self) -> None:
+        """Make the last undone change again."""
+        self._travel(self.session.redo)
 
     # Labels ---------------------------------------------------------------
 
@@ -334,6 +346,42 @@ class Workspace:
         return SegmentObject(
             row.object_id, whole.clip(*self.session.volume.shape), row.name
         )
+
+    def _travel(self, step: Callable[[], object]) -> None:
+        self.share_labels()
+        before = dict(self.session.objects)
+        step()
+        if self.session.objects != before:
+            self._show_boxes()
+        self.refresh()
+
+    def _show_boxes(self) -> None:
+        """Draw the rectangles anew, as the session's objects say."""
+        objects = list(self.session.objects.values())
+        if self.boxes is None:
+            self._make_boxes()
+        places = {
+            row.object_id: int(np.rint(vertices[0][0]))
+            for row, vertices in zip(rows_of(self.boxes), self.boxes.data, strict=True)
+            if self.image.ndim == 3
+        }
+        rows, rectangles = [], []
+        for o in objects:
+            middle = (o.box.z_min + o.box.z_max - 1) // 2
+            place = places.get(o.object_id, middle)
+            rectangles.append(rectangle(place, o.box.in_plane, self.image.ndim))
+            rows.append(BoxRow(o.object_id, o.name, o.box.z_min, o.box.z_max))
+        self._syncing = True
+        try:
+            self.boxes.selected_data = set(range(self.boxes.nshapes))
+            self.boxes.remove_selected()
+            if rectangles:
+                self.boxes.add_rectangles(rectangles)
+            write_rows(self.boxes, rows)
+            self._colour(self.boxes, rows)
+        finally:
+            self._syncing = False
+        self.on_change()
 
     def _set_objects(self, objects: list[SegmentObject]) -> None:
         session = self.session
