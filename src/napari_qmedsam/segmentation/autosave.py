@@ -1,0 +1,221 @@
+"""Boxes and labels of a session, kept in the user's state folder until saved.
+
+A file belongs to one session of one process. It counts as left behind once
+that process is gone, or has said that it closed with work unsaved; then the
+next session on the same volume may offer it.
+"""
+
+import hashlib
+import itertools
+import json
+import logging
+import os
+import sys
+import tempfile
+import time
+import zipfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import platformdirs
+from numpy.typing import NDArray
+
+from napari_qmedsam.models.download import HOME_VARIABLE
+from napari_qmedsam.prompts import Box2D, Box3D, KeyBox, Point
+from napari_qmedsam.segmentation.objects import SegmentObject
+from napari_qmedsam.volumes.volume import Volume
+
+log = logging.getLogger(__name__)
+
+FORMAT = 1
+"""Raised when older files can no longer be read; such files are not offered."""
+
+SAMPLED_VOXELS = 1 << 18
+"""Voxels that tell one volume from another of the same shape and place."""
+
+KEPT_DAYS = 30
+"""Files nobody came back for are deleted after so long."""
+
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile)
+"""What files that others damaged are answered with."""
+
+_numbers = itertools.count()
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """What an earlier session left behind.
+
+    Parameters
+    ----------
+    path : Path
+    saved : float
+        When, in seconds since the epoch.
+    objects : tuple of SegmentObject
+    labels : ndarray, (Z, Y, X)
+    """
+
+    path: Path
+    saved: float
+    objects: tuple[SegmentObject, ...]
+    labels: NDArray
+
+    def discard(self) -> None:
+        """Delete the file: its work was taken over, or is not wanted."""
+        self.path.unlink(missing_ok=True)
+
+
+def state_folder() -> Path:
+    """Folder for what is remembered between starts; QMEDSAM_HOME moves it."""
+    chosen = os.environ.get(HOME_VARIABLE)
+    if chosen:
+        return Path(chosen).expanduser() / "state"
+    return platformdirs.user_state_path("napari-qmedsam", appauthor=False)
+
+
+def fingerprint(volume: Volume) -> str:
+    """Return what tells a volume from others, whatever its file is called.
+
+    From its shape, affine and evenly spread voxels; a large volume is not
+    read as a whole.
+    """
+    flat = volume.array.reshape(-1)
+    sample = np.ascontiguousarray(flat[:: max(1, flat.size // SAMPLED_VOXELS)])
+    digest = hashlib.blake2b(digest_size=12)
+    digest.update(f"{volume.array.shape}{volume.array.dtype}".encode())
+    digest.update(np.round(volume.affine, 6).tobytes())
+    digest.update(sample.tobytes())
+    return digest.hexdigest()
+
+
+class Autosave:
+    """The file of one session.
+
+    Parameters
+    ----------
+    volume : Volume
+    folder : Path, optional
+        Default: ``autosave`` in :func:`state_folder`.
+    """
+
+    def __init__(self, volume: Volume, folder: Path | None = None) -> None:
+        self._folder = folder or state_folder() / "autosave"
+        self._shape = volume.shape
+        self._key = fingerprint(volume)
+        own = f"{self._key}-{os.getpid()}-{next(_numbers)}.npz"
+        self.path = self._folder / own
+
+    def write(
+        self,
+        objects: Mapping[int, SegmentObject],
+        labels: NDArray,
+        is_closed: bool = False,
+    ) -> None:
+        """Write boxes and labels, whole or not at all.
+
+        Only the slices that hold a label are stored. Safe in another thread as
+        long as nobody paints; a slice painted meanwhile is written next time.
+
+        Raises
+        ------
+        OSError
+            If the folder cannot be written to.
+        """
+        if not objects and not labels.any():
+            self.path.unlink(missing_ok=True)
+            return
+        filled = np.flatnonzero([plane.any() for plane in labels])
+        header = {
+            "format": FORMAT,
+            "process": os.getpid(),
+            "is_closed": is_closed,
+            "saved": time.time(),
+            "objects": [asdict(o) for o in objects.values()],
+        }
+        self._folder.mkdir(parents=True, exist_ok=True)
+        handle, part = tempfile.mkstemp(dir=self._folder, suffix=".part")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                np.savez_compressed(
+                    file,
+                    header=np.array(json.dumps(header)),
+                    slices=filled,
+                    labels=labels[filled],
+                )
+            os.replace(part, self.path)
+        except BaseException:
+            Path(part).unlink(missing_ok=True)
+            raise
+
+    def discard(self) -> None:
+        """Delete the file: the work was saved, or given up."""
+        self.path.unlink(missing_ok=True)
+
+    def left_behind(self) -> Recovery | None:
+        """Return the newest work that an earlier session left, if there is any.
+
+        Files that cannot be read are passed over, and very old ones deleted.
+        """
+        found = []
+        for path in self._folder.glob("*.npz"):
+            if path == self.path:
+                continue
+            try:
+                if time.time() - path.stat().st_mtime > KEPT_DAYS * 86400:
+                    path.unlink(missing_ok=True)
+                elif path.name.startswith(self._key):
+                    recovery = _read(path, self._shape)
+                    if recovery is not None:
+                        found.append(recovery)
+            except UNREADABLE as error:
+                log.warning("Cannot read the autosave '%s': %s", path, error)
+        return max(found, key=lambda recovery: recovery.saved, default=None)
+
+
+def _read(path: Path, shape: tuple[int, int, int]) -> Recovery | None:
+    with np.load(path, allow_pickle=False) as file:
+        header = json.loads(str(file["header"]))
+        if header["format"] != FORMAT:
+            return None
+        if not header["is_closed"] and _is_running(int(header["process"])):
+            return None
+        slices, stored = file["slices"], file["labels"]
+    labels = np.zeros(shape, stored.dtype)
+    labels[slices] = stored
+    objects = tuple(_object(entry) for entry in header["objects"])
+    return Recovery(path, float(header["saved"]), objects, labels)
+
+
+def _object(entry: dict[str, Any]) -> SegmentObject:
+    """Return an object from its dict."""
+    box = Box3D(**entry.pop("box"))
+    keys = tuple(
+        KeyBox(key["slice_index"], Box2D(**key["box"])) for key in entry.pop("keys")
+    )
+    points = tuple(Point(**point) for point in entry.pop("points"))
+    return SegmentObject(box=box, keys=keys, points=points, **entry)
+
+
+def _is_running(process: int) -> bool:
+    """Tell whether a process of this number runs; this one counts."""
+    if process == os.getpid():
+        return True
+    if sys.platform == "win32":
+        import ctypes
+
+        # os.kill would end it there. 0x1000: may be asked about, no more.
+        handle = ctypes.windll.kernel32.OpenProcess(0x1000, False, process)
+        if not handle:
+            return False
+        ctypes.windll.kernel32.CloseHandle(handle)
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
