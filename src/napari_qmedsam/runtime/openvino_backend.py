@@ -46,7 +46,11 @@ class OpenVINOBackend:
         self._points_decoder: openvino.CompiledModel | None = None
         self._encoder = compiled(graphs.encoder)
         self._decoder = compiled(graphs.decoder)
-        self.info = info_of(source, BackendName.OPENVINO, "CPU")
+        held = sum(
+            graph.with_suffix(".bin").stat().st_size
+            for graph in (graphs.encoder, graphs.decoder)
+        )
+        self.info = info_of(source, BackendName.OPENVINO, "CPU", held)
 
     def encode(self, model_input: NDArray[np.float32]) -> NDArray[np.float32]:
         """Encode one slice; see :class:`~napari_qmedsam.runtime.protocol.Backend`."""

@@ -42,6 +42,9 @@ class RuntimeInfo:
         Checksum of the weights; part of every embedding's key.
     weights_bytes : int
         Size of the weights file.
+    memory_bytes : int
+        What the weights take in memory, as the runtime was given them; 0 if
+        that is not known.
     """
 
     model: str
@@ -50,9 +53,12 @@ class RuntimeInfo:
     device: str
     weights_sha256: str
     weights_bytes: int
+    memory_bytes: int = 0
 
 
-def info_of(source: ModelSource, backend: BackendName, device: str) -> RuntimeInfo:
+def info_of(
+    source: ModelSource, backend: BackendName, device: str, memory_bytes: int = 0
+) -> RuntimeInfo:
     """Return what runs when a backend has loaded a model in float32."""
     return RuntimeInfo(
         model=source.name,
@@ -61,6 +67,7 @@ def info_of(source: ModelSource, backend: BackendName, device: str) -> RuntimeIn
         device=device,
         weights_sha256=source.sha256,
         weights_bytes=source.path.stat().st_size,
+        memory_bytes=memory_bytes,
     )
 
 

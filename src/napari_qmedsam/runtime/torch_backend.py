@@ -21,7 +21,8 @@ class TorchBackend:
         chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self._device = torch.device(chosen)
         self._model = source.build().to(self._device)
-        self.info = info_of(source, BackendName.TORCH, str(self._device))
+        held = sum(value.nbytes for value in self._model.state_dict().values())
+        self.info = info_of(source, BackendName.TORCH, str(self._device), held)
 
     @torch.inference_mode()
     def encode(self, model_input: NDArray[np.float32]) -> NDArray[np.float32]:

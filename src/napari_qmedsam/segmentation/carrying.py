@@ -2,14 +2,13 @@
 
 from collections.abc import Generator, Sequence
 from contextlib import closing
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_qmedsam.segmentation.following import Direction, EarlyStop, follow
-from napari_qmedsam.segmentation.history import Slice
+from napari_qmedsam.segmentation.history import Slice, Step
 from napari_qmedsam.segmentation.objects import ObjectPrompt
 from napari_qmedsam.segmentation.painting import paint
 from napari_qmedsam.segmentation.propagation import SliceUpdate, segment_volume
@@ -24,7 +23,7 @@ def paint_updates(
     updates: Generator[SliceUpdate, None, None],
     object_ids: Sequence[int],
     protect_existing: bool = False,
-    join: bool = False,
+    join: Step | None = None,
 ) -> Generator[SliceUpdate, None, None]:
     """Paint each update and pass it on; all of them are one step of undo.
 
@@ -37,8 +36,8 @@ def paint_updates(
         The ids behind the indices of the masks.
     protect_existing : bool
         Keep the labels of other objects; those of locked ones stay anyway.
-    join : bool
-        Make it part of the step before.
+    join : Step, optional
+        The step that it is to be part of.
     """
     labels = session.labels
     before: dict[Slice, NDArray] = {}
@@ -86,7 +85,7 @@ def carry_on(
     protect_existing : bool
     stop : EarlyStop, optional
     """
-    steps = len(session.history)
+    before = session.history.last
     plane = stacked_along(session.labels, prompts[0].axis)[slice_index]
     new = [p for p in prompts if not (plane == p.object_id).any()]
     if new:
@@ -108,7 +107,7 @@ def carry_on(
     )
     reached: dict[int, int] = {}
     painting = paint_updates(
-        session, updates, ids, protect_existing, len(session.history) > steps
+        session, updates, ids, protect_existing, _newer(session, before)
     )
     try:
         with closing(painting):
@@ -118,17 +117,22 @@ def carry_on(
                         reached[ids[index]] = update.slice_index
                 yield update
     finally:
-        _extend_ranges(session, reached, len(session.history) > steps)
+        _extend_ranges(session, reached, _newer(session, before))
 
 
-def _extend_ranges(session: "Session", reached: dict[int, int], join: bool) -> None:
+def _newer(session: "Session", step: Step | None) -> Step | None:
+    """Return the last step, if it is another one than this."""
+    last = session.history.last
+    return None if last is step else last
+
+
+def _extend_ranges(
+    session: "Session", reached: dict[int, int], join: Step | None
+) -> None:
     """Let the slices of objects include those that they were followed to."""
     before = dict(session.objects)
     for object_id, slice_index in reached.items():
         old = session.objects.get(object_id)
         if old is not None:
-            z_min = min(old.box.z_min, slice_index)
-            z_max = max(old.box.z_max, slice_index + 1)
-            box = replace(old.box, z_min=z_min, z_max=z_max)
-            session.objects[object_id] = replace(old, box=box)
+            session.objects[object_id] = old.reaching(slice_index)
     session.history.record_objects(before, session.objects, join)

@@ -66,14 +66,23 @@ class History:
         return len(self._done)
 
     @property
-    def ends_with_objects(self) -> bool:
-        """Whether the last step changed objects and no label."""
-        return self.can_undo and all(
-            isinstance(change, ObjectChange) for change in self._done[-1]
-        )
+    def last(self) -> Step | None:
+        """The step that would be taken back next."""
+        return self._done[-1] if self._done else None
+
+    @property
+    def last_of_objects(self) -> Step | None:
+        """The last step, if it changed objects and no label."""
+        last = self.last
+        if last and all(isinstance(change, ObjectChange) for change in last):
+            return last
+        return None
 
     def record(
-        self, labels: NDArray, before: Mapping[Slice, NDArray], join: bool = False
+        self,
+        labels: NDArray,
+        before: Mapping[Slice, NDArray],
+        join: Step | None = None,
     ) -> None:
         """Remember one action on labels, given the slices as they were before it.
 
@@ -84,8 +93,9 @@ class History:
         before : mapping of (axis, slice index) to 2D array
             Slices that turn out unchanged are left out; an action that changed
             nothing is no step.
-        join : bool
-            Make it part of the last step.
+        join : Step, optional
+            The step that it is to be part of, if that is still there. Nothing
+            but objects may have changed since.
         """
         step = []
         for (axis, slice_index), old in before.items():
@@ -107,7 +117,7 @@ class History:
         self,
         before: Mapping[int, SegmentObject],
         after: Mapping[int, SegmentObject],
-        join: bool = False,
+        join: Step | None = None,
     ) -> None:
         """Remember one action on objects, given all of them before and after."""
         step = tuple(
@@ -145,14 +155,16 @@ class History:
         self._done.clear()
         self._undone.clear()
 
-    def _add(self, step: Step, join: bool) -> None:
+    def _add(self, step: Step, join: Step | None) -> None:
         if not step:
             return
-        if join and self._done:
-            step = self._done.pop() + step
+        self._undone.clear()
+        for index in reversed(range(len(self._done))):
+            if self._done[index] is join:
+                self._done[index] = join + step
+                return
         self._done.append(step)
         del self._done[: max(0, len(self._done) - self.limit)]
-        self._undone.clear()
 
 
 def _apply(

@@ -105,7 +105,7 @@ class SegmentObject:
         return ObjectPrompt(self.object_id, self.box, self.axis, self.keys, self.points)
 
     def with_keys(self, keys: Sequence[KeyBox]) -> "SegmentObject":
-        """Return it with these key boxes, at least one, its slices reaching to each.
+        """Return it with these key boxes, at least one; its slices stay.
 
         Raises
         ------
@@ -118,14 +118,17 @@ class SegmentObject:
                 f"Key boxes of '{self.name}' lie on the slices {indices}; there must "
                 "be one at least, and only one on a slice."
             )
-        around = hull([key.box for key in keys])
-        z_min = min(self.box.z_min, *indices)
-        z_max = max(self.box.z_max, *(i + 1 for i in indices))
-        box = Box3D(
-            around.x_min, around.y_min, z_min, around.x_max, around.y_max, z_max
-        )
+        flat = hull([key.box for key in keys])
+        z_min, z_max = self.box.z_min, self.box.z_max
+        box = Box3D(flat.x_min, flat.y_min, z_min, flat.x_max, flat.y_max, z_max)
         ordered = tuple(sorted(keys, key=lambda key: key.slice_index))
         return replace(self, box=box, keys=ordered)
+
+    def reaching(self, slice_index: int) -> "SegmentObject":
+        """Return it with its slices extended to include one."""
+        z_min = min(self.box.z_min, slice_index)
+        z_max = max(self.box.z_max, slice_index + 1)
+        return replace(self, box=replace(self.box, z_min=z_min, z_max=z_max))
 
     def with_key(self, slice_index: int, box: Box2D) -> "SegmentObject":
         """Return it with a key box on a slice, in place of the one there.
@@ -136,7 +139,8 @@ class SegmentObject:
         middle = (self.box.z_min + self.box.z_max - 1) // 2
         keys = self.keys or (KeyBox(middle, self.box.in_plane),)
         others = [key for key in keys if key.slice_index != slice_index]
-        return self.with_keys([*others, KeyBox(slice_index, box)])
+        keyed = self.with_keys([*others, KeyBox(slice_index, box)])
+        return keyed.reaching(slice_index)
 
 
 def changed_object(

@@ -1,7 +1,10 @@
 """Boxes on one slice to masks, each slice encoded once."""
 
 import hashlib
+import time
+from collections import deque
 from collections.abc import Sequence
+from statistics import median
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +22,10 @@ InputBox = tuple[float, float, float, float]
 
 InputPoint = tuple[float, float, float]
 """(x, y) of a point in the model input, and 1 where the object is, else 0."""
+
+
+TIMED = 25
+"""Latest encodings and decodings that tell how fast a model is."""
 
 
 class SliceSegmenter:
@@ -43,6 +50,21 @@ class SliceSegmenter:
             raise InvalidSettings(f"max_boxes must be at least 1, not {max_boxes}.")
         self.backend, self.max_boxes = backend, max_boxes
         self.store = EmbeddingStore() if store is None else store
+        self._encoded: deque[float] = deque(maxlen=TIMED)
+        self._decoded: deque[float] = deque(maxlen=TIMED)
+
+    @property
+    def milliseconds(self) -> tuple[float | None, float | None]:
+        """Median time of the latest encodings and of the latest decodings.
+
+        None where there was none yet. Slices that were found in the store
+        took no encoding.
+        """
+        encoded, decoded = (
+            1000 * median(seconds) if seconds else None
+            for seconds in (self._encoded, self._decoded)
+        )
+        return encoded, decoded
 
     def geometry(self, volume: Volume) -> SliceGeometry:
         """Return how this volume's slices lie in the model input."""
@@ -68,7 +90,9 @@ class SliceSegmenter:
         embedding = self.store.get(key)
         if embedding is None:
             model_input = self.geometry(volume).prepare(image)
+            start = time.perf_counter()
             embedding = self.backend.encode(model_input)
+            self._encoded.append(time.perf_counter() - start)
             self.store.put(key, embedding)
         return key, embedding
 
@@ -95,6 +119,7 @@ class SliceSegmenter:
         size = self.backend.config.logits_size
         logits = np.empty((len(prompts), size, size), np.float32)
         counts = np.array([len(p) for p in points] or [0] * len(prompts), int)
+        started = time.perf_counter()
         # A padded point is not the same to a model as none.
         for count in np.unique(counts):
             alike = np.flatnonzero(counts == count)
@@ -106,6 +131,7 @@ class SliceSegmenter:
                 given = np.array([points[i] for i in block], np.float32)
                 refined = given[..., :2], given[..., 2]
                 logits[block] = self.backend.decode(embedding, prompts[block], refined)
+        self._decoded.append(time.perf_counter() - started)
         return logits
 
     def masks(

@@ -187,7 +187,7 @@ class Session:
             planes = {(0, int(z)): self.labels[z].copy() for z in hit}
             for _, z in planes:
                 self.labels[z][self.labels[z] == object_id] = 0
-            self.history.record(self.labels, planes, join=True)
+            self.history.record(self.labels, planes, self.history.last)
 
     def shape_along(self, axis: int) -> tuple[int, int, int]:
         """Return slices, rows and columns of the volume seen along an axis."""
@@ -250,7 +250,7 @@ class Session:
             Array axis that `slice_index` counts along; objects drawn across
             another one are left out.
         join : bool
-            Make it one step of undo with the change of a box before it.
+            Make it one step of undo with the change of a box just before.
 
         Raises
         ------
@@ -264,7 +264,8 @@ class Session:
             self.model(), self.volume, prompts, self.window, propagation, on_empty
         )
         ids = [p.object_id for p in prompts]
-        return paint_updates(self, updates, ids, protect_existing, join)
+        step = self.history.last_of_objects if join else None
+        return paint_updates(self, updates, ids, protect_existing, step)
 
     def segment_from(
         self,
@@ -335,12 +336,12 @@ class Session:
             raise InvalidSettings("The session has no model. Set its segmenter first.")
         return self.segmenter
 
-    def _change(self, changed: SegmentObject, join: bool = False) -> None:
+    def _change(self, changed: SegmentObject) -> None:
         old = self.objects.get(changed.object_id)
         before = dict(self.objects)
         self.objects[changed.object_id] = changed
         if old is None or old.prompt != changed.prompt:
-            self.history.record_objects(before, self.objects, join)
+            self.history.record_objects(before, self.objects)
 
 
 def open_session(
