@@ -85,7 +85,7 @@ def test_objects_find_their_value_in_the_reference(session, reference):
     matched = match_objects(list(session.objects.values()), reference)
     assert [(o.object_id, o.reference_id) for o in matched] == [(1, 5), (2, 2)]
     (alone,) = match_objects(list(session.objects.values()), reference, 3)
-    assert (alone.object_id, alone.box.z_min, alone.box.z_max) == (1, 3, 4)
+    assert (alone.object_id, alone.slices) == (1, range(3, 4))
 
 
 def test_labels_give_tight_boxes(reference):
@@ -115,8 +115,8 @@ def test_scores_change_and_worst_slice(compared):
     assert lossy.score_of(1)[0] == pytest.approx(square)
     assert lossy.score_of(2) == (1.0, 1.0)
     assert lossy.dsc == pytest.approx((square + 1) / 2)
-    assert lossy.worst_slice == 3
-    assert lossy.slice_dsc[3] == pytest.approx(2 / 3)
+    assert lossy.worst_slice == (0, 3)
+    assert lossy.slice_dsc[0, 3] == pytest.approx(2 / 3)
     assert comparison.change(TWO_BITS.name) == pytest.approx((square - 1) / 2)
     assert comparison.change(TWO_BITS.name, 1) == pytest.approx(square - 1)
     assert comparison.change(FP32.name) == 0
@@ -211,6 +211,23 @@ def test_one_slice_is_scored_by_contours(session, reference, load):
         "1 object on slice 3; NSD of 2D contours with a tolerance of 2 mm, spacing "
         "1 x 1 x 1 mm (z, y, x)."
     )
+
+
+def test_boxes_across_another_axis_are_compared_there(session, reference, load):
+    session.remove_object(2)
+    # The square seen along y: rows are slices 1 to 3.
+    session.add_object(Box3D(3, 0, 6, 17, 5, 9), "coronal", 2, axis=1)
+    matched = match_objects(list(session.objects.values()), reference)
+    assert [o.reference_id for o in matched] == [5, 5]
+    comparison = Comparison(session.volume, reference, matched[1:])
+    steps = list(comparison.run([FP32], load))
+    assert [s.slice_index for s in steps if s.slice_index is not None] == [6, 7, 8]
+    labels = comparison.results[FP32.name].labels
+    assert sorted(set(np.nonzero(labels)[1])) == [6, 7, 8]
+    assert comparison.results[FP32.name].dsc == 1.0
+    assert comparison.results[FP32.name].worst_slice == (1, 6)
+    assert table_cells(comparison)[1][-1] == "y 6"
+    assert np.nanmax(np.abs(comparison.signed_distance(FP32.name))) == 0
 
 
 def test_table_holds_means_and_objects(compared, tmp_path):

@@ -58,6 +58,23 @@ def test_cancelled_job_writes_nothing(source, tmp_path):
     assert list(tmp_path.glob("a.*")) == []
 
 
+def test_cancelling_does_not_wait_for_the_calibration_slices(source, tmp_path):
+    asked = []
+
+    def second_time():
+        asked.append(True)
+        return len(asked) > 1
+
+    plan = CalibrationPlan(slices=1000)
+    with pytest.raises(Cancelled, match="calibration slices"):
+        job(source, calibration=plan).run(
+            tmp_path / "a.qmedsam.safetensors", should_cancel=second_time
+        )
+    (tmp_path / "scan.nii.gz").write_bytes(b"")
+    with pytest.raises(Cancelled, match="calibration images"):
+        CalibrationPlan(path=tmp_path).samples(source.config, lambda: True)
+
+
 def test_quantized_models_are_no_start(source, tmp_path):
     target = tmp_path / "a.qmedsam.safetensors"
     job(source).run(target)

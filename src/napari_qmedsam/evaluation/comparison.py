@@ -7,6 +7,7 @@ the same masks.
 
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -19,17 +20,18 @@ from napari_qmedsam.evaluation.metrics import (
     normalized_surface_distance,
     signed_surface_distance,
 )
-from napari_qmedsam.prompts import Box3D
 from napari_qmedsam.runtime.protocol import Backend
+from napari_qmedsam.segmentation.history import Slice
 from napari_qmedsam.segmentation.painting import paint
 from napari_qmedsam.segmentation.propagation import (
-    ObjectPrompt,
     OnEmpty,
     Propagation,
+    SliceUpdate,
     segment_volume,
 )
 from napari_qmedsam.segmentation.segmenter import SliceSegmenter
 from napari_qmedsam.segmentation.variants import Variant
+from napari_qmedsam.volumes.reslicing import axis_order, stacked_along
 from napari_qmedsam.volumes.volume import Volume
 from napari_qmedsam.volumes.windows import Window
 
@@ -57,7 +59,7 @@ class VariantResult:
     labels : ndarray, (Z, Y, X) uint16
         Values are object ids.
     scores : tuple of ObjectScore
-    slice_dsc : dict of int to float
+    slice_dsc : dict of Slice to float
         Mean DSC over the objects on each slice, 0 to 1; slices on which
         neither masks nor reference have a voxel are left out.
     """
@@ -65,7 +67,7 @@ class VariantResult:
     variant: Variant
     labels: NDArray[np.uint16] = field(repr=False)
     scores: tuple[ObjectScore, ...]
-    slice_dsc: Mapping[int, float]
+    slice_dsc: Mapping[Slice, float]
 
     @property
     def dsc(self) -> float:
@@ -78,7 +80,7 @@ class VariantResult:
         return _mean([score.nsd for score in self.scores])
 
     @property
-    def worst_slice(self) -> int | None:
+    def worst_slice(self) -> Slice | None:
         """Slice with the lowest DSC, the first of several; None without any."""
         if not self.slice_dsc:
             return None
@@ -101,7 +103,7 @@ class ComparisonStep:
     variant : str
         Name of the one at work.
     done, total : int
-        Slices over all variants.
+        Slices over all variants; total is 0 before the first of them.
     slice_index : int or None
         The slice just segmented; None while a model loads or scores are made.
     """
@@ -168,9 +170,9 @@ class Comparison:
         return self.volume.spacing_mm
 
     @property
-    def slices(self) -> list[int]:
-        """Slices that a box covers, ascending."""
-        return sorted({z for o in self.objects for z in _span(o.box)})
+    def slices(self) -> list[Slice]:
+        """Slices that an object covers, ascending."""
+        return sorted({(o.prompt.axis, z) for o in self.objects for z in o.slices})
 
     @property
     def is_flat(self) -> bool:
@@ -197,24 +199,28 @@ class Comparison:
         """
         if not variants:
             raise InvalidSettings("Choose at least one variant to compare.")
-        total, done = self._visits() * len(variants), 0
-        for variant in variants:
-            yield ComparisonStep(variant.name, done, total)
+        each = 0
+        for number, variant in enumerate(variants):
+            before = number * each
+            yield ComparisonStep(variant.name, before, len(variants) * each)
             segmenter = SliceSegmenter(load(variant))
             _warm_up(segmenter)
             labels = np.zeros(self.volume.shape, np.uint16)
             seconds: list[float] = []
-            for slice_index in self._segment(segmenter, labels, seconds):
-                done += 1
-                yield ComparisonStep(variant.name, done, total, slice_index)
-            milliseconds = 1000 * float(np.median(seconds))
+            for update in self._segment(segmenter, labels, seconds):
+                each = update.total
+                done, total = before + update.done, len(variants) * each
+                yield ComparisonStep(variant.name, done, total, update.slice_index)
             scores = []
             for compared in self.objects:
                 yield ComparisonStep(variant.name, done, total)
                 scores.append(self._score(labels, compared))
-            timed = replace(variant, milliseconds_per_slice=milliseconds)
+            milliseconds = 1000 * float(np.median(seconds))
             self.results[variant.name] = VariantResult(
-                timed, labels, tuple(scores), self._slice_dsc(labels)
+                replace(variant, milliseconds_per_slice=milliseconds),
+                labels,
+                tuple(scores),
+                self._slice_dsc(labels),
             )
 
     def baseline(self, name: str) -> VariantResult | None:
@@ -279,88 +285,79 @@ class Comparison:
         for compared in self.objects:
             mask, truth, spacing = self._cut(labels, compared)
             own = signed_surface_distance(mask, truth, spacing)
-            slab = distance[compared.box.z_min : compared.box.z_max]
+            slab = stacked_along(distance, compared.prompt.axis)[_span(compared)]
             own = own.reshape(slab.shape)
             np.copyto(slab, own, where=np.isfinite(own))
         return distance
 
     # Helpers --------------------------------------------------------------
 
-    def _visits(self) -> int:
-        """Slices that one variant visits; following masks visits some twice."""
-        if self.propagation is Propagation.BOX:
-            return len(self.slices)
-        up: set[int] = set()
-        down: set[int] = set()
-        for compared in self.objects:
-            box = compared.box
-            middle = (box.z_min + box.z_max - 1) // 2
-            up.update(range(middle, box.z_max))
-            down.update(range(box.z_min, middle))
-        return len(up) + len(down)
-
     def _segment(
         self, segmenter: SliceSegmenter, labels: NDArray, seconds: list[float]
-    ) -> Generator[int, None, None]:
-        """Paint into `labels`; yield each slice, keep the seconds it took."""
+    ) -> Generator[SliceUpdate, None, None]:
+        """Paint into `labels`; pass each update on, keep the seconds it took."""
         ids = [compared.object_id for compared in self.objects]
-        prompts = [ObjectPrompt(o.object_id, o.box) for o in self.objects]
         updates = segment_volume(
             segmenter,
             self.volume,
-            prompts,
+            [compared.prompt for compared in self.objects],
             self.window,
             self.propagation,
             OnEmpty.STOP,
         )
-        painted: dict[int, set[int]] = {}
-        while True:
-            start = time.perf_counter()
-            update = next(updates, None)
-            if update is None:
-                return
-            seconds.append(time.perf_counter() - start)
-            before = painted.setdefault(update.slice_index, set())
-            paint(labels[update.slice_index], update.masks, ids, painted=before)
-            before.update(index for index, _ in update.masks)
-            yield update.slice_index
+        painted: dict[Slice, set[int]] = {}
+        with closing(updates):
+            while True:
+                start = time.perf_counter()
+                update = next(updates, None)
+                if update is None:
+                    return
+                seconds.append(time.perf_counter() - start)
+                before = painted.setdefault((update.axis, update.slice_index), set())
+                plane = stacked_along(labels, update.axis)[update.slice_index]
+                paint(plane, update.masks, ids, painted=before)
+                before.update(index for index, _ in update.masks)
+                yield update
 
     def _cut(
         self, labels: NDArray, compared: ComparedObject
     ) -> tuple[NDArray[np.bool_], NDArray[np.bool_], tuple[float, ...]]:
-        """Mask, reference and spacing on the slices of an object's box."""
-        slab = slice(compared.box.z_min, compared.box.z_max)
-        mask = labels[slab] == compared.object_id
-        truth = self.reference[slab] == compared.reference_id
+        """Mask, reference and spacing on the slices of an object."""
+        axis, slab = compared.prompt.axis, _span(compared)
+        mask = stacked_along(labels, axis)[slab] == compared.object_id
+        truth = stacked_along(self.reference, axis)[slab] == compared.reference_id
+        spacing = tuple(self.spacing_mm[i] for i in axis_order(axis))
         if len(mask) == 1:
-            return mask[0], truth[0], self.spacing_mm[1:]
-        return mask, truth, self.spacing_mm
+            return mask[0], truth[0], spacing[1:]
+        return mask, truth, spacing
 
     def _score(self, labels: NDArray, compared: ComparedObject) -> ObjectScore:
         mask, truth, spacing = self._cut(labels, compared)
         nsd = normalized_surface_distance(mask, truth, spacing, self.tolerance_mm)
         return ObjectScore(compared.object_id, dice(mask, truth), nsd)
 
-    def _slice_dsc(self, labels: NDArray) -> dict[int, float]:
+    def _slice_dsc(self, labels: NDArray) -> dict[Slice, float]:
         means = {}
-        for z in self.slices:
+        for axis, z in self.slices:
+            plane = stacked_along(labels, axis)[z]
+            truth = stacked_along(self.reference, axis)[z]
             mean = _mean(
                 [
-                    dice(labels[z] == o.object_id, self.reference[z] == o.reference_id)
+                    dice(plane == o.object_id, truth == o.reference_id)
                     for o in self.objects
-                    if z in _span(o.box)
+                    if o.prompt.axis == axis and z in o.slices
                 ]
             )
             if not np.isnan(mean):
-                means[z] = mean
+                means[axis, z] = mean
         return means
 
 
 # Helpers ------------------------------------------------------------------
 
 
-def _span(box: Box3D) -> range:
-    return range(box.z_min, box.z_max)
+def _span(compared: ComparedObject) -> slice:
+    return slice(compared.slices.start, compared.slices.stop)
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from napari_qmedsam.evaluation.comparison import Comparison
+from napari_qmedsam.segmentation.history import Slice
 from napari_qmedsam.segmentation.variants import Variant
 
 HEADINGS = (
@@ -38,8 +39,8 @@ class ComparisonRow:
         None before the variant was compared.
     change : float or None
         DSC minus that of the float model, in points; None without one.
-    worst_slice : int or None
-        By all objects together.
+    worst_slice : Slice or None
+        Axis and index, by all objects together.
     """
 
     variant: Variant
@@ -47,7 +48,7 @@ class ComparisonRow:
     dsc: float | None = None
     nsd: float | None = None
     change: float | None = None
-    worst_slice: int | None = None
+    worst_slice: Slice | None = None
 
     def cells(self) -> list[str]:
         """Return the row as text, in the order of `HEADINGS`."""
@@ -63,7 +64,7 @@ class ComparisonRow:
             _text(self.dsc, "{:.2f}"),
             _text(self.nsd, "{:.2f}"),
             _text(self.change, "{:+.2f}"),
-            _text(self.worst_slice, "{}"),
+            "" if self.worst_slice is None else slice_text(self.worst_slice),
         ]
 
 
@@ -117,7 +118,9 @@ def table_cells(comparison: Comparison) -> list[list[str]]:
 def note_of(comparison: Comparison) -> str:
     """Return the sentence that says what the table was measured on."""
     first, last = comparison.slices[0], comparison.slices[-1]
-    where = f"slice {first}" if first == last else f"slices {first} to {last}"
+    where = f"slice {slice_text(first)}"
+    if first != last:
+        where = f"slices {slice_text(first)} to {slice_text(last)}"
     count = len(comparison.objects)
     objects = "1 object" if count == 1 else f"{count} objects"
     kind = "2D contours" if comparison.is_flat else "3D surfaces"
@@ -126,6 +129,12 @@ def note_of(comparison: Comparison) -> str:
         f"{objects} on {where}; NSD of {kind} with a tolerance of "
         f"{comparison.tolerance_mm:g} mm, spacing {spacing} mm (z, y, x)."
     )
+
+
+def slice_text(place: Slice) -> str:
+    """Return the index of a slice, with the axis where it is not the first."""
+    axis, index = place
+    return f"{index}" if axis == 0 else f"{'zyx'[axis]} {index}"
 
 
 def _text(value: float | None, form: str) -> str:

@@ -9,33 +9,42 @@ from scipy.ndimage import find_objects
 
 from napari_qmedsam.errors import InvalidSettings
 from napari_qmedsam.prompts import Box3D
-from napari_qmedsam.segmentation.session import SegmentObject
+from napari_qmedsam.segmentation.objects import ObjectPrompt, SegmentObject
+from napari_qmedsam.volumes.reslicing import stacked_along
 
 
 @dataclass(frozen=True)
 class ComparedObject:
-    """An object, its box, and the value it has in the reference.
+    """An object, what a model is asked for it, and its value in the reference.
 
     Parameters
     ----------
-    object_id : int
-        Value of its voxels in the masks of the variants.
     name : str
-    box : Box3D
+    prompt : ObjectPrompt
         Only slices it covers are segmented and scored.
     reference_id : int
     """
 
-    object_id: int
     name: str
-    box: Box3D
+    prompt: ObjectPrompt
     reference_id: int
+
+    @property
+    def object_id(self) -> int:
+        """Value of its voxels in the masks of the variants."""
+        return self.prompt.object_id
+
+    @property
+    def slices(self) -> range:
+        """Slices it covers, counted along the prompt's axis."""
+        return range(self.prompt.box.z_min, self.prompt.box.z_max)
 
 
 def match_objects(
     objects: Sequence[SegmentObject],
     reference: NDArray[np.integer],
     slice_index: int | None = None,
+    axis: int = 0,
 ) -> list[ComparedObject]:
     """Find out which value of a reference each object is.
 
@@ -48,6 +57,8 @@ def match_objects(
     reference : ndarray, (Z, Y, X) integer
     slice_index : int, optional
         Compare on this slice alone; objects that do not reach it are left out.
+    axis : int
+        Array axis that `slice_index` counts along.
 
     Raises
     ------
@@ -57,18 +68,19 @@ def match_objects(
     """
     found = []
     for o in objects:
-        box = o.box
+        prompt = o.prompt
         if slice_index is not None:
-            if not box.z_min <= slice_index < box.z_max:
+            if o.axis != axis or not o.box.z_min <= slice_index < o.box.z_max:
                 continue
-            box = Box3D.on_slice(slice_index, box.in_plane)
-        value = _best_value(reference, box)
+            prompt = prompt.on_slice(slice_index)
+        box = prompt.box
+        value = _best_value(stacked_along(reference, o.axis), box)
         if value is None:
             raise InvalidSettings(
                 f"The reference labels are empty in the box of '{o.name}' "
                 f"(slices {box.z_min} to {box.z_max - 1})."
             )
-        found.append(ComparedObject(o.object_id, o.name, box, value))
+        found.append(ComparedObject(o.name, prompt, value))
     if not found:
         where = "" if slice_index is None else f" on slice {slice_index}"
         raise InvalidSettings(f"There is no box{where} to compare on. Draw one first.")

@@ -5,7 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from napari_qmedsam.gui.workers import Report, ShouldStop
-from napari_qmedsam.runtime import Backend, load_backend
+from napari_qmedsam.models.checkpoints import resolve_model
+from napari_qmedsam.runtime import Backend, BackendName, load_backend
+from napari_qmedsam.runtime.apart import convert_apart
 
 REPORT_SECONDS = 0.1
 """Least time between two reports of a download."""
@@ -34,6 +36,15 @@ class Downloading:
     done: int
     total: int
 
+    def sentence(self) -> str:
+        """Return what to say meanwhile."""
+        return f"Downloading {self.done / 1e6:.0f} of {self.total / 1e6:.0f} MB…"
+
+    def thousandths(self) -> tuple[int, int]:
+        """Return steps done and in all; Qt's bars hold 32 bits, weights are larger."""
+        known = self.total > 0
+        return (1000 * self.done // self.total, 1000) if known else (0, 0)
+
 
 LoadModel = Callable[[ModelChoice, Report, ShouldStop], Backend]
 """Loads a choice; reports :class:`Downloading`."""
@@ -47,6 +58,17 @@ def load_model(choice: ModelChoice, report: Report, should_stop: ShouldStop) -> 
     QMedSAMError
         If the model cannot be had; Cancelled if `should_stop` said so.
     """
+    progress = report_download(report)
+    source = resolve_model(choice.model, progress=progress, should_cancel=should_stop)
+    if choice.backend == BackendName.OPENVINO:
+        convert_apart(source, should_stop)
+    return load_backend(
+        choice.model, choice.backend, progress=progress, should_cancel=should_stop
+    )
+
+
+def report_download(report: Report) -> Callable[[int, int | None], None]:
+    """Return what a download calls; it passes on one report in a while."""
     last = 0.0
 
     def progress(done: int, total: int | None) -> None:
@@ -55,6 +77,4 @@ def load_model(choice: ModelChoice, report: Report, should_stop: ShouldStop) -> 
             last = time.monotonic()
             report(Downloading(done, total or 0))
 
-    return load_backend(
-        choice.model, choice.backend, progress=progress, should_cancel=should_stop
-    )
+    return progress

@@ -185,12 +185,8 @@ class Runner(QObject):
 
     def _progressed(self, workspace: Workspace, item: Any) -> None:
         if isinstance(item, Downloading):
-            megabytes = item.done / 1e6, item.total / 1e6
-            self.said.emit("Downloading {:.0f} of {:.0f} MB…".format(*megabytes))
-            # In thousandths: Qt's bars hold 32 bits, weights are larger.
-            known = item.total > 0
-            steps = 1000 * item.done // item.total if known else 0
-            self.progressed.emit(steps, 1000 if known else 0)
+            self.said.emit(item.sentence())
+            self.progressed.emit(*item.thousandths())
             return
         self._seconds.append(item.seconds)
         self.progressed.emit(item.update.done, item.update.total)

@@ -24,12 +24,12 @@ from napari_qmedsam.gui.layers import (
     RESULT,
     VOLUME,
     placement_of,
-    volume_of,
     window_of,
 )
 from napari_qmedsam.gui.notices import errors_shown
+from napari_qmedsam.gui.sharing import shared_by
 from napari_qmedsam.prompts import Box3D
-from napari_qmedsam.segmentation.session import SegmentObject, Session
+from napari_qmedsam.segmentation.session import SegmentObject
 from napari_qmedsam.volumes.windows import Window
 
 if TYPE_CHECKING:
@@ -69,9 +69,8 @@ class Workspace:
         self.boxes: Shapes | None = None
         self.labels: Labels | None = None
         self._syncing = False
-        volume = volume_of(image)
-        image.metadata[VOLUME] = volume
-        self.session = Session(volume)
+        self.session = shared_by(viewer).session_of(image)
+        volume = self.session.volume
         for layer in viewer.layers:
             if layer.metadata.get(VOLUME) is volume:
                 if isinstance(layer, Shapes) and ID in layer.features:

@@ -65,13 +65,26 @@ class CalibrationSet:
             )
 
 
-def from_phantoms(config: ModelConfig, count: int, seed: int = 0) -> CalibrationSet:
-    """Return `count` phantom slices; the seeds are those of no training run."""
+def from_phantoms(
+    config: ModelConfig,
+    count: int,
+    seed: int = 0,
+    should_cancel: Callable[[], bool] = lambda: False,
+) -> CalibrationSet:
+    """Return `count` phantom slices; the seeds are those of no training run.
+
+    Raises
+    ------
+    Cancelled
+        If `should_cancel`, asked before each slice, said so.
+    """
     from napari_qmedsam.volumes.phantoms.random_slices import random_slice
 
     samples = []
     root = np.random.SeedSequence(entropy=seed, spawn_key=(0xCA1B,))
     for child in root.spawn(count):
+        if should_cancel():
+            raise Cancelled("Stopped while calibration slices were made.")
         rng = np.random.default_rng(child)
         phantom = random_slice(rng)
         geometry = SliceGeometry.of(config, *phantom.image.shape)

@@ -53,21 +53,25 @@ class CalibrationPlan:
                 f"Calibration needs 1 slice or more, not {self.slices}."
             )
 
-    def samples(self, config: ModelConfig) -> CalibrationSet:
+    def samples(
+        self, config: ModelConfig, should_cancel: Callable[[], bool] = lambda: False
+    ) -> CalibrationSet:
         """Read or make the slices, for models of one configuration.
 
         Raises
         ------
+        Cancelled
+            If `should_cancel` said so.
         UnreadableVolume
             If a path holds no readable volume.
         CalibrationMismatch
             If no slice has anything on it.
         """
         if self.path is None and not self.volumes:
-            return from_phantoms(config, self.slices, self.seed)
+            return from_phantoms(config, self.slices, self.seed, should_cancel)
         volumes = list(self.volumes)
         if self.path is not None:
-            volumes = read_volumes(self.path)
+            volumes = read_volumes(self.path, should_cancel)
         return from_volumes(config, volumes, self.slices, self.seed)
 
 
@@ -149,7 +153,7 @@ class QuantizationJob:
                 f"'{self.source.path.name}' is quantized already. Start from the "
                 "float model."
             )
-        samples = self.calibration.samples(self.source.config)
+        samples = self.calibration.samples(self.source.config, should_cancel)
         if should_cancel():
             raise Cancelled("Quantization stopped before the first layer.")
         recipe = Recipe(settings=self.settings, overrides=())
@@ -188,11 +192,15 @@ class QuantizationJob:
         )
 
 
-def read_volumes(where: Path) -> list[Volume]:
+def read_volumes(
+    where: Path, should_cancel: Callable[[], bool] = lambda: False
+) -> list[Volume]:
     """Read a file, a DICOM folder, or every readable volume of a folder.
 
     Raises
     ------
+    Cancelled
+        If `should_cancel`, asked before each file, said so.
     UnreadableVolume
         If there is none.
     """
@@ -200,6 +208,8 @@ def read_volumes(where: Path) -> list[Volume]:
         return [read_volume(where)]
     volumes, problems = [], []
     for path in sorted(where.iterdir()):
+        if should_cancel():
+            raise Cancelled("Stopped while calibration images were read.")
         try:
             volumes.append(read_volume(path))
         except UnreadableVolume as error:

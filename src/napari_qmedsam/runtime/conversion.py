@@ -99,6 +99,11 @@ def converted(source: ModelSource) -> ConvertedModel:
     )
 
 
+def is_converted(source: ModelSource) -> bool:
+    """Whether the graphs of a model are on disk already."""
+    return (_folder(source) / "decoder.bin").exists()
+
+
 def points_decoder(source: ModelSource) -> Path:
     """Return the decoder of boxes and points, converting it the first time.
 

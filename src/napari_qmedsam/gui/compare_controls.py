@@ -1,0 +1,155 @@
+"""The controls of the panel "Compare" and how they are arranged."""
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import (
+    QComboBox,
+    QDoubleSpinBox,
+    QFormLayout,
+    QGridLayout,
+    QHBoxLayout,
+    QLabel,
+    QProgressBar,
+    QPushButton,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_qmedsam.gui.comparison_layers import View
+from napari_qmedsam.gui.plots import SizePlot
+from napari_qmedsam.gui.variant_table import VariantTable
+
+if TYPE_CHECKING:
+    import napari
+
+DRAWN, AROUND = "Drawn boxes", "Around each label"
+"""Where the boxes come from."""
+
+RANGE, SLICE = "Whole range", "This slice"
+"""What is segmented and scored."""
+
+MEAN = "Mean over objects"
+"""The entry of the score combo that stands for all objects."""
+
+
+class CompareControls(QWidget):
+    """Every control, without what it does."""
+
+    def __init__(self, viewer: "napari.viewer.Viewer", parent: QWidget) -> None:
+        super().__init__(parent)
+        self.image = self._choice("Image layer that is segmented.")
+        self.labels = self._choice("Labels layer that counts as the truth.")
+        self.boxes = self._choice(
+            "Prompt with the boxes drawn on the image, or with a tight box around "
+            "each label."
+        )
+        self.boxes.addItems([DRAWN, AROUND])
+        self.scope = self._choice(
+            "Segment and score all slices of the boxes, or the slice in view."
+        )
+        self.scope.addItems([RANGE, SLICE])
+        self.tolerance = QDoubleSpinBox(self)
+        self.tolerance.setRange(0.0, 100.0)
+        self.tolerance.setSingleStep(0.5)
+        self.tolerance.setDecimals(1)
+        self.tolerance.setValue(2.0)
+        self.tolerance.setSuffix(" mm")
+        self.tolerance.setToolTip(
+            "Distance up to which surfaces agree, for the normalised surface distance."
+        )
+        self.spacing = QLabel(self)
+        self.spacing.setToolTip("Voxel size of the image along z, y and x.")
+        self.scores = self._choice("Object whose scores the table shows.")
+        self.scores.addItem(MEAN, None)
+        self.table = VariantTable(self)
+        self.plot = SizePlot(viewer)
+        self.progress = QProgressBar(self)
+        self.progress.setTextVisible(False)
+        self.progress.setToolTip("Share of the work that is done.")
+        self.status = QLabel(self)
+        self.status.setWordWrap(True)
+        self.status.setToolTip("What happens, and what the figures were measured on.")
+        self.view = self._choice(
+            "Show the masks of the variants as layers, side by side in a grid, or one "
+            "after the other in place."
+        )
+        self.view.addItems([view.value for view in View])
+        self._make_buttons()
+        self._arrange()
+
+    def show_progress(self, done: int, total: int) -> None:
+        """Show steps done; total 0 means that nobody knows how many there are."""
+        self.progress.setRange(0, total)
+        if done:
+            self.progress.setValue(done)
+        else:
+            self.progress.reset()
+
+    def _make_buttons(self) -> None:
+        self.compare = self._button(
+            "Compare", "Run the ticked variants on the same boxes and score them."
+        )
+        self.cancel = self._button("Cancel", "Stop; variants that are done stay.")
+        self.differences = self._button(
+            "Differences", "Add a layer of the voxels on which variants differ."
+        )
+        self.distance = self._button(
+            "Distance",
+            "Add a layer of the signed distance from the selected variant's surface to "
+            "that of the labels.",
+        )
+        self.copy_csv = self._button("Copy CSV", "Copy the table as CSV.")
+        self.copy_markdown = self._button("Copy MD", "Copy the table as Markdown.")
+        self.save = self._button("Save…", "Write the table as CSV or Markdown.")
+
+    def _arrange(self) -> None:
+        form = QFormLayout()
+        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
+        form.addRow("Image", self.image)
+        form.addRow("Labels", self.labels)
+        form.addRow("Boxes", _row(self.boxes, self.scope))
+        form.addRow("Tolerance", _row(self.tolerance, self.spacing))
+        work = QGridLayout()
+        work.addWidget(self.compare, 0, 0)
+        work.addWidget(self.cancel, 0, 1)
+        work.addWidget(self.progress, 1, 0, 1, 2)
+        scores = QFormLayout()
+        scores.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
+        scores.addRow("Scores", self.scores)
+        scores.addRow("Masks", self.view)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(6)
+        layout.setAlignment(Qt.AlignmentFlag.AlignTop)
+        layout.addLayout(form)
+        layout.addLayout(work)
+        layout.addWidget(self.status)
+        layout.addWidget(self.table, 2)
+        layout.addLayout(_row(self.copy_csv, self.copy_markdown, self.save))
+        layout.addLayout(scores)
+        layout.addLayout(_row(self.differences, self.distance))
+        layout.addWidget(self.plot, 1)
+
+    def _choice(self, tip: str) -> QComboBox:
+        combo = QComboBox(self)
+        combo.setToolTip(tip)
+        combo.setMinimumContentsLength(10)
+        combo.setSizeAdjustPolicy(
+            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+        )
+        combo.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        return combo
+
+    def _button(self, text: str, tip: str) -> QPushButton:
+        button = QPushButton(text, self)
+        button.setToolTip(tip)
+        return button
+
+
+def _row(*fields: QWidget) -> QHBoxLayout:
+    row = QHBoxLayout()
+    for field in fields:
+        row.addWidget(field, 1)
+    return row

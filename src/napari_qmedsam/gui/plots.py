@@ -1,0 +1,167 @@
+"""Small plots inside the panels, in the colours of napari's theme."""
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_qtagg import FigureCanvasQTAgg
+from matplotlib.figure import Figure
+from napari.utils.theme import get_theme
+from qtpy.QtCore import QTimer
+
+from napari_qmedsam.evaluation.comparison_table import ComparisonRow
+
+if TYPE_CHECKING:
+    import napari
+
+REDRAW_MILLISECONDS = 500
+"""Least time between two drawings while points come in; one takes some 30 ms."""
+
+ACCENT, SECOND = "#3d9df2", "#ff9f1c"
+"""Told apart from both backgrounds, and from one another by colour-blind eyes."""
+
+
+class Plot(FigureCanvasQTAgg):
+    """One pair of axes that is drawn now and then, never for each point.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        Whose theme it follows.
+    x_label, y_label : str
+    """
+
+    def __init__(
+        self, viewer: "napari.viewer.Viewer", x_label: str, y_label: str
+    ) -> None:
+        # Margins are fixed: to compute them would double the time of drawing.
+        figure = Figure(figsize=(3.4, 1.7), dpi=100)
+        super().__init__(figure)
+        self.axes: Axes = figure.add_axes((0.17, 0.27, 0.79, 0.66))
+        self._labels = x_label, y_label
+        self._viewer = viewer
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.timeout.connect(self._draw_now)
+        self._drawn = 0.0
+        self.setMinimumHeight(150)
+        viewer.events.theme.connect(self._theme_changed)
+        self.show_theme()
+
+    def redraw(self) -> None:
+        """Draw soon; calls that come close together are drawn once."""
+        if not self._timer.isActive():
+            since = 1000 * (time.monotonic() - self._drawn)
+            self._timer.start(max(0, int(REDRAW_MILLISECONDS - since)))
+
+    def close_down(self) -> None:
+        """Stop drawing and let go of the viewer."""
+        self._timer.stop()
+        self._viewer.events.theme.disconnect(self._theme_changed)
+
+    def show_theme(self) -> None:
+        """Take the colours of the theme."""
+        theme = get_theme(self._viewer.theme)
+        back, ink = theme.background.as_hex(), theme.text.as_hex()
+        self.figure.set_facecolor(back)
+        axes = self.axes
+        axes.set_facecolor(back)
+        axes.tick_params(colors=ink, which="both", labelsize=7, length=2)
+        for label, set_label in zip(
+            self._labels, (axes.set_xlabel, axes.set_ylabel), strict=True
+        ):
+            set_label(label, color=ink, fontsize=8, labelpad=2)
+        for side, spine in axes.spines.items():
+            spine.set_visible(side in ("left", "bottom"))
+            spine.set_color(ink)
+        axes.grid(alpha=0.25, color=ink, linewidth=0.5)
+        self.redraw()
+
+    @property
+    def ink(self) -> str:
+        """Colour of text."""
+        return get_theme(self._viewer.theme).text.as_hex()
+
+    def _theme_changed(self, event: Any = None) -> None:
+        self.show_theme()
+
+    def _draw_now(self) -> None:
+        self._drawn = time.monotonic()
+        self.draw_idle()
+
+
+class ErrorPlot(Plot):
+    """Relative output error of each layer, as the layers are done."""
+
+    def __init__(self, viewer: "napari.viewer.Viewer") -> None:
+        super().__init__(viewer, "layer", "relative error")
+        self.errors: list[float] = []
+        self.axes.set_yscale("log")
+        (self._line,) = self.axes.plot([], [], ".-", color=ACCENT, markersize=4, lw=0.8)
+        self.setToolTip(
+            "Error of each layer's output on the calibration inputs, over its energy."
+        )
+        self.start(1)
+
+    def start(self, layers: int) -> None:
+        """Begin anew, for so many layers."""
+        self.errors = []
+        self._line.set_data([], [])
+        self.axes.set_xlim(0, max(2, layers) + 1)
+        self.axes.set_ylim(1e-6, 1.0)
+        self.redraw()
+
+    def add(self, error: float) -> None:
+        """Show the error of the next layer."""
+        self.errors.append(error)
+        # 0 has no place on a logarithmic axis.
+        places = [i for i, e in enumerate(self.errors, 1) if e > 0]
+        shown = [e for e in self.errors if e > 0]
+        self._line.set_data(places, shown)
+        if shown:
+            self.axes.set_ylim(min(shown) / 3, max(shown) * 3)
+        self.redraw()
+
+
+class SizePlot(Plot):
+    """DSC of the variants against the size of their files."""
+
+    def __init__(self, viewer: "napari.viewer.Viewer") -> None:
+        super().__init__(viewer, "file, MB", "DSC, %")
+        self._rows: Sequence[ComparisonRow] = ()
+        self._drawn_things: list[Any] = []
+        self.setToolTip("Each variant's DSC against the size of its file.")
+
+    def show_rows(self, rows: Sequence[ComparisonRow]) -> None:
+        """Show the rows that have a score."""
+        self._rows = [r for r in rows if r.dsc is not None and r.dsc == r.dsc]
+        for thing in self._drawn_things:
+            thing.remove()
+        self._drawn_things = []
+        for row in self._rows:
+            colour = SECOND if row.variant.is_float else ACCENT
+            place = row.variant.megabytes, row.dsc
+            self._drawn_things += self.axes.plot(*place, "o", color=colour, ms=5)
+            text = self.axes.annotate(
+                f"{row.variant.bits} bit",
+                place,
+                (4, 4),
+                textcoords="offset points",
+                fontsize=7,
+                color=self.ink,
+            )
+            self._drawn_things.append(text)
+        if self._rows:
+            sizes = [row.variant.megabytes for row in self._rows]
+            scores = [row.dsc for row in self._rows]
+            margin = max(0.5, 0.25 * (max(scores) - min(scores)))
+            self.axes.set_xlim(0, 1.2 * max(sizes))
+            self.axes.set_ylim(min(scores) - margin, max(scores) + margin)
+        self.redraw()
+
+    def show_theme(self) -> None:
+        """Take the colours of the theme, for the texts at the points too."""
+        super().show_theme()
+        if getattr(self, "_rows", ()):
+            self.show_rows(self._rows)

@@ -1,0 +1,269 @@
+"""The controls of the panel "Quantize" and how they are arranged."""
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import (
+    QComboBox,
+    QDoubleSpinBox,
+    QFormLayout,
+    QGridLayout,
+    QHBoxLayout,
+    QLabel,
+    QListWidget,
+    QProgressBar,
+    QPushButton,
+    QSpinBox,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_qmedsam.gui.model_form import ModelForm
+from napari_qmedsam.gui.plots import ErrorPlot
+from napari_qmedsam.models.quantized.granularity import Permutation
+from napari_qmedsam.quantization.job import Budget
+from napari_qmedsam.quantization.settings import (
+    DEFAULT_GROUP,
+    Method,
+    QuantizationSettings,
+)
+
+if TYPE_CHECKING:
+    import napari
+
+METHODS = {
+    Method.PERMUTATION_COMQ: "Permutation-COMQ",
+    Method.COMQ: "COMQ",
+    Method.RTN: "RTN",
+}
+
+BITS, MEGABYTES, AVERAGE = "Bits per weight", "Size budget, MB", "Average bits"
+"""What decides the bits of a layer."""
+
+PER_LAYER, PER_CHANNEL, PER_GROUP = "layer", "channel", "group"
+
+PERMUTATIONS = {Permutation.ROWS: "Rows", Permutation.ELEMENTS: "Elements"}
+"""What Permutation-COMQ can sort; the other methods sort nothing."""
+
+PHANTOMS, OPEN_IMAGES, FOLDER = "Phantoms", "Open images", "Folder…"
+"""Where calibration slices come from."""
+
+
+class QuantizeControls(QWidget):
+    """Every control, without what it does."""
+
+    def __init__(self, viewer: "napari.viewer.Viewer", parent: QWidget) -> None:
+        super().__init__(parent)
+        self.models = ModelForm(self)
+        self.models.setToolTip("Float model to quantize, and what the result runs on.")
+        self._make_settings()
+        self._make_calibration()
+        self.plot = ErrorPlot(viewer)
+        self.progress = QProgressBar(self)
+        self.progress.setTextVisible(False)
+        self.progress.setToolTip("Share of the work that is done.")
+        self.status = QLabel(self)
+        self.status.setWordWrap(True)
+        self.status.setToolTip("What happens, and how large and exact the result is.")
+        self.variants = QListWidget(self)
+        self.variants.setToolTip(
+            "Models to be compared; the panel Compare shows their figures."
+        )
+        self.variants.setMinimumHeight(72)
+        self._make_buttons()
+        self._arrange()
+        self.method.currentIndexChanged.connect(self._method_chosen)
+        self.permutation.currentIndexChanged.connect(self._permutation_chosen)
+        self.granularity.currentIndexChanged.connect(self._show_what_applies)
+        self.size.currentIndexChanged.connect(self._show_what_applies)
+        self._method_chosen()
+
+    def settings(self) -> QuantizationSettings:
+        """Return what is chosen.
+
+        Raises
+        ------
+        UnsupportedQuantization
+            If the choices do not go together.
+        """
+        granularity = self.granularity.currentData()
+        if granularity == PER_GROUP:
+            granularity = f"{PER_GROUP}:{self.group_size.value()}"
+        return QuantizationSettings.of(
+            method=self.method.currentData(),
+            bit_width=self.bits.value(),
+            granularity=granularity,
+            permutation=self.permutation.currentData(),
+            sweeps=self.sweeps.value(),
+        )
+
+    def budget(self) -> Budget | None:
+        """Return the size that decides the bits, if one does."""
+        chosen, value = self.size.currentText(), self.amount.value()
+        if chosen == MEGABYTES:
+            return Budget(megabytes=value)
+        return Budget(average_bits=value) if chosen == AVERAGE else None
+
+    def show_progress(self, done: int, total: int) -> None:
+        """Show steps done; total 0 means that nobody knows how many there are."""
+        self.progress.setRange(0, total)
+        if done:
+            self.progress.setValue(done)
+        else:
+            self.progress.reset()
+
+    # Making ---------------------------------------------------------------
+
+    def _make_settings(self) -> None:
+        self.method = self._choice(
+            "How codes and scales are found: rounding to nearest (RTN), coordinate "
+            "descent on calibration inputs (COMQ), or that with weights sorted into "
+            "units first."
+        )
+        for method, title in METHODS.items():
+            self.method.addItem(title, method.value)
+        self.size = self._choice(
+            "Give every layer the same bits, or let measured sensitivity share out a "
+            "size over the layers."
+        )
+        self.size.addItems([BITS, MEGABYTES, AVERAGE])
+        self.bits = self._whole(1, 8, 4, "Bits of each weight's code.")
+        self.amount = QDoubleSpinBox(self)
+        self.amount.setRange(0.1, 1000.0)
+        self.amount.setSingleStep(0.1)
+        self.amount.setValue(3.0)
+        self.amount.setToolTip(
+            "Size of all the model's tensors in MB, or effective bits per weight."
+        )
+        self.granularity = self._choice(
+            "How many weights share one scale: a layer, an output channel, or a group "
+            "of inputs of a channel."
+        )
+        for kind in (PER_LAYER, PER_CHANNEL, PER_GROUP):
+            self.granularity.addItem(f"Per {kind}", kind)
+        self.group_size = self._whole(
+            2, 1024, DEFAULT_GROUP.group_size, "Weights of a group that share a scale."
+        )
+        self.permutation = self._choice(
+            "Sort rows or single elements by size before they are cut into units; the "
+            "order is stored in the file."
+        )
+        self.sweeps = self._whole(
+            1, 20, 3, "Sweeps of coordinate descent over each layer."
+        )
+
+    def _make_calibration(self) -> None:
+        self.calibration = self._choice(
+            "Slices whose layer inputs decide which errors matter: generated ones, "
+            "those of the open image layers, or those of a folder."
+        )
+        self.calibration.addItems([PHANTOMS, OPEN_IMAGES, FOLDER])
+        self.slices = self._whole(1, 512, 32, "Calibration slices.")
+
+    def _make_buttons(self) -> None:
+        self.quantize = self._button(
+            "Quantize", "Quantize the model; the result joins the variants."
+        )
+        self.cancel = self._button("Cancel", "Stop after this layer; nothing is kept.")
+        self.load = self._button(
+            "Load model…", "Add a float or quantized weights file as a variant."
+        )
+        self.save = self._button(
+            "Save…", "Write the chosen variant as *.qmedsam.safetensors."
+        )
+        self.remove = self._button(
+            "Remove", "Take the chosen variant off the list; files stay."
+        )
+
+    def _arrange(self) -> None:
+        form = QFormLayout()
+        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
+        form.addRow("Model", self.models)
+        form.addRow("Method", self.method)
+        form.addRow("Size", _row(self.size, self.bits, self.amount))
+        form.addRow("Scales", _row(self.granularity, self.group_size))
+        form.addRow("Permute", self.permutation)
+        form.addRow("Sweeps", self.sweeps)
+        form.addRow("Calibrate on", _row(self.calibration, self.slices))
+        work = QGridLayout()
+        work.addWidget(self.quantize, 0, 0)
+        work.addWidget(self.cancel, 0, 1)
+        work.addWidget(self.progress, 1, 0, 1, 2)
+        buttons = QGridLayout()
+        for place, button in enumerate((self.load, self.save, self.remove)):
+            buttons.addWidget(button, 0, place)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(6)
+        layout.setAlignment(Qt.AlignmentFlag.AlignTop)
+        layout.addLayout(form)
+        layout.addLayout(work)
+        layout.addWidget(self.status)
+        layout.addWidget(self.plot, 1)
+        layout.addWidget(QLabel("Variants", self))
+        layout.addWidget(self.variants, 1)
+        layout.addLayout(buttons)
+
+    def _choice(self, tip: str) -> QComboBox:
+        combo = QComboBox(self)
+        combo.setToolTip(tip)
+        return combo
+
+    def _whole(self, low: int, high: int, value: int, tip: str) -> QSpinBox:
+        field = QSpinBox(self)
+        field.setRange(low, high)
+        field.setValue(value)
+        field.setToolTip(tip)
+        return field
+
+    def _button(self, text: str, tip: str) -> QPushButton:
+        button = QPushButton(text, self)
+        button.setToolTip(tip)
+        return button
+
+    # What goes together ---------------------------------------------------
+
+    def _method_chosen(self) -> None:
+        """Offer what a method can permute, and its own units."""
+        permutes = self.method.currentData() == Method.PERMUTATION_COMQ.value
+        offered = PERMUTATIONS if permutes else {Permutation.NONE: "Nothing"}
+        self.permutation.blockSignals(True)
+        self.permutation.clear()
+        for permutation, title in offered.items():
+            self.permutation.addItem(title, permutation.value)
+        self.permutation.blockSignals(False)
+        self._permutation_chosen()
+
+    def _permutation_chosen(self) -> None:
+        """Go to the granularity that is best for the permutation."""
+        defaults = QuantizationSettings.of(
+            method=self.method.currentData(),
+            permutation=self.permutation.currentData(),
+        )
+        granularity, _ = defaults.units
+        kind = self.granularity.findData(granularity.kind.value)
+        self.granularity.setCurrentIndex(kind)
+        if granularity.group_size:
+            self.group_size.setValue(granularity.group_size)
+        self._show_what_applies()
+
+    def _show_what_applies(self) -> None:
+        method = Method(self.method.currentData())
+        by_bits = self.size.currentText() == BITS
+        self.bits.setVisible(by_bits)
+        self.amount.setVisible(not by_bits)
+        grouped = self.granularity.currentData() == PER_GROUP
+        self.group_size.setEnabled(grouped)
+        self.permutation.setEnabled(method is Method.PERMUTATION_COMQ)
+        self.sweeps.setEnabled(method is not Method.RTN)
+        # RTN looks at no inputs, unless a budget has layers measured on them.
+        calibrates = method is not Method.RTN or not by_bits
+        self.calibration.setEnabled(calibrates)
+        self.slices.setEnabled(calibrates)
+
+
+def _row(*fields: QWidget) -> QHBoxLayout:
+    row = QHBoxLayout()
+    for number, field in enumerate(fields):
+        row.addWidget(field, 2 if number == 0 else 1)
+    return row

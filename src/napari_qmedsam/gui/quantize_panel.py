@@ -1,0 +1,328 @@
+"""The panel "Quantize": a float model in, variants of fewer bits out."""
+
+import shutil
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari.layers import Image
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QFileDialog, QListWidgetItem, QVBoxLayout, QWidget
+
+from napari_qmedsam.errors import BadCheckpoint, Cancelled, InvalidSettings
+from napari_qmedsam.gui.closing import ClosingWatch
+from napari_qmedsam.gui.layers import volume_of
+from napari_qmedsam.gui.loading import Downloading, report_download
+from napari_qmedsam.gui.notices import errors_shown
+from napari_qmedsam.gui.quantize_controls import (
+    FOLDER,
+    PHANTOMS,
+    QuantizeControls,
+)
+from napari_qmedsam.gui.sharing import shared_by
+from napari_qmedsam.gui.workers import Job, Report, ShouldStop, Worker
+from napari_qmedsam.models.checkpoints import resolve_model
+from napari_qmedsam.models.quantized.model_file import SUFFIX
+from napari_qmedsam.quantization.job import CalibrationPlan, QuantizationJob
+from napari_qmedsam.quantization.whole_model import QuantizationProgress
+from napari_qmedsam.segmentation.variants import Variant, variant_of
+
+if TYPE_CHECKING:
+    import napari
+
+WEIGHTS_FILTER = "Weights (*.pth *.pt *.safetensors)"
+QUANTIZED_FILTER = f"Quantized model (*{SUFFIX})"
+
+NAME_ROLE = Qt.ItemDataRole.UserRole
+"""Where an item of the list keeps the name of its variant."""
+
+
+class QuantizePanel(QWidget):
+    """Quantize models after training, and keep the list of variants.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+    """
+
+    def __init__(self, viewer: "napari.viewer.Viewer") -> None:
+        super().__init__()
+        self.viewer, self.shared = viewer, shared_by(viewer)
+        self.worker = Worker(self)
+        self.controls = QuantizeControls(viewer, self)
+        self.folder: Path | None = None
+        self._made = 0
+        self._layers_known = False
+        layout = QVBoxLayout(self)
+        layout.addWidget(self.controls)
+        self._connect()
+        self._watch = ClosingWatch(self, self.close_down)
+        self.controls.show_progress(0, 1)
+        self.controls.status.setText("Choose a model and a size.")
+        self._show_variants()
+
+    # What the buttons do --------------------------------------------------
+
+    def quantize(self) -> None:
+        """Quantize the chosen model; the result joins the variants."""
+        with errors_shown():
+            choice = self.controls.models.choice()
+            settings, budget = self.controls.settings(), self.controls.budget()
+            plan = self._plan()
+            self._made += 1
+            target = self.shared.folder / f"{self._made}{SUFFIX}"
+            known = {(v.model, v.backend) for v in self.shared.variants}
+            variants: list[Variant] = []
+
+            def job(report: Report, should_stop: ShouldStop) -> None:
+                source = resolve_model(
+                    choice.model,
+                    progress=report_download(report),
+                    should_cancel=should_stop,
+                )
+                work = QuantizationJob(source, settings, plan, budget)
+                work.run(target, report, should_stop)
+                if (choice.model, choice.backend) not in known:
+                    # What the others are measured by.
+                    variants.append(variant_of(choice.model, backend=choice.backend))
+                variants.append(variant_of(str(target), backend=choice.backend))
+
+            self._layers_known = False
+            self._start(job, "Preparing…", partial(self._take, variants))
+
+    def load_model(self, path: str | Path | None = None) -> None:
+        """Add a weights file as a variant; without path, ask."""
+        path = path or self._ask_for_file("Load a model", WEIGHTS_FILTER)
+        if not path:
+            return
+        backend = self.controls.models.choice().backend
+        variants: list[Variant] = []
+
+        def job(report: Report, should_stop: ShouldStop) -> None:
+            name = Path(path).name.removesuffix(SUFFIX)
+            variants.append(variant_of(str(path), name, backend=backend))
+
+        text = f"Reading {Path(path).name}…"
+        self._start(job, text, partial(self._take, variants))
+
+    def save(self, path: str | Path | None = None) -> None:
+        """Write the chosen quantized variant to a file; without path, ask."""
+        with errors_shown():
+            variant = self._chosen()
+            if not variant.model.endswith(SUFFIX):
+                raise InvalidSettings(
+                    f"'{variant.name}' is not quantized here: its file is "
+                    f"'{variant.model}' already."
+                )
+            path = path or self._ask_where_to_save(variant)
+            if not path:
+                return
+            target = Path(path)
+
+            def job(report: Report, should_stop: ShouldStop) -> None:
+                copy_file(Path(variant.model), target)
+
+            def saved() -> None:
+                self.shared.variants.change(variant.name, model=str(target))
+                self.controls.status.setText(f"Saved {target}.")
+
+            self._start(job, f"Saving {target.name}…", saved)
+
+    def remove(self) -> None:
+        """Take the chosen variant off the list."""
+        with errors_shown():
+            self.shared.variants.remove(self._chosen().name)
+            self.shared.variants_changed.emit()
+
+    def cancel(self) -> None:
+        """Stop after the layer under way; nothing of it is kept."""
+        if self.worker.is_busy:
+            self.worker.cancel()
+            self.controls.status.setText("Stopping after this layer…")
+
+    # Choices --------------------------------------------------------------
+
+    def choose_folder(self, folder: str | Path | None = None) -> None:
+        """Calibrate on the images of a folder; without one, ask."""
+        if folder is None:
+            folder = QFileDialog.getExistingDirectory(self, "Calibration images")
+        combo = self.controls.calibration
+        if folder:
+            self.folder = Path(folder)
+            combo.setCurrentText(FOLDER)
+            combo.setItemText(combo.currentIndex(), FOLDER)
+            self.controls.status.setText(f"Calibration images: {folder}")
+        elif self.folder is None:
+            combo.setCurrentText(PHANTOMS)
+
+    def _plan(self) -> CalibrationPlan:
+        where, slices = self.controls.calibration.currentText(), self.controls.slices
+        count = slices.value()
+        if not self.controls.calibration.isEnabled() or where == PHANTOMS:
+            return CalibrationPlan(slices=count)
+        if where == FOLDER:
+            if self.folder is None:
+                raise InvalidSettings("Choose a folder of images to calibrate on.")
+            return CalibrationPlan(path=self.folder, slices=count)
+        images = [x for x in self.viewer.layers if isinstance(x, Image)]
+        if not images:
+            raise InvalidSettings(
+                f"There is no image to calibrate on. Open one, or choose {PHANTOMS}."
+            )
+        return CalibrationPlan(volumes=[volume_of(x) for x in images], slices=count)
+
+    def _chosen(self) -> Variant:
+        item = self.controls.variants.currentItem()
+        if item is None:
+            raise InvalidSettings("Choose a variant in the list first.")
+        return self.shared.variants[item.data(NAME_ROLE)]
+
+    def _calibration_chosen(self) -> None:
+        if self.controls.calibration.currentText() == FOLDER:
+            self.choose_folder()
+
+    # Work -----------------------------------------------------------------
+
+    def _start(self, job: Job, text: str, on_success: Callable[[], None]) -> None:
+        self.controls.status.setText(text)
+        self.controls.show_progress(0, 0)
+        self._watch.look()
+        self.worker.start(job, self._progressed, partial(self._ended, on_success))
+        self._enable()
+
+    def _progressed(self, item: Any) -> None:
+        controls = self.controls
+        if isinstance(item, Downloading):
+            controls.status.setText(item.sentence())
+            controls.show_progress(*item.thousandths())
+            return
+        assert isinstance(item, QuantizationProgress)
+        controls.show_progress(item.done, item.total)
+        if item.report is None:
+            controls.status.setText(f"{item.layer} ({item.done} of {item.total})")
+            return
+        if not self._layers_known:
+            self._layers_known = True
+            controls.plot.start(item.total - item.done + 1)
+        error = item.report.relative_error
+        controls.plot.add(error)
+        controls.status.setText(f"{item.layer}: relative error {error:.1e}")
+
+    def _ended(
+        self, on_success: Callable[[], None], error: BaseException | None
+    ) -> None:
+        self.controls.show_progress(0, 1)
+        if error is not None:
+            cancelled = isinstance(error, Cancelled)
+            self.controls.status.setText("Cancelled." if cancelled else "Failed.")
+        with errors_shown():
+            if error is None:
+                on_success()
+            elif not isinstance(error, Cancelled):
+                self._enable()
+                raise error
+        self._enable()
+
+    def _take(self, variants: list[Variant]) -> None:
+        """Put what a job made on the list."""
+        kept = [self.shared.variants.add(variant) for variant in variants]
+        self.shared.variants_changed.emit()
+        last = kept[-1]
+        self.controls.variants.setCurrentRow(self.controls.variants.count() - 1)
+        self.controls.status.setText(
+            f"{last.name}: {last.effective_bits:.2f} effective bits per weight, "
+            f"{last.megabytes:.2f} MB."
+        )
+
+    # What is shown --------------------------------------------------------
+
+    def _show_variants(self) -> None:
+        listed = self.controls.variants
+        chosen = listed.currentItem()
+        name = None if chosen is None else chosen.data(NAME_ROLE)
+        listed.clear()
+        for variant in self.shared.variants:
+            text = (
+                f"{variant.name} · {variant.effective_bits:.2f} bits · "
+                f"{variant.megabytes:.2f} MB"
+            )
+            item = QListWidgetItem(text)
+            item.setData(NAME_ROLE, variant.name)
+            item.setToolTip(variant.model)
+            listed.addItem(item)
+            if variant.name == name:
+                listed.setCurrentItem(item)
+        self._enable()
+
+    def _enable(self) -> None:
+        """Let only those controls be used that make sense now."""
+        controls, is_free = self.controls, not self.worker.is_busy
+        is_chosen = controls.variants.currentItem() is not None
+        for control, makes_sense in (
+            (controls.models, is_free),
+            (controls.quantize, is_free),
+            (controls.cancel, not is_free),
+            (controls.load, is_free),
+            (controls.save, is_free and is_chosen),
+            (controls.remove, is_free and is_chosen),
+        ):
+            control.setEnabled(makes_sense)
+
+    def _connect(self) -> None:
+        controls = self.controls
+        for button, action in (
+            (controls.quantize, self.quantize),
+            (controls.cancel, self.cancel),
+            (controls.load, self.load_model),
+            (controls.save, self.save),
+            (controls.remove, self.remove),
+        ):
+            # clicked carries a bool that none of them wants.
+            button.clicked.connect(lambda _, action=action: action())
+        controls.calibration.activated.connect(lambda _: self._calibration_chosen())
+        controls.variants.itemSelectionChanged.connect(self._enable)
+        self.shared.variants_changed.connect(self._show_variants)
+
+    # Files ----------------------------------------------------------------
+
+    def _ask_for_file(self, title: str, filters: str) -> str:
+        path, _ = QFileDialog.getOpenFileName(self, title, "", filters)
+        return path
+
+    def _ask_where_to_save(self, variant: Variant) -> str:
+        start = f"{variant.name.replace(' ', '-')}{SUFFIX}"
+        path, _ = QFileDialog.getSaveFileName(
+            self, "Save the quantized model", start, QUANTIZED_FILTER
+        )
+        if not path or path.endswith(SUFFIX):
+            return path
+        return f"{path.removesuffix('.safetensors')}{SUFFIX}"
+
+    # Closing --------------------------------------------------------------
+
+    def close_down(self) -> None:
+        """Stop the work, within a second, and let go of the viewer."""
+        self.worker.close()
+        self.controls.plot.close_down()
+        self.shared.variants_changed.disconnect(self._show_variants)
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copy a model file, whole or not at all.
+
+    Raises
+    ------
+    BadCheckpoint
+        If it cannot be written, or is not called as model files are.
+    """
+    if not target.name.endswith(SUFFIX):
+        raise BadCheckpoint(f"The file '{target.name}' must end in {SUFFIX}.")
+    part = target.with_name(target.name + ".part")
+    try:
+        shutil.copyfile(source, part)
+        part.replace(target)
+    except OSError as error:
+        raise BadCheckpoint(f"Cannot write '{target}': {error}.") from error
+    finally:
+        part.unlink(missing_ok=True)

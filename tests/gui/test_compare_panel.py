@@ -1,0 +1,352 @@
+"""The panel Compare over bars that one variant sees whole and the other in part."""
+
+import csv
+import io
+import time
+
+import numpy as np
+import pytest
+from napari.layers import Image, Labels, Layer
+from napari.utils.notifications import notification_manager
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QApplication, QComboBox, QPushButton
+
+from napari_qmedsam.gui.boxes import DrawnBox, box_layer
+from napari_qmedsam.gui.compare_controls import AROUND, SLICE
+from napari_qmedsam.gui.compare_panel import ComparePanel
+from napari_qmedsam.gui.comparison_layers import View, _grid, _text_overlay
+from napari_qmedsam.gui.layers import image_layer, labels_layer
+from napari_qmedsam.gui.navigation import show_slice, slice_in_view
+from napari_qmedsam.prompts import Box3D
+from napari_qmedsam.segmentation.variants import Variant
+
+pytestmark = pytest.mark.gui
+
+WHOLE = Variant("tiny FP32", "whole", architecture="tiny", file_bytes=4_000_000)
+LOSSY = Variant(
+    "tiny 2-bit rtn",
+    "lossy",
+    architecture="tiny",
+    method="rtn",
+    bit_widths=(2,),
+    effective_bits=2.5,
+    file_bytes=500_000,
+)
+
+
+@pytest.fixture
+def backends(backend):
+    """Models by name; the lossy one sees only what is brighter than on slice 3."""
+
+    class Lossy(type(backend)):
+        def decode(self, image_embedding, boxes):
+            logits = super().decode(image_embedding, boxes)
+            if self.encoded == 5:  # a warm-up, then slices 1 to 4: this is slice 4
+                logits[:, :, 10:15] = -9.0
+            return logits
+
+    return {"whole": backend, "lossy": Lossy()}
+
+
+@pytest.fixture
+def panel(make_napari_viewer, volume, backends):
+    reference = np.zeros(volume.shape, np.uint8)
+    reference[1:5, 10:20, 5:25] = 3
+    boxes = [DrawnBox(1, "bar", Box3D(3, 8, 1, 27, 22, 5), 2)]
+    viewer = make_napari_viewer()
+    for layer in (
+        image_layer(volume, "bars"),
+        labels_layer(reference, volume, "truth"),
+        box_layer(boxes, volume, "boxes"),
+    ):
+        viewer.add_layer(Layer.create(*layer))
+
+    def load(choice, report, should_stop):
+        backends[choice.model].encoded = 0
+        return backends[choice.model]
+
+    panel = ComparePanel(viewer, load)
+    viewer.window.add_dock_widget(panel, name="Compare")
+    for variant in (WHOLE, LOSSY):
+        panel.shared.variants.add(variant)
+    panel.shared.variants_changed.emit()
+    yield panel
+    panel.worker.close()
+    if panel.layers is not None:
+        panel.layers._timer.stop()
+
+
+@pytest.fixture
+def finish(qtbot):
+    def wait(panel):
+        qtbot.waitUntil(lambda: not panel.worker.is_busy, timeout=20_000)
+
+    return wait
+
+
+@pytest.fixture
+def compared(panel, finish):
+    panel.compare()
+    finish(panel)
+    return panel
+
+
+def last_message():
+    return notification_manager.records[-1].message
+
+
+def text(panel, name, column):
+    table = panel.controls.table
+    titles = [table.horizontalHeaderItem(i).text() for i in range(table.columnCount())]
+    (row,) = (r for r in range(table.rowCount()) if table.item(r, 0).text() == name)
+    return table.item(row, titles.index(column)).text()
+
+
+# Slice 4 loses 50 of 200 voxels; of 800 voxels in all 750 are left.
+DSC = 100 * 2 * 750 / (750 + 800)
+
+
+def test_table_shows_scores_and_change(compared):
+    assert text(compared, WHOLE.name, "DSC") == "100.00"
+    assert text(compared, LOSSY.name, "DSC") == f"{DSC:.2f}"
+    assert text(compared, LOSSY.name, "Δ FP32") == f"{DSC - 100:+.2f}"
+    assert text(compared, LOSSY.name, "Eff. bits") == "2.50"
+    assert text(compared, LOSSY.name, "MB") == "0.50"
+    assert float(text(compared, LOSSY.name, "ms")) >= 0
+    assert compared.controls.status.text() == (
+        "1 object on slices 1 to 4; NSD of 3D surfaces with a tolerance of 2 mm, "
+        "spacing 3 x 0.5 x 0.8 mm (z, y, x)."
+    )
+    assert compared.controls.spacing.text() == "spacing 3 × 0.5 × 0.8 mm"
+    assert compared.shared.variants[LOSSY.name].milliseconds_per_slice is not None
+
+
+def test_rows_sort_by_number(compared):
+    table = compared.controls.table
+    table.sortItems(5, Qt.SortOrder.AscendingOrder)
+    assert [table.item(r, 0).text() for r in range(2)] == [LOSSY.name, WHOLE.name]
+    table.sortItems(3, Qt.SortOrder.DescendingOrder)
+    assert [table.item(r, 0).text() for r in range(2)] == [WHOLE.name, LOSSY.name]
+
+
+def test_selected_row_goes_to_its_worst_slice(compared):
+    viewer, image = compared.viewer, compared.layers.image
+    show_slice(viewer, image, (0, 0))
+    table = compared.controls.table
+    (row,) = (r for r in range(2) if table.item(r, 0).text() == LOSSY.name)
+    table.selectRow(row)
+    assert slice_in_view(viewer, image) == (0, 4)
+    dsc = 100 * 2 * 150 / (150 + 200)
+    assert compared.controls.status.text() == (
+        f"{LOSSY.name} does worst on slice 4: DSC {dsc:.1f} %."
+    )
+
+
+def test_views_across_other_axes_are_found_again(panel):
+    image = panel.viewer.layers["bars"]
+    show_slice(panel.viewer, image, (1, 13))
+    assert slice_in_view(panel.viewer, image) == (1, 13)
+    show_slice(panel.viewer, image, (0, 2))
+    assert slice_in_view(panel.viewer, image) == (0, 2)
+
+
+def test_only_ticked_variants_run(panel, finish, backends):
+    table = panel.controls.table
+    table.item(1, 0).setCheckState(Qt.CheckState.Unchecked)
+    panel.compare()
+    finish(panel)
+    assert list(panel.comparison.results) == [WHOLE.name]
+    assert text(panel, LOSSY.name, "DSC") == ""
+    assert backends["lossy"].encoded == 0
+    panel.show_differences()
+    assert last_message() == "It takes two variants to see a difference."
+    table.item(0, 0).setCheckState(Qt.CheckState.Unchecked)
+    panel.compare()
+    assert last_message().startswith("Tick at least one variant.")
+
+
+def test_this_slice_is_scored_alone(panel, finish):
+    show_slice(panel.viewer, panel.viewer.layers["bars"], (0, 3))
+    panel.controls.scope.setCurrentText(SLICE)
+    panel.compare()
+    finish(panel)
+    assert panel.comparison.slices == [(0, 3)]
+    assert panel.comparison.is_flat
+    show_slice(panel.viewer, panel.viewer.layers["bars"], (0, 5))
+    panel.compare()
+    finish(panel)
+    assert "no box on slice 5" in last_message()
+
+
+def test_boxes_around_labels_need_no_drawing(panel, finish):
+    panel.viewer.layers.remove("boxes")
+    panel.shared.session_of(panel.viewer.layers["bars"]).objects.clear()
+    panel.compare()
+    finish(panel)
+    assert "no box to compare on" in last_message()
+    panel.controls.boxes.setCurrentText(AROUND)
+    panel.compare()
+    finish(panel)
+    assert text(panel, WHOLE.name, "DSC") == "100.00"
+    assert panel.controls.scores.itemText(1) == "label 3"
+
+
+def test_difference_and_distance_become_layers(compared, finish):
+    compared.show_differences()
+    finish(compared)
+    layers = compared.viewer.layers
+    differs = layers["bars: variants differ"]
+    assert np.count_nonzero(differs.data) == 50
+    assert compared.controls.status.text() == "Variants differ on 50 voxels."
+    assert differs.data_to_world((1, 2, 3)) == layers["bars"].data_to_world((1, 2, 3))
+    compared.show_distance()
+    assert last_message() == "Select a compared variant in the table first."
+    compared.controls.table.selectRow(1)
+    compared.show_distance()
+    finish(compared)
+    distance = layers[f"{LOSSY.name}: distance in mm"]
+    assert isinstance(distance, Image)
+    assert np.nanmax(distance.data) == 0
+    before = len(layers)
+    compared.show_differences()
+    finish(compared)
+    assert len(layers) == before
+
+
+def test_masks_are_shown_as_layers_grid_and_flicker(compared, qtbot):
+    viewer = compared.viewer
+    before = list(viewer.layers)
+    compared.show_view(View.LAYERS)
+    results = compared.layers.results
+    assert [x.name for x in results] == [f"bars: {v.name}" for v in (WHOLE, LOSSY)]
+    assert all(isinstance(x, Labels) and x.visible for x in results)
+    compared.show_view(View.GRID)
+    assert _grid(viewer).enabled
+    shown = [x.name for x in viewer.layers if x.visible]
+    assert shown == [
+        WHOLE.name,
+        f"bars: {WHOLE.name}",
+        LOSSY.name,
+        f"bars: {LOSSY.name}",
+    ]
+    assert list(viewer.layers)[:4] == [x for x in viewer.layers if x.visible]
+    assert compared.controls.image.count() == 1
+    compared.show_view(View.FLICKER)
+    assert not _grid(viewer).enabled
+    seen = set()
+    for _ in range(2):
+        (visible,) = (x for x in results if x.visible)
+        assert _text_overlay(viewer).text in visible.name
+        seen.add(visible)
+        compared.layers.next_variant()
+    assert seen == set(results)
+    compared.show_view(View.HIDDEN)
+    assert not any(x.visible for x in results)
+    assert not _text_overlay(viewer).visible
+    assert [x for x in viewer.layers if x in before] == before
+    assert all(x.visible for x in before)
+
+
+def test_layers_may_be_deleted_while_they_are_shown(compared):
+    for view in (View.GRID, View.FLICKER):
+        compared.show_view(view)
+        compared.viewer.layers.remove(compared.layers.results[0])
+        compared.layers.next_variant()
+        compared.show_view(View.HIDDEN)
+    compared.viewer.layers.remove("bars")
+    assert compared.comparison is None
+    compared.compare()
+    assert last_message().startswith("There is no image to compare on.")
+
+
+def test_table_is_copied_and_saved(compared, tmp_path):
+    compared.controls.copy_csv.click()
+    copied = QApplication.clipboard().text()
+    rows = list(csv.DictReader(io.StringIO(copied)))
+    assert [(r["variant"], r["DSC %"]) for r in rows] == [
+        (WHOLE.name, "100.00"),
+        (LOSSY.name, f"{DSC:.2f}"),
+    ]
+    compared.controls.copy_markdown.click()
+    assert QApplication.clipboard().text().startswith("| variant | object |")
+    compared.save_table(tmp_path / "t.csv")
+    assert (tmp_path / "t.csv").read_text(encoding="utf-8").strip() == copied.strip()
+    compared.save_table(tmp_path / "nowhere" / "t.csv")
+    assert "Cannot write the table" in last_message()
+
+
+def test_labels_of_another_shape_are_refused(panel, finish):
+    panel.viewer.add_labels(np.ones((2, 4, 4), np.uint8), name="other")
+    panel.controls.labels.setCurrentText("other")
+    panel.compare()
+    finish(panel)
+    assert panel.comparison is None
+    assert panel.controls.labels.currentText() == "other"
+    assert "reference" in last_message()
+
+
+def test_cancel_keeps_whole_variants(panel, finish, backends, qtbot):
+    backends["lossy"].seconds = 0.2
+    panel.compare()
+    qtbot.waitUntil(lambda: backends["lossy"].encoded >= 2, timeout=20_000)
+    panel.controls.cancel.click()
+    finish(panel)
+    assert panel.controls.status.text() == "Cancelled."
+    assert list(panel.comparison.results) == [WHOLE.name]
+    assert text(panel, LOSSY.name, "DSC") == ""
+
+
+def test_failed_loading_is_a_notification(panel, finish):
+    from napari_qmedsam.errors import BadCheckpoint
+
+    def fail(*_):
+        raise BadCheckpoint("There is no weights file 'x'.")
+
+    panel.load = fail
+    panel.compare()
+    finish(panel)
+    assert last_message() == "There is no weights file 'x'."
+    assert panel.controls.compare.isEnabled()
+
+
+def test_closing_the_window_during_work_ends_it(panel, backends, qtbot):
+    backends["whole"].seconds = 0.2
+    panel.compare()
+    qtbot.waitUntil(lambda: backends["whole"].encoded >= 2, timeout=20_000)
+    thread = panel.worker._thread
+    start = time.perf_counter()
+    panel.viewer.close()
+    assert not thread.is_alive()
+    assert time.perf_counter() - start < 5  # a second, and the window itself
+
+
+def test_closing_the_dock_leaves_the_grid(compared):
+    compared.show_view(View.GRID)
+    compared.viewer.window.remove_dock_widget(compared)
+    assert not _grid(compared.viewer).enabled
+
+
+def test_plain_2d_image_is_compared(make_napari_viewer, backends, finish):
+    viewer = make_napari_viewer()
+    image = np.zeros((64, 48), np.float32)
+    image[10:20, 5:25] = 1
+    viewer.add_image(image, name="flat", scale=(0.5, 2))
+    viewer.add_labels((image * 7).astype(np.uint8), name="truth", scale=(0.5, 2))
+    panel = ComparePanel(viewer, lambda choice, *_: backends[choice.model])
+    viewer.window.add_dock_widget(panel)
+    panel.shared.variants.add(WHOLE)
+    panel.shared.variants_changed.emit()
+    panel.controls.boxes.setCurrentText(AROUND)
+    panel.compare()
+    finish(panel)
+    assert text(panel, WHOLE.name, "DSC") == "100.00"
+    panel.show_view(View.LAYERS)
+    assert panel.layers.results[0].ndim == 2
+    viewer.window.remove_dock_widget(panel)
+
+
+def test_every_control_says_what_it_is(panel):
+    controls = vars(panel.controls).values()
+    for control in (w for w in controls if isinstance(w, QPushButton | QComboBox)):
+        assert control.toolTip().endswith(".")
+        assert ". " not in control.toolTip()

@@ -1,0 +1,237 @@
+"""The panel Quantize on a model of a hundredth of the demo's size."""
+
+import time
+
+import numpy as np
+import pytest
+import torch
+from napari.layers import Layer
+from napari.utils.notifications import notification_manager
+from qtpy.QtWidgets import QAbstractButton, QAbstractSpinBox, QComboBox
+
+from napari_qmedsam.gui.layers import image_layer
+from napari_qmedsam.gui.quantize_controls import (
+    AVERAGE,
+    BITS,
+    OPEN_IMAGES,
+    PER_CHANNEL,
+    PER_GROUP,
+    PHANTOMS,
+)
+from napari_qmedsam.gui.quantize_panel import QuantizePanel
+from napari_qmedsam.models import build_model
+from napari_qmedsam.models.checkpoints import read_card, read_state, save_model
+from napari_qmedsam.quantization.model_layers import quantizable_layers
+from napari_qmedsam.runtime.protocol import BackendName
+
+pytestmark = pytest.mark.gui
+
+
+@pytest.fixture
+def weights(tiny_config, tmp_path):
+    torch.manual_seed(0)
+    return save_model(build_model("tiny"), tmp_path / "tiny.safetensors")
+
+
+@pytest.fixture
+def panel(make_napari_viewer, weights):
+    viewer = make_napari_viewer()
+    panel = QuantizePanel(viewer)
+    viewer.window.add_dock_widget(panel, name="Quantize")
+    panel.controls.models.choose(str(weights), BackendName.TORCH.value)
+    panel.controls.slices.setValue(2)
+    yield panel
+    panel.worker.close()
+
+
+@pytest.fixture
+def finish(qtbot):
+    def wait(panel):
+        qtbot.waitUntil(lambda: not panel.worker.is_busy, timeout=60_000)
+
+    return wait
+
+
+def last_message():
+    return notification_manager.records[-1].message
+
+
+def choose(combo, data):
+    combo.setCurrentIndex(combo.findData(data))
+
+
+def test_result_and_its_float_model_become_variants(panel, finish, weights):
+    panel.controls.bits.setValue(3)
+    panel.controls.quantize.click()
+    assert not panel.controls.quantize.isEnabled()
+    finish(panel)
+    float_variant, small = panel.shared.variants
+    assert float_variant.name == "tiny FP32"
+    assert small.name == "tiny 3-bit permutation-comq"
+    assert small.backend == BackendName.TORCH.value
+    assert small.file_bytes < float_variant.file_bytes
+    listed = panel.controls.variants
+    assert listed.count() == 2
+    assert listed.currentItem().text().startswith(small.name)
+    assert panel.controls.status.text() == (
+        f"{small.name}: {small.effective_bits:.2f} effective bits per weight, "
+        f"{small.megabytes:.2f} MB."
+    )
+    layers = quantizable_layers(build_model("tiny"))
+    assert len(panel.controls.plot.errors) == len(layers)
+    card = read_card(small.model)
+    assert card["source"]["file"] == weights.name
+    errors = [layer["relative_error"] for layer in card["layers"].values()]
+    assert panel.controls.plot.errors == errors
+
+
+def test_second_result_does_not_add_the_float_model_again(panel, finish):
+    choose(panel.controls.method, "rtn")
+    for bits in (4, 2):
+        panel.controls.bits.setValue(bits)
+        panel.quantize()
+        finish(panel)
+    names = [v.name for v in panel.shared.variants]
+    assert names == ["tiny FP32", "tiny 4-bit rtn", "tiny 2-bit rtn"]
+
+
+def test_open_images_calibrate(panel, volume, finish):
+    panel.controls.calibration.setCurrentText(OPEN_IMAGES)
+    panel.quantize()
+    assert last_message().startswith("There is no image to calibrate on.")
+    panel.viewer.add_layer(Layer.create(*image_layer(volume, "bars")))
+    panel.quantize()
+    finish(panel)
+    calibration = read_card(list(panel.shared.variants)[-1].model)["calibration"]
+    assert (calibration["kind"], calibration["slices"]) == ("volumes", 2)
+
+
+def test_folder_calibrates(panel, volume, finish, tmp_path):
+    from napari_qmedsam.volumes.writing import write_labels
+
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    positive = np.clip(volume.array, 0, None).astype(np.uint16)
+    write_labels(positive, volume, folder / "scan.nii.gz")
+    panel.choose_folder(folder)
+    panel.quantize()
+    finish(panel)
+    calibration = read_card(list(panel.shared.variants)[-1].model)["calibration"]
+    assert calibration["files"] == ["scan.nii.gz"]
+
+
+def test_size_budget_keeps_to_it(panel, finish):
+    choose(panel.controls.method, "comq")
+    panel.controls.size.setCurrentText(AVERAGE)
+    panel.controls.amount.setValue(7.0)
+    panel.quantize()
+    finish(panel)
+    small = list(panel.shared.variants)[-1]
+    assert small.effective_bits <= 7.0
+    assert len(small.bit_widths) > 1
+
+
+def test_cancelled_work_leaves_nothing(panel, finish, qtbot):
+    panel.controls.slices.setValue(100)
+    panel.quantize()
+    qtbot.waitUntil(lambda: panel.controls.progress.value() >= 2, timeout=60_000)
+    panel.controls.cancel.click()
+    finish(panel)
+    assert panel.controls.status.text() == "Cancelled."
+    assert len(panel.shared.variants) == 0
+    assert list(panel.shared.folder.iterdir()) == []
+    assert panel.controls.quantize.isEnabled()
+
+
+def test_saved_model_is_the_variant(panel, finish, tmp_path):
+    choose(panel.controls.method, "rtn")
+    panel.quantize()
+    finish(panel)
+    before = read_state(list(panel.shared.variants)[-1].model)
+    path = tmp_path / "mine.qmedsam.safetensors"
+    panel.save(path)
+    finish(panel)
+    assert list(panel.shared.variants)[-1].model == str(path)
+    after = read_state(path)
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    panel.save(tmp_path / "mine.bin")
+    finish(panel)
+    assert "must end in .qmedsam.safetensors" in last_message()
+    panel.controls.variants.setCurrentRow(0)
+    panel.save(path)
+    assert "is not quantized here" in last_message()
+
+
+def test_loaded_file_is_a_variant_and_can_be_removed(panel, finish, weights, tmp_path):
+    panel.load_model(weights)
+    finish(panel)
+    assert panel.shared.variants["tiny.safetensors"].is_float
+    damaged = tmp_path / "x.pth"
+    damaged.write_bytes(b"no model")
+    panel.load_model(damaged)
+    finish(panel)
+    assert "Cannot read weights from 'x.pth'" in last_message()
+    assert panel.controls.variants.count() == 1
+    panel.controls.variants.setCurrentRow(0)
+    panel.controls.remove.click()
+    assert len(panel.shared.variants) == 0
+
+
+def test_units_follow_the_method(panel):
+    controls = panel.controls
+    assert str(controls.settings().granularity) == "group:32"
+    choose(controls.method, "comq")
+    assert controls.granularity.currentData() == PER_CHANNEL
+    assert not controls.permutation.isEnabled()
+    choose(controls.method, "rtn")
+    assert not controls.calibration.isEnabled()
+    choose(controls.method, "permutation-comq")
+    assert controls.granularity.currentData() == PER_GROUP
+    choose(controls.permutation, "elements")
+    assert controls.granularity.currentData() == PER_CHANNEL
+    assert controls.settings().permutation == "elements"
+    choose(controls.permutation, "rows")
+    choose(controls.granularity, "layer")
+    panel.quantize()
+    assert "Permuting rows changes nothing" in last_message()
+    assert controls.size.currentText() == BITS
+    assert controls.calibration.currentText() == PHANTOMS
+
+
+def test_every_control_says_what_it_is_in_one_sentence(panel):
+    kinds = (QAbstractButton, QAbstractSpinBox, QComboBox)
+    # Scroll bars and the like bring buttons of their own.
+    own = [w for kind in kinds for w in panel.findChildren(kind) if w.toolTip()]
+    named = vars(panel.controls).values()
+    for control in (w for w in named if isinstance(w, kinds)):
+        assert control in own
+        tip = control.toolTip()
+        assert tip.endswith(".")
+        assert ". " not in tip
+
+
+def test_closing_the_window_during_work_ends_it(panel, qtbot):
+    panel.controls.slices.setValue(100)
+    panel.quantize()
+    qtbot.waitUntil(lambda: panel.controls.progress.value() >= 2, timeout=60_000)
+    thread = panel.worker._thread
+    start = time.perf_counter()
+    panel.viewer.close()
+    assert not thread.is_alive()
+    assert time.perf_counter() - start < 5  # a second, and the window itself
+
+
+def test_closing_the_dock_during_work_ends_it(panel, qtbot):
+    panel.controls.slices.setValue(100)
+    panel.quantize()
+    qtbot.waitUntil(lambda: panel.controls.progress.value() >= 2, timeout=60_000)
+    thread = panel.worker._thread
+    panel.viewer.window.remove_dock_widget(panel)
+    assert not thread.is_alive()
+
+
+def test_plot_follows_the_theme(panel):
+    before = panel.controls.plot.figure.get_facecolor()
+    panel.viewer.theme = "light"
+    assert panel.controls.plot.figure.get_facecolor() != before
