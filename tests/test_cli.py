@@ -256,6 +256,7 @@ def test_labels_of_another_orientation_are_resampled_with_a_note(run, fake_model
 
 BOX = ("--box", "2,5,3,21,17")
 TRAIN = ("train", "demo", "--out")
+ON_DATA = ("train", "float", "--out", "run", "--data")
 EVALUATE = ("evaluate", "--image", "ct.nii.gz", "--labels", "labels.nii.gz")
 
 
@@ -300,6 +301,10 @@ EVALUATE = ("evaluate", "--image", "ct.nii.gz", "--labels", "labels.nii.gz")
         (("info", "picture.png"), "it is no PyTorch file"),
         (("demo", "--out", "text.nii.gz"), "a file has that name"),
         ((*TRAIN, "text.nii.gz"), "a file has that name"),
+        ((*ON_DATA, "none"), "There is no data folder"),
+        ((*ON_DATA, "."), "no labels for them"),
+        ((*ON_DATA, "mixture", "--model", "best"), "No model is called 'best'"),
+        ((*ON_DATA, "mixture", "--start", "none.pth"), "none.pth"),
         ((*TRAIN, "run", "--config", "none.yaml"), "none.yaml"),
         ((*TRAIN, "run", "--config", "picture.png"), "picture.png"),
         ((*TRAIN, "run", "--steps", "0"), "steps"),
@@ -465,7 +470,8 @@ def test_train_makes_a_model_and_goes_on_where_it_stopped(
     from napari_qmedsam.models.configuration import CONFIGS
 
     monkeypatch.setitem(CONFIGS, "demo", tiny_config)
-    (tmp_path / "few.yaml").write_text("steps: 2\nwarmup: 1\nslices_per_step: 1\n")
+    few = "warmup: 1\nslices_per_step: 1\nsamples: 1\nvalidation_slices: 1\n"
+    (tmp_path / "few.yaml").write_text(f"steps: 2\n{few}")
     arguments = (*TRAIN, "run", "--workers", "0")
     status, out, err = run(*arguments, "--config", "few.yaml")
     assert status == 0, err
@@ -476,7 +482,7 @@ def test_train_makes_a_model_and_goes_on_where_it_stopped(
     card = json.loads(run("info", "run/demo.safetensors", "--json")[1])
     assert card["training"]["step"] == 2
     assert "not for clinical use" in " ".join(card["limits"].split())
-    (tmp_path / "few.yaml").write_text("steps: 3\nwarmup: 1\nslices_per_step: 1\n")
+    (tmp_path / "few.yaml").write_text(f"steps: 3\n{few}")
     status, _, err = run(
         *arguments, "--config", "few.yaml", "--export", "w.safetensors"
     )
@@ -484,12 +490,42 @@ def test_train_makes_a_model_and_goes_on_where_it_stopped(
     assert (
         json.loads(run("info", "w.safetensors", "--json")[1])["training"]["step"] == 3
     )
-    assert len(Path("run/log.csv").read_text().splitlines()) == 3
+    assert len(Path("run/log.csv").read_text().splitlines()) == 4
     status, _, err = run("segment", "ct.nii.gz", *BOX, "--model", "w.safetensors")
     assert status == 0, err
     status, _, err = run(*arguments, "--config", "few.yaml", "--seed", "7")
     assert status == 2
     assert "started with seed 0, but 7 is asked for" in err
+
+
+def test_training_goes_on_from_weights_on_a_folder(run, tiny_config, tmp_path):
+    import torch
+
+    from napari_qmedsam.models import build_model
+    from napari_qmedsam.models.checkpoints import save_model
+
+    torch.manual_seed(0)
+    save_model(build_model("tiny"), tmp_path / "start.safetensors")
+    for name in "ab":
+        imgs = np.zeros((2, 40, 40), np.uint8)
+        imgs[:, 8:30, 10:30] = 200
+        (tmp_path / "data" / "CT").mkdir(parents=True, exist_ok=True)
+        np.savez(
+            tmp_path / "data" / "CT" / f"{name}.npz",
+            imgs=imgs,
+            gts=(imgs > 0).astype(np.uint8),
+        )
+    (tmp_path / "few.yaml").write_text("slices_per_step: 2\nworkers: 0\nwarmup: 0\n")
+    arguments = ("train", "float", "--out", "run", "--config", "few.yaml")
+    status, out, err = run(
+        *arguments, "--data", "data", "--start", "start.safetensors", "--steps", "2"
+    )
+    assert status == 0, err
+    assert out == f"Weights: {Path('run/tiny.safetensors')}\n"
+    card = json.loads(run("info", "run/tiny.safetensors", "--json")[1])
+    assert card["training"]["data"] == "a data folder with 2 CT slices"
+    assert card["training"]["start"] == "start.safetensors"
+    assert "CT" in Path("run/log.csv").read_text().splitlines()[0]
 
 
 def test_demo_model_beats_the_filled_box_on_a_phantom(run, tmp_path):
@@ -557,16 +593,16 @@ def test_evaluate_takes_labels_that_do_not_belong_to_the_scan_for_an_error(run):
 
 def test_ctrl_c_in_training_says_that_the_run_is_kept(run, tiny_config, monkeypatch):
     from napari_qmedsam.models.configuration import CONFIGS
-    from napari_qmedsam.training.float_training import FloatTraining
+    from napari_qmedsam.training.loop import TrainingLoop
 
     monkeypatch.setitem(CONFIGS, "demo", tiny_config)
-    step = FloatTraining._step
+    step = TrainingLoop._step
 
     def pressed(self, batch):
         os.kill(os.getpid(), signal.SIGINT)
         return step(self, batch)
 
-    monkeypatch.setattr(FloatTraining, "_step", pressed)
+    monkeypatch.setattr(TrainingLoop, "_step", pressed)
     status, out, err = run(*TRAIN, "run", "--workers", "0")
     assert (status, out) == (130, "")
     assert err == "The run is kept in 'run'; the same command goes on.\nStopped.\n"

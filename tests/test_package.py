@@ -27,6 +27,7 @@ ROOMS = {
     "preprocessing": {"errors", "prompts", "volumes", "models.configuration"},
     "models": {"errors"},
     "runtime": {"errors", "preprocessing", "models"},
+    "datasets": {"errors", "preprocessing", "volumes"},
     "evaluation.metrics": {"errors"},
 }
 """What the lower rooms may import of ours; the upper ones are free, but for UPPER."""
@@ -42,7 +43,14 @@ UPPER = {
 }
 """What the upper rooms may not import of ours."""
 
-TORCH_FREE = ("errors", "volumes", "prompts", "preprocessing", "evaluation.metrics")
+TORCH_FREE = (
+    "errors",
+    "volumes",
+    "prompts",
+    "preprocessing",
+    "datasets",
+    "evaluation.metrics",
+)
 """Rooms on the ground floor."""
 
 

@@ -71,6 +71,10 @@ class CalibrationMismatch(QMedSAMError, ValueError):
     """A Gram matrix does not belong to the weight, or is not one."""
 
 
+class UnusableData(QMedSAMError, ValueError):
+    """A data folder holds nothing, or too little, to train on or to score."""
+
+
 class InvalidSettings(QMedSAMError, ValueError):
     """A settings value is outside its range."""
 

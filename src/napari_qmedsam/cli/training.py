@@ -1,77 +1,201 @@
-"""Commands that train: train demo."""
+"""Commands that train: train float, train demo."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from napari_qmedsam.cli import shared
 from napari_qmedsam.errors import InvalidSettings
 
-app = typer.Typer(no_args_is_help=True, help="Train models of the family.")
+if TYPE_CHECKING:
+    from napari_qmedsam.datasets.dataset import DataSet
+    from napari_qmedsam.models.medsam import MedSAM
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Train models of the family. Ctrl-C saves the run; the same command goes "
+    "on with it. Start with torchrun to use several processes.",
+)
+
+Out = Annotated[
+    Path, typer.Option(metavar="DIR", help="Folder of the run; resumed if it exists.")
+]
+Data = Annotated[
+    str,
+    typer.Option(
+        metavar="DIR|phantoms",
+        help="Folder with labelled images, sorted by modality; or phantoms, or "
+        "mixture (the phantoms as one modality).",
+    ),
+]
+ValidationData = Annotated[
+    str | None,
+    typer.Option(
+        "--validation",
+        metavar="DIR|phantoms",
+        help="What the best epoch is chosen by; default: a tenth of the files.",
+    ),
+]
+Config = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Settings as YAML; options below win."),
+]
+Samples = Annotated[
+    int | None,
+    typer.Option(min=1, metavar="N", help="Slices per modality and epoch."),
+]
+Seed = Annotated[
+    int | None, typer.Option(min=0, metavar="N", help="Of weights and samples.")
+]
+Workers = Annotated[
+    int | None, typer.Option(min=0, metavar="N", help="Processes that make samples.")
+]
+Threads = Annotated[
+    int | None,
+    typer.Option(min=0, metavar="N", help="Of torch; 0 leaves it to torch."),
+]
+Export = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Where the weights go; default in DIR."),
+]
+Steps = Annotated[
+    int | None, typer.Option(min=1, metavar="N", help="Optimizer steps in all.")
+]
+
+
+@app.command("float")
+def train_float(
+    out: Out,
+    data: Data = "phantoms",
+    model: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="demo, lite_medsam or medsam_vit_b."),
+    ] = "demo",
+    start: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Weights to start from: a model's name or a file. Default: random.",
+        ),
+    ] = None,
+    validation: ValidationData = None,
+    config: Config = None,
+    steps: Steps = None,
+    samples: Samples = None,
+    seed: Seed = None,
+    workers: Workers = None,
+    threads: Threads = None,
+    export: Export = None,
+) -> None:
+    """Train a float model, from nothing or from weights.
+
+    With --start, the architecture is that of the weights.
+    """
+    from napari_qmedsam.training.export import export_float
+    from napari_qmedsam.training.float_training import FloatTraining
+    from napari_qmedsam.training.processes import join_processes
+    from napari_qmedsam.training.settings import TrainingSettings, load_settings
+
+    given = {
+        "steps": steps,
+        "samples": samples,
+        "seed": seed,
+        "workers": workers,
+        "threads": threads,
+    }
+    settings = load_settings(TrainingSettings, config, given)
+    weights = None if start is None else _load(start)
+    name = model if weights is None else weights.config.name
+    target = _target(export, out / f"{name}.safetensors")
+    sets = _data(data, validation, settings.seed, name)
+    with _training(out):
+        processes = join_processes()
+        run = FloatTraining(
+            name, out, settings, *sets, start=weights, processes=processes
+        )
+        with shared.bar("Training", quiet=not processes.is_first) as advance:
+            run.run(lambda *now: advance(*now[:2], _description("Training", now[-1])))
+        if processes.is_first:
+            path = export_float(run, target, start)
+            shared.console().print(f"Weights: {path}", soft_wrap=True)
 
 
 @app.command("demo")
 def train_demo(
-    out: Annotated[
-        Path,
-        typer.Option(metavar="DIR", help="Folder of the run; resumed if it exists."),
-    ],
-    config: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Settings as YAML; options below win."),
-    ] = None,
-    steps: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Optimizer steps in all.")
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option(min=0, metavar="N", help="Of weights and phantoms.")
-    ] = None,
-    workers: Annotated[
-        int | None,
-        typer.Option(min=0, metavar="N", help="Processes that make phantoms."),
-    ] = None,
-    threads: Annotated[
-        int | None,
-        typer.Option(min=0, metavar="N", help="Of torch; 0 leaves it to torch."),
-    ] = None,
-    export: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Where the weights go; default DIR/demo.safetensors.",
-        ),
-    ] = None,
+    out: Out,
+    config: Config = None,
+    steps: Steps = None,
+    seed: Seed = None,
+    workers: Workers = None,
+    threads: Threads = None,
+    export: Export = None,
 ) -> None:
-    """Train the demo model on phantoms.
+    """Train the demo model as it was: train float --data mixture."""
+    train_float(
+        out,
+        data="mixture",
+        config=config,
+        steps=steps,
+        seed=seed,
+        workers=workers,
+        threads=threads,
+        export=export,
+    )
 
-    Ctrl-C saves the run; the same command goes on with it.
-    """
-    from napari_qmedsam.training.demo_model import train_demo_model
-    from napari_qmedsam.training.settings import load_settings
 
-    given = {"steps": steps, "seed": seed, "workers": workers, "threads": threads}
-    settings = load_settings(config, given)
-    target = export or out / "demo.safetensors"
+def _load(model: str) -> "MedSAM":
+    from napari_qmedsam.models.checkpoints import resolve_model
+
+    with shared.bar("Downloading weights") as advance:
+        source = resolve_model(
+            model, progress=lambda done, total: advance(done, total or done)
+        )
+    return source.build()
+
+
+def _target(export: Path | None, default: Path) -> Path:
+    """Return where the weights go, refused before long work for it starts."""
+    target = export or default
     if target.suffix != ".safetensors":
         raise InvalidSettings(f"The weights file '{target}' must end in .safetensors.")
     if export is not None:
         shared.check_file_target(export)
+    return target
+
+
+def _data(
+    source: str, validation: str | None, seed: int, model: str
+) -> "tuple[DataSet, DataSet | None]":
+    from napari_qmedsam.datasets.dataset import open_data
+    from napari_qmedsam.models import config_of
+
+    size = min(256, config_of(model).input_size)
+    data = open_data(source, seed, size)
+    if validation is None:
+        return data, None
+    return data, open_data(validation, seed, size, held_out=True)
+
+
+@contextmanager
+def _training(out: Path) -> Iterator[None]:
+    """Make the folder of a run, and say after Ctrl-C that the run is kept."""
+    from napari_qmedsam.training.processes import leave_processes
+
     shared.make_folder(out)
     try:
-        with shared.bar("Training") as advance:
-            path = train_demo_model(
-                out,
-                settings,
-                target,
-                lambda step, losses: advance(
-                    step, settings.steps, f"Training, Dice loss {losses['dice']:.3f}"
-                ),
-            )
+        yield
     except KeyboardInterrupt:
         if (out / "last.pt").exists():
             typer.echo(
                 f"The run is kept in '{out}'; the same command goes on.", err=True
             )
         raise
-    shared.console().print(f"Weights: {path}", soft_wrap=True)
+    finally:
+        leave_processes()
+
+
+def _description(title: str, losses: dict[str, Any]) -> str:
+    return f"{title}, Dice loss {losses['dice']:.3f}"

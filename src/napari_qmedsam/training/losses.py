@@ -81,3 +81,29 @@ def _similarity(features: Tensor, weights: Tensor) -> Tensor:
     mean = torch.einsum("nchw,nkhw->nkc", features, weights)
     mean = functional.normalize(mean, dim=2)
     return torch.einsum("nchw,nkc->nkhw", features, mean)
+
+
+def distillation_loss(student: Tensor, teacher: Tensor) -> Tensor:
+    """Mean squared error of two image embeddings times their overlap.
+
+    QMedSAM, section 3.3. The intersection over union is that of real values:
+    the sum of what both have (of one sign, the smaller magnitude) over the sum
+    of the larger magnitudes. It weighs an image and passes no gradient: through
+    it, the loss could be lowered by making the embeddings disagree.
+
+    Parameters
+    ----------
+    student, teacher : Tensor, (N, C, E, E)
+
+    Returns
+    -------
+    Tensor, (N,)
+    """
+    student, teacher = student.float(), teacher.float()
+    error = (student - teacher).square().mean((1, 2, 3))
+    with torch.no_grad():
+        sizes = student.abs(), teacher.abs()
+        both = torch.minimum(*sizes) * (student * teacher > 0)
+        either = torch.maximum(*sizes)
+        overlap = both.sum((1, 2, 3)) / either.sum((1, 2, 3)).clamp(min=1e-12)
+    return error * overlap

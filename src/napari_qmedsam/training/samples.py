@@ -1,20 +1,18 @@
-"""Training samples: a phantom slice, boxes on it, and the soft masks wanted.
-
-Sample `i` of a seed is always the same, whichever process makes it, so a run
-that is killed goes on where it stopped.
-"""
+"""Training samples: a prepared slice, boxes on it, and the soft masks wanted."""
 
 import math
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.ndimage import find_objects
 from torch import Tensor
-from torch.utils.data import Dataset
 
-from napari_qmedsam.volumes.phantoms.random_slices import random_slice
+from napari_qmedsam.datasets.modality import LabelledSlice
+from napari_qmedsam.models.configuration import ModelConfig
+from napari_qmedsam.preprocessing import SliceGeometry
 
 MIN_AREA = 60
 """Objects under this many pixels of the model input are not prompted."""
@@ -24,87 +22,117 @@ PAIRED = 0.08
 
 
 @dataclass(frozen=True)
-class Sample:
-    """One slice with K prompts.
+class Prompts:
+    """K boxes on one slice, and what they mean.
 
     Parameters
     ----------
-    image : ndarray, (S, S) uint8
     boxes : ndarray, (K, 4) float32
         Corner pixels of the model input.
-    masks : ndarray, (K, S / 2, S / 2) uint8
+    masks : ndarray, (K, L, L) uint8
         Coverage of each low-res pixel, 0 to 255.
     """
 
-    image: NDArray[np.uint8]
     boxes: NDArray[np.float32]
     masks: NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
+class Sample:
+    """One slice as model input, with its prompts.
+
+    Parameters
+    ----------
+    image : ndarray, (3, S, S) float32 in [0, 1]
+    prompts : Prompts
+    teacher_image : ndarray, (3, T, T) float32, optional
+        The same slice as a teacher of another family wants it.
+    """
+
+    image: NDArray[np.float32]
+    prompts: Prompts
+    teacher_image: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True)
 class Batch:
-    """N samples as tensors: (N, 1, S, S), (N * K, 4), (N, K, S / 2, S / 2)."""
+    """N samples as tensors.
+
+    (N, 3, S, S) images, (N * K, 4) boxes, (N, K, L, L) masks in [0, 1].
+    """
 
     images: Tensor
     boxes: Tensor
     masks: Tensor
+    teacher_images: Tensor | None = None
 
-
-class PhantomSamples(Dataset[Sample]):
-    """Endless phantoms, indexed: sample `i` is a function of (seed, i).
-
-    Parameters
-    ----------
-    seed : int
-    size : int
-        Side of the model input.
-    count : int
-        Length reported to samplers.
-    prompts : int
-        Boxes per slice.
-    jitter : callable, optional
-        From sample index to the largest shift of a box side in pixels.
-    """
-
-    def __init__(
-        self,
-        seed: int,
-        size: int,
-        count: int,
-        prompts: int = 6,
-        max_jitter: int = 5,
-        jitter_from: int = 0,
-    ) -> None:
-        self.seed, self.size, self.count, self.prompts = seed, size, count, prompts
-        self.max_jitter, self.jitter_from = max_jitter, jitter_from
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, index: int) -> Sample:
-        rng = np.random.default_rng((self.seed, index))
-        jitter = self.max_jitter if index >= self.jitter_from else 0
-        while True:
-            phantom = random_slice(rng, self.size)
-            sample = make_sample(
-                phantom.image, phantom.labels, self.prompts, jitter, rng
-            )
-            if sample is not None:
-                return sample
+    def to(self, device: torch.device) -> "Batch":
+        """Return the batch on a device, images with channels last."""
+        teacher = self.teacher_images
+        return Batch(
+            self.images.to(device, memory_format=torch.channels_last),
+            self.boxes.to(device),
+            self.masks.to(device),
+            None if teacher is None else teacher.to(device),
+        )
 
 
 def make_sample(
-    image: NDArray[np.uint8],
-    labels: NDArray,
+    item: LabelledSlice,
+    config: ModelConfig,
     prompts: int,
     jitter: int,
     rng: np.random.Generator,
+    teacher: ModelConfig | None = None,
 ) -> Sample | None:
+    """Prepare a slice as for inference and prompt its objects.
+
+    None where no object is large enough.
+    """
+    geometry = SliceGeometry.of(config, *item.labels.shape)
+    rows, columns = geometry.content
+    side = config.input_size
+    # OpenCV resizes no 32-bit integers; few files need more than 16 bits.
+    plain = item.labels.astype(np.int32).astype(np.float32)
+    labels = np.zeros((side, side), np.int32)
+    labels[:rows, :columns] = cv2.resize(
+        plain, (columns, rows), interpolation=cv2.INTER_NEAREST_EXACT
+    )
+    image = geometry.prepare(item.image)
+    chosen = choose_prompts(image[1], labels, config.logits_size, prompts, jitter, rng)
+    if chosen is None:
+        return None
+    other = None
+    if teacher is not None:
+        other = SliceGeometry.of(teacher, *item.labels.shape).prepare(item.image)
+    return Sample(image, chosen, other)
+
+
+def choose_prompts(
+    image: NDArray[np.float32],
+    labels: NDArray[np.integer],
+    logits_size: int,
+    prompts: int,
+    jitter: int,
+    rng: np.random.Generator,
+) -> Prompts | None:
     """Choose objects of a slice and box them; None where there is no object.
 
     Half of the boxes are tight; of the others each side moves by up to
     `jitter` pixels. Maxima are often a pixel or two short, as they are when
     the box of a coarser image is scaled to the model input.
+
+    Parameters
+    ----------
+    image : ndarray, (S, S)
+        Greys, to find objects that look alike.
+    labels : ndarray, (S, S) integer
+    logits_size : int
+        L, a divisor of S.
+    prompts : int
+        K; objects come twice where there are fewer.
+    jitter : int
+    rng : numpy.random.Generator
     """
     size = image.shape[0]
     areas = np.bincount(labels.ravel())
@@ -123,8 +151,10 @@ def make_sample(
         extra = rng.choice(values, prompts - values.size, p=weights)
         chosen = np.concatenate([values, extra])
     grey = np.bincount(labels.ravel(), weights=image.ravel()) / np.maximum(areas, 1)
+    factor = size // logits_size
+    blocks = (logits_size, factor, logits_size, factor)
     boxes = np.empty((prompts, 4), np.float32)
-    masks = np.empty((prompts, size // 2, size // 2), np.uint8)
+    masks = np.empty((prompts, logits_size, logits_size), np.uint8)
     for k, value in enumerate(chosen):
         mask = labels == value
         if values.size > 1 and rng.random() < PAIRED:
@@ -139,9 +169,9 @@ def make_sample(
         box = np.clip(box, 0, size - 1)
         box[2:] = np.maximum(box[2:], box[:2] + 1)
         boxes[k] = box
-        quarters = mask.reshape(size // 2, 2, size // 2, 2).sum((1, 3))
-        masks[k] = np.minimum(quarters * 64, 255)
-    return Sample(image, boxes, masks)
+        covered = mask.reshape(blocks).sum((1, 3))
+        masks[k] = np.minimum(covered * 256 // factor**2, 255)
+    return Prompts(boxes, masks)
 
 
 def _area(extent: tuple[slice, ...]) -> int:
@@ -149,12 +179,12 @@ def _area(extent: tuple[slice, ...]) -> int:
 
 
 def collate(samples: list[Sample]) -> Batch:
-    """Stack samples; images become float in [0, 1], min-max normalised each."""
-    images = torch.from_numpy(np.stack([s.image for s in samples]))[:, None].float()
-    lowest = images.amin((1, 2, 3), keepdim=True)
-    span = (images.amax((1, 2, 3), keepdim=True) - lowest).clamp(min=1)
+    """Stack samples."""
+    teachers = [s.teacher_image for s in samples if s.teacher_image is not None]
     return Batch(
-        images=(images - lowest) / span,
-        boxes=torch.from_numpy(np.concatenate([s.boxes for s in samples])),
-        masks=torch.from_numpy(np.stack([s.masks for s in samples])).float() / 255,
+        images=torch.from_numpy(np.stack([s.image for s in samples])),
+        boxes=torch.from_numpy(np.concatenate([s.prompts.boxes for s in samples])),
+        masks=torch.from_numpy(np.stack([s.prompts.masks for s in samples])).float()
+        / 255,
+        teacher_images=torch.from_numpy(np.stack(teachers)) if teachers else None,
     )

@@ -1,22 +1,68 @@
-"""One settings object for float training, from code, file or command line."""
+"""One settings object per kind of training, from code, file or command line."""
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from napari_qmedsam.datasets.sampling import Strategy
 from napari_qmedsam.errors import InvalidSettings
+from napari_qmedsam.models.fake_quantized.settings import FakeQuantSettings
 
 
-class TrainingSettings(BaseModel):
-    """What a float training run does; every field has its help text."""
+class CommonSettings(BaseModel):
+    """What every kind of training has; every field has its help text."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    steps: int = Field(8000, gt=0, title="Steps", description="Optimizer steps in all.")
-    slices_per_step: int = Field(4, gt=0, title="Slices per step")
     prompts: int = Field(6, gt=0, title="Boxes per slice")
+    samples: int | None = Field(
+        None,
+        gt=0,
+        title="Slices per modality and epoch",
+        description="N_s of QMedSAM. Default: by the strategy; 200 of phantoms.",
+    )
+    strategy: Strategy = Field(
+        Strategy.MINIMUM,
+        title="Sampling strategy",
+        description="minimum: as many slices of each modality as the smallest has. "
+        "tenth: a tenth of each, but no fewer than that. all: every slice.",
+    )
+    flips: bool = Field(
+        True, title="Flips", description="Of slices from files; phantoms have theirs."
+    )
+    jitter: int = Field(5, ge=0, title="Box jitter in pixels")
+    validation_slices: int = Field(
+        16,
+        ge=0,
+        title="Validation slices",
+        description="Of each modality, after every epoch. 0: the last epoch is kept.",
+    )
+    keep_epochs: bool = Field(
+        False, title="Keep the weights of every epoch, not only of the best"
+    )
+    clip: float = Field(1.0, gt=0, title="Gradient norm limit")
+    freeze_batch_norm: bool = Field(
+        False,
+        title="Freeze batch norm",
+        description="Use the running statistics and leave them as they are.",
+    )
+    seed: int = Field(0, ge=0, title="Seed")
+    workers: int = Field(1, ge=0, title="Data processes")
+    threads: int = Field(
+        0, ge=0, title="Torch threads", description="0: torch's choice."
+    )
+    checkpoint_every: int = Field(200, gt=0, title="Steps between checkpoints")
+
+
+class TrainingSettings(CommonSettings):
+    """What a float training run does."""
+
+    steps: int = Field(8000, gt=0, title="Steps", description="Optimizer steps in all.")
+    slices_per_step: int = Field(
+        4, gt=0, title="Slices per step", description="Of each process."
+    )
     learning_rate: float = Field(1e-3, gt=0, title="Peak learning rate")
     warmup: int = Field(200, ge=0, title="Warm-up steps")
     decay_from: float = Field(
@@ -27,7 +73,6 @@ class TrainingSettings(BaseModel):
         description="Share of the steps after which the rate falls along a cosine.",
     )
     weight_decay: float = Field(0.02, ge=0, title="Weight decay")
-    clip: float = Field(1.0, gt=0, title="Gradient norm limit")
     averaging: float = Field(
         0.998,
         ge=0,
@@ -40,7 +85,6 @@ class TrainingSettings(BaseModel):
         ge=0,
         title="Weight of the dense auxiliary loss",
     )
-    jitter: int = Field(5, ge=0, title="Box jitter in pixels")
     jitter_from: float = Field(
         0.15,
         ge=0,
@@ -48,23 +92,74 @@ class TrainingSettings(BaseModel):
         title="Jitter from",
         description="Share of the steps after which boxes are jittered.",
     )
-    seed: int = Field(0, ge=0, title="Seed")
-    workers: int = Field(1, ge=0, title="Data processes")
-    threads: int = Field(
-        0, ge=0, title="Torch threads", description="0: torch's choice."
-    )
     bfloat16: bool = Field(True, title="bfloat16 arithmetic")
     compile: bool = Field(
         False,
         title="Compile the model",
         description="Minutes at the start, then faster steps; needs a C++ compiler.",
     )
-    checkpoint_every: int = Field(200, gt=0, title="Steps between checkpoints")
+
+
+class QATSettings(CommonSettings):
+    """What quantization-aware training does; defaults as in QMedSAM, Table 3."""
+
+    slices_per_step: tuple[int, int, int] = Field(
+        (2, 4, 2),
+        title="Slices per step",
+        description="Of each process, in the three stages.",
+    )
+    warmup_epochs: int = Field(5, ge=0, title="Warm-up epochs (N_w)")
+    annealing_epochs: int = Field(10, gt=0, title="Cosine annealing epochs (N_a)")
+    learning_rate: float = Field(0.01, gt=0, title="Initial learning rate")
+    scale_rate: float = Field(
+        1.0,
+        ge=0,
+        title="Learning rate of the scales",
+        description="As a multiple of that of the weights.",
+    )
+    momentum: float = Field(0.9, ge=0, lt=1, title="Momentum")
+    distillation: float = Field(
+        1.0, ge=0, title="Weight of the distillation loss in stage 1"
+    )
+    calibration_steps: int = Field(
+        16,
+        gt=0,
+        title="Calibration steps",
+        description="Steps whose activations the scales start from.",
+    )
+    weight_bits: Literal[4, 8] = Field(8, title="Bits of the weights")
+    activation_bits: Literal[4, 8] = Field(8, title="Bits of the activations")
+    per_channel: bool = Field(
+        False,
+        title="Weight scales per channel",
+        description="Default: one per tensor, as in the paper.",
+    )
+    keep_epochs: bool = Field(True, title="Keep the weights of every epoch")
+    freeze_batch_norm: bool = Field(True, title="Freeze batch norm")
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of a stage."""
+        return self.warmup_epochs + self.annealing_epochs
+
+    def fake_quant(self, *, decoder: bool) -> FakeQuantSettings:
+        """Return how the model is quantized, with or without its decoder."""
+        return FakeQuantSettings(
+            weight_bit_width=self.weight_bits,
+            activation_bit_width=self.activation_bits,
+            per_channel=self.per_channel,
+            decoder=decoder,
+        )
+
+
+Settings = TypeVar("Settings", bound=CommonSettings)
 
 
 def load_settings(
-    path: Path | None, overrides: Mapping[str, Any] | None = None
-) -> TrainingSettings:
+    kind: type[Settings],
+    path: Path | None,
+    overrides: Mapping[str, Any] | None = None,
+) -> Settings:
     """Read settings from a YAML file; overrides that are not None win.
 
     Raises
@@ -87,7 +182,7 @@ def load_settings(
             raise InvalidSettings(f"Settings '{path}' must be 'name: value' lines.")
     content |= {k: v for k, v in (overrides or {}).items() if v is not None}
     try:
-        return TrainingSettings(**content)
+        return kind(**content)
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])

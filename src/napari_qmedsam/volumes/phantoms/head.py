@@ -23,9 +23,11 @@ from napari_qmedsam.volumes.phantoms.tissues import ct_palette, mr_palette
 
 
 def draw_head(
-    rng: np.random.Generator, shape: tuple[int, int]
+    rng: np.random.Generator, shape: tuple[int, int], is_mr: bool | None = None
 ) -> tuple[Canvas, Palette]:
     """Draw an axial head slice, lengths in mm, with its grey values.
+
+    The greys are mostly those of MR, unless `is_mr` settles it.
 
     Returns
     -------
@@ -53,7 +55,8 @@ def draw_head(
     maps = warp_map(rng, shape, ((5, 2.5 * mm), (12, 1.2 * mm), (40, 0.3 * mm)))
     canvas.tissue = remap_labels(canvas.tissue, maps)
     canvas.objects = remap_labels(canvas.objects, maps)
-    if rng.random() < 0.1:
+    chance = rng.random() >= 0.1
+    if not (chance if is_mr is None else is_mr):
         return canvas, ct_palette(rng, (0.0, 80.0))
     palette = mr_palette(
         rng, str(rng.choice(["T1", "T2", "enhanced", "any"], p=[0.3, 0.25, 0.35, 0.1]))

@@ -5,6 +5,7 @@ anatomical ones, all from a seed.
 """
 
 from dataclasses import dataclass
+from enum import Enum
 
 import cv2
 import numpy as np
@@ -38,6 +39,19 @@ OVERSAMPLING = 1.375
 """Shapes are drawn on a finer grid than the frame, for partial volume."""
 
 
+class PhantomKind(str, Enum):
+    """What a phantom slice looks like; each kind serves as a modality."""
+
+    CT = "CT"
+    """Trunks, some heads, with the greys of a windowed CT."""
+
+    MR = "MR"
+    """Trunks and heads with the greys of an MR sequence."""
+
+    MOSAIC = "Mosaic"
+    """Nothing anatomical: any shapes, any greys."""
+
+
 @dataclass(frozen=True, eq=False)
 class PhantomSlice:
     """A slice and the objects on it.
@@ -55,7 +69,9 @@ class PhantomSlice:
     labels: Mask
 
 
-def random_slice(rng: np.random.Generator, size: int = 256) -> PhantomSlice:
+def random_slice(
+    rng: np.random.Generator, size: int = 256, kind: PhantomKind | None = None
+) -> PhantomSlice:
     """Draw one training slice with at least one labelled object.
 
     Parameters
@@ -64,13 +80,15 @@ def random_slice(rng: np.random.Generator, size: int = 256) -> PhantomSlice:
         All randomness comes from here: same state, same bytes.
     size : int
         Side of the square frame.
+    kind : PhantomKind, optional
+        Default: the mixture of all three.
 
     Returns
     -------
     PhantomSlice
     """
     while True:
-        drawn = _draw(rng, size)
+        drawn = _draw(rng, size, kind)
         if drawn.labels.any():
             return drawn
 
@@ -85,23 +103,33 @@ def phantom_test_set(count: int, seed: int = 0) -> list[PhantomSlice]:
     return [random_slice(np.random.default_rng(child)) for child in root.spawn(count)]
 
 
-def _draw(rng: np.random.Generator, size: int) -> PhantomSlice:
+def _draw(
+    rng: np.random.Generator, size: int, kind: PhantomKind | None
+) -> PhantomSlice:
     shape = _frame(rng, size)
     drawn_shape = round(shape[0] * OVERSAMPLING), round(shape[1] * OVERSAMPLING)
     chance = rng.random()
+    if kind is PhantomKind.MOSAIC:
+        chance *= MOSAIC_SHARE
+    elif kind is not None:
+        chance = MOSAIC_SHARE + (1 - MOSAIC_SHARE) * chance
+    is_mr = None if kind is None else kind is PhantomKind.MR
     if chance < MOSAIC_SHARE:
         canvas, palette = draw_mosaic(rng, drawn_shape)
     elif chance < MOSAIC_SHARE + HEAD_SHARE:
-        canvas, palette = draw_head(rng, drawn_shape)
+        canvas, palette = draw_head(rng, drawn_shape, is_mr)
     else:
-        canvas, palette = draw_trunk(rng, drawn_shape)
+        canvas, palette = draw_trunk(rng, drawn_shape, is_mr)
     return _scan_and_fit(rng, canvas, palette, shape, size)
 
 
 def draw_trunk(
-    rng: np.random.Generator, shape: tuple[int, int]
+    rng: np.random.Generator, shape: tuple[int, int], is_mr: bool | None = None
 ) -> tuple[Canvas, Palette]:
-    """Cut a random trunk at a random height; any place, size and distance."""
+    """Cut a random trunk at a random height; any place, size and distance.
+
+    Its greys are those of MR or CT, by chance unless `is_mr` says it.
+    """
     low, high = Z_RANGE
     z = float(
         np.clip(rng.normal(10, 60), low, high)
@@ -120,7 +148,8 @@ def draw_trunk(
     x, y = np.array(shape[::-1]) / 2 + rng.uniform(-0.8, 0.8, 2) * free
     canvas = Canvas(shape, scale, (x, y))
     trunk.cut(canvas, z)
-    if rng.random() < 0.42:
+    chance = rng.random() < 0.42
+    if chance if is_mr is None else is_mr:
         return canvas, mr_palette(rng)
     if rng.random() < 0.3:
         _couch(rng, canvas, depth)

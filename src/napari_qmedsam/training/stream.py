@@ -1,0 +1,160 @@
+"""The endless stream of training samples, addressed by position.
+
+Sample `p` is a function of (data, settings, p), whichever process makes it. So
+a run that is killed goes on where it stopped, and several processes together
+see what one would see.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from torch.utils.data import Dataset, Sampler
+
+from napari_qmedsam.datasets.dataset import DataSet
+from napari_qmedsam.datasets.modality import LabelledSlice
+from napari_qmedsam.datasets.sampling import epoch_order, samples_per_modality
+from napari_qmedsam.errors import UnusableData
+from napari_qmedsam.models.configuration import ModelConfig
+from napari_qmedsam.training.samples import MIN_AREA, Sample, make_sample
+from napari_qmedsam.training.settings import CommonSettings
+
+ATTEMPTS = 50
+"""Slices of a modality that are tried before it is given up as empty."""
+
+ORDER, CONTENT = 0, 1
+"""Keys that part the generator of an epoch's order from those of its samples."""
+
+
+@dataclass(frozen=True)
+class Feed:
+    """What a model takes in, and how much of it at a time.
+
+    Parameters
+    ----------
+    config : ModelConfig
+    batch : int
+        Slices per step, those of all processes together.
+    teacher : ModelConfig, optional
+        Of a teacher that prepares slices in another way.
+    """
+
+    config: ModelConfig
+    batch: int
+    teacher: ModelConfig | None = None
+
+
+class SampleStream(Dataset[Sample]):
+    """Epochs of balanced samples, one after the other.
+
+    Parameters
+    ----------
+    data : DataSet
+    feed : Feed
+    settings : CommonSettings
+    first_epoch : int
+        Number of the first epoch, so that stages see different ones.
+    jitter_from : int
+        Position from which boxes are jittered.
+
+    Raises
+    ------
+    UnusableData
+        If a modality has too few slices, or an epoch not enough for a step.
+    """
+
+    def __init__(
+        self,
+        data: DataSet,
+        feed: Feed,
+        settings: CommonSettings,
+        first_epoch: int = 0,
+        jitter_from: int = 0,
+    ) -> None:
+        self.data, self.feed, self.settings = data, feed, settings
+        self.first_epoch, self.jitter_from = first_epoch, jitter_from
+        self.samples = samples_per_modality(data, settings.strategy, settings.samples)
+        self.steps_per_epoch = sum(self.samples) // feed.batch
+        if self.steps_per_epoch == 0:
+            raise UnusableData(
+                f"An epoch of '{data.source}' has {sum(self.samples)} slices, but a "
+                f"step takes {feed.batch}. Lower 'slices_per_step', or add data."
+            )
+
+    def __getitem__(self, position: int) -> Sample:
+        """Make the sample at a position.
+
+        Raises
+        ------
+        UnusableData
+            If no slice of its modality has an object that is large enough.
+        """
+        epoch, index = divmod(position, self.steps_per_epoch * self.feed.batch)
+        epoch += self.first_epoch
+        settings = self.settings
+        order = epoch_order(self.data.counts, self.samples, settings.seed, epoch)
+        number, slice_index = (int(v) for v in order[index])
+        modality = self.data.modalities[number]
+        rng = np.random.default_rng((settings.seed, CONTENT, epoch, index))
+        jitter = settings.jitter if position >= self.jitter_from else 0
+        for _ in range(ATTEMPTS):
+            item = modality.read(slice_index)
+            # Phantoms come flipped as it is.
+            if settings.flips and not self.data.is_phantom:
+                item = flipped(item, rng)
+            sample = make_sample(
+                item,
+                self.feed.config,
+                settings.prompts,
+                jitter,
+                rng,
+                self.feed.teacher,
+            )
+            if sample is not None:
+                return sample
+            slice_index = int(rng.integers(len(modality)))
+        raise UnusableData(
+            f"Of modality '{modality.name}' of '{self.data.source}', {ATTEMPTS} "
+            f"slices have no object of {MIN_AREA} pixels in the model input. Check "
+            "its labels, or leave it out."
+        )
+
+
+def flipped(item: LabelledSlice, rng: np.random.Generator) -> LabelledSlice:
+    """Flip a slice at random, left to right and top to bottom."""
+    image, labels = item.image, item.labels
+    for axis in (0, 1):
+        if rng.random() < 0.5:
+            image, labels = np.flip(image, axis), np.flip(labels, axis)
+    return LabelledSlice(np.ascontiguousarray(image), np.ascontiguousarray(labels))
+
+
+class Positions(Sampler[int]):
+    """Positions that one of several processes takes from a stream.
+
+    A step takes `batch` positions in a row, and each process an equal part of
+    them.
+
+    Parameters
+    ----------
+    start, stop : int
+        Steps done, and steps in all.
+    batch : int
+        Of all processes together.
+    rank, processes : int
+    """
+
+    def __init__(
+        self, start: int, stop: int, batch: int, rank: int = 0, processes: int = 1
+    ) -> None:
+        self.steps, self.batch = range(start, stop), batch
+        self.share = batch // processes
+        self.offset = rank * self.share
+
+    def __iter__(self) -> Iterator[int]:
+        for step in self.steps:
+            first = step * self.batch + self.offset
+            yield from range(first, first + self.share)
+
+    def __len__(self) -> int:
+        return len(self.steps) * self.share

@@ -1,0 +1,176 @@
+import os
+import signal
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from napari_qmedsam.errors import BadCheckpoint, InvalidSettings
+from napari_qmedsam.training.float_training import FloatTraining
+from napari_qmedsam.training.settings import TrainingSettings
+
+FEW = TrainingSettings(
+    steps=4,
+    samples=2,
+    slices_per_step=1,
+    prompts=2,
+    warmup=2,
+    workers=0,
+    checkpoint_every=2,
+    validation_slices=1,
+)
+"""Two epochs of two steps."""
+
+
+pytestmark = pytest.mark.usefixtures("tiny_config")
+
+
+@pytest.fixture(scope="module")
+def kept():
+    """Keep what every resumed run is compared with, so that it runs once."""
+    return {}
+
+
+@pytest.fixture
+def uninterrupted(kept, tmp_path):
+    """Model and running average after four steps in one go."""
+    if not kept:
+        run = FloatTraining("tiny", tmp_path / "whole", FEW)
+        run.run()
+        kept["model"], kept["average"] = run.loop.stage.model, run.loop.average
+    return kept
+
+
+def check_equal(run: FloatTraining, expected: dict) -> None:
+    models = {"model": run.loop.stage.model, "average": run.loop.average}
+    for name, model in models.items():
+        state = model.state_dict()
+        for key, value in expected[name].state_dict().items():
+            assert torch.equal(value, state[key]), f"{name}: {key}"
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, uninterrupted, workers):
+    settings = FEW.model_copy(update={"workers": workers})
+    part = FloatTraining("tiny", tmp_path / "part", settings)
+    part.run(should_cancel=lambda: part.step == 3)
+    resumed = FloatTraining("tiny", tmp_path / "part", settings)
+    assert resumed.step == 3
+    resumed.run()
+    check_equal(resumed, uninterrupted)
+
+
+def test_data_processes_start_where_opencv_has_run_threads(tmp_path):
+    image = np.zeros((2000, 2000), np.float32)
+    cv2.setNumThreads(2)
+    cv2.GaussianBlur(image, (31, 31), 5)
+    settings = FEW.model_copy(update={"workers": 1, "steps": 1})
+    FloatTraining("tiny", tmp_path, settings).run()
+    assert cv2.getNumThreads() == 2
+
+
+def test_a_killed_run_goes_on_from_its_last_checkpoint(tmp_path, uninterrupted):
+    def die(step, steps, losses):
+        if step == 3:
+            raise SystemError("killed")
+
+    with pytest.raises(SystemError):
+        FloatTraining("tiny", tmp_path / "part", FEW).run(die)
+    resumed = FloatTraining("tiny", tmp_path / "part", FEW)
+    assert resumed.step == 2
+    resumed.run()
+    check_equal(resumed, uninterrupted)
+    assert not list((tmp_path / "part").glob("*.part"))
+
+
+def test_ctrl_c_within_a_step_finishes_that_step(tmp_path, uninterrupted, monkeypatch):
+    run = FloatTraining("tiny", tmp_path / "part", FEW)
+    average = run.loop._update_average
+
+    def press(model):  # weights are new, their average is not yet
+        os.kill(os.getpid(), signal.SIGINT)
+        average(model)
+
+    monkeypatch.setattr(run.loop, "_update_average", press)
+    with pytest.raises(KeyboardInterrupt):
+        run.run()
+    resumed = FloatTraining("tiny", tmp_path / "part", FEW)
+    assert resumed.step == 1
+    resumed.run()
+    check_equal(resumed, uninterrupted)
+
+
+def test_ctrl_c_saves_a_whole_step_and_then_stops(tmp_path):
+    run = FloatTraining("tiny", tmp_path, FEW)
+
+    def press(step, steps, losses):
+        if step == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        run.run(press)
+    assert FloatTraining("tiny", tmp_path, FEW).step == 1
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_ctrl_c_twice_stops_at_once_and_keeps_the_last_checkpoint(tmp_path):
+    run = FloatTraining("tiny", tmp_path, FEW)
+
+    def press_twice(step, steps, losses):
+        if step == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        run.run(press_twice)
+    assert FloatTraining("tiny", tmp_path, FEW).step == 2
+
+
+def test_the_log_has_a_line_per_checkpoint(tmp_path):
+    FloatTraining("tiny", tmp_path, FEW).run()
+    lines = (tmp_path / "log.csv").read_text().splitlines()
+    assert lines[0] == (
+        "stage,epoch,step,seconds,dice,focal,dense,rate,dsc,dsc Mixture"
+    )
+    assert [line.split(",")[1:3] for line in lines[1:]] == [["1", "2"], ["2", "4"]]
+    assert (tmp_path / "loss.png").read_bytes()[:4] == b"\x89PNG"
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint"])
+def test_a_damaged_run_is_refused(tmp_path, content):
+    (tmp_path / "last.pt").write_bytes(content)
+    with pytest.raises(BadCheckpoint, match="Cannot go on with the run"):
+        FloatTraining("tiny", tmp_path, FEW)
+
+
+def test_a_run_of_another_model_is_refused(tmp_path):
+    FloatTraining("tiny", tmp_path, FEW).run()
+    with pytest.raises(BadCheckpoint, match="not of the model 'demo'"):
+        FloatTraining("demo", tmp_path, FEW)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("seed", 1), ("prompts", 3), ("slices_per_step", 2)]
+)
+def test_a_run_of_other_samples_is_refused(tmp_path, name, value):
+    FloatTraining("tiny", tmp_path, FEW).run(should_cancel=lambda: True)
+    changed = FEW.model_copy(update={name: value})
+    with pytest.raises(InvalidSettings, match=f"{name} .* but {value} is asked for"):
+        FloatTraining("tiny", tmp_path, changed)
+
+
+def test_a_finished_run_can_be_made_longer(tmp_path):
+    FloatTraining("tiny", tmp_path, FEW.model_copy(update={"steps": 1})).run()
+    longer = FloatTraining("tiny", tmp_path, FEW.model_copy(update={"steps": 2}))
+    longer.run()
+    assert longer.step == 2
+
+
+def test_a_finished_run_is_left_as_it_is(tmp_path):
+    one = FEW.model_copy(update={"steps": 1})
+    FloatTraining("tiny", tmp_path, one).run()
+    before = (tmp_path / "last.pt").read_bytes()
+    again = FloatTraining("tiny", tmp_path, one)
+    again.run(lambda *now: pytest.fail("went on"))
+    assert (tmp_path / "last.pt").read_bytes() == before
