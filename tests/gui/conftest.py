@@ -4,6 +4,7 @@ import time
 
 import numpy as np
 import pytest
+from qtpy.QtCore import QTimer
 
 from napari_qmedsam.gui.layers import image_layer
 from napari_qmedsam.gui.segment_panel import SegmentPanel
@@ -89,3 +90,31 @@ def finish(qtbot):
         qtbot.waitUntil(lambda: not panel.runner.is_busy, timeout=timeout)
 
     return wait
+
+
+class GapMeter:
+    """Longest time between two ticks of a timer in the interface's thread."""
+
+    def __init__(self, parent):
+        self.longest, self._last = 0.0, time.perf_counter()
+        self._timer = QTimer(parent)
+        self._timer.setInterval(2)
+        self._timer.timeout.connect(self._tick)
+
+    def __enter__(self):
+        self._last = time.perf_counter()
+        self._timer.start()
+        return self
+
+    def __exit__(self, *_):
+        self._timer.stop()
+
+    def _tick(self):
+        now = time.perf_counter()
+        self.longest = max(self.longest, now - self._last)
+        self._last = now
+
+
+@pytest.fixture
+def gap_meter():
+    return GapMeter
