@@ -48,6 +48,12 @@ class ThresholdBackend:
         return logits
 
 
+@pytest.fixture(autouse=True)
+def no_memories(tmp_path, monkeypatch):
+    """Neither choices nor unsaved work of other tests are found."""
+    monkeypatch.setenv("QMEDSAM_HOME", str(tmp_path / "home"))
+
+
 @pytest.fixture
 def volume(tmp_path):
     """Bright bars along x on black, 6 slices of 64 by 48, stored oddly.
@@ -78,6 +84,7 @@ def panel(make_napari_viewer, volume, backend, qtbot):
     viewer.add_layer(Layer.create(*image_layer(volume, "bars")))
     panel = SegmentPanel(viewer, load=lambda choice, report, stop: backend)
     viewer.window.add_dock_widget(panel, name="Segment")
+    panel.controls.automatic.setChecked(False)
     yield panel
     panel.close_down()
 

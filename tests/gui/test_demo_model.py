@@ -31,7 +31,7 @@ def test_kidney_of_the_sample_is_found(make_napari_viewer, finish, monkeypatch):
         wanted = case.labels.array[drawn.slice_index] == drawn.object_id
         assert dice(found, wanted) > 0.6
         assert np.count_nonzero(panel.workspace.labels.data) == found.sum()
-        assert panel.controls.status.text().startswith("demo · openvino fp32 on CPU")
+        assert panel.controls.runs.text().startswith("demo · openvino fp32 on CPU")
     finally:
         panel.close_down()
         viewer.close()

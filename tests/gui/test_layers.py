@@ -3,7 +3,7 @@ import pytest
 from napari.layers import Image, Layer, Shapes
 
 from napari_qmedsam.errors import InvalidBox, InvalidVolume
-from napari_qmedsam.gui.boxes import box_on_slice, rectangle
+from napari_qmedsam.gui.boxes import PlacedBox, box_on_slice, rectangle
 from napari_qmedsam.gui.layers import image_layer, placement_of, volume_of, window_of
 from napari_qmedsam.prompts import Box2D
 from napari_qmedsam.volumes.grid import display_affine
@@ -88,20 +88,31 @@ def test_rectangle_moves_to_the_nearest_borders(volume, drawn, covered, with_own
     vertices = np.array(
         [boxes.world_to_data(image.data_to_world((4, *corner))) for corner in corners]
     )
-    assert box_on_slice(vertices, boxes, image) == (4, covered)
+    assert box_on_slice(vertices, boxes, image) == PlacedBox(0, 4, covered)
 
 
 def test_rectangle_of_a_box_gives_the_box_back(volume):
     image = Layer.create(*image_layer(volume, "bars"))
     boxes = Shapes(ndim=3, **placement_of(image))
     box = Box2D(0, 7, 48, 64)
-    assert box_on_slice(rectangle(5, box, 3), boxes, image) == (5, box)
+    assert box_on_slice(rectangle(5, box, 3), boxes, image) == PlacedBox(0, 5, box)
+
+
+@pytest.mark.parametrize("axis", [1, 2])
+def test_rectangle_in_another_view_is_a_box_of_that_view(volume, axis):
+    image = Layer.create(*image_layer(volume, "bars"))
+    boxes = Shapes(ndim=3, **placement_of(image))
+    box = Box2D(3, 1, 9, 5)  # columns 3 to 8, slices of the volume 1 to 4
+    drawn = rectangle(7, box, 3, axis)
+    expected = PlacedBox(axis, 7, box)
+    assert box_on_slice(drawn, boxes, image, axis) == expected
+    assert box_on_slice(drawn, boxes, image, 0) == expected
 
 
 def test_rectangle_across_slices_is_refused(volume):
     image = Layer.create(*image_layer(volume, "bars"))
     boxes = Shapes(ndim=3, **placement_of(image))
-    corners = np.array([(1, 5, 5), (1, 9, 5), (4, 9, 5), (4, 5, 5)], float)
+    corners = np.array([(1, 5, 5), (1, 9, 5), (4, 9, 9), (4, 5, 9)], float)
     with pytest.raises(InvalidBox, match="from slice 1 to 4"):
         box_on_slice(corners, boxes, image)
 

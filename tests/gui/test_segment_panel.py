@@ -60,7 +60,7 @@ def test_drawn_box_becomes_its_mask(panel, finish):
     expected = np.zeros((6, 64, 48), int)
     expected[2, 10:20, 5:25] = 1
     np.testing.assert_array_equal(panel.workspace.labels.data, expected)
-    assert panel.controls.status.text().startswith("threshold · fake fp32 on CPU · ")
+    assert panel.controls.runs.text().startswith("threshold · fake fp32 on CPU · ")
 
 
 def test_labels_lie_exactly_on_the_image(panel, finish):

@@ -1,4 +1,4 @@
-"""Boxes in a shapes layer: one rectangle, one object.
+"""Boxes in a shapes layer: a rectangle for each box that was drawn.
 
 A voxel is a square around its index: voxel 3 reaches from 2.5 to 3.5 in the
 image layer's data coordinates. A side of a rectangle moves to the nearest
@@ -7,7 +7,8 @@ is ``[3, 7)`` with the maximum excluded. A side exactly through a voxel's
 centre goes to the higher border.
 
 Which rectangle is which object stands in the layer's `features`, so it stays
-true when rectangles are deleted, copied or moved.
+true when rectangles are deleted, copied or moved. Several rectangles of one
+object are its key boxes.
 """
 
 from collections.abc import Sequence
@@ -21,14 +22,21 @@ from numpy.typing import NDArray
 from napari_qmedsam.errors import InvalidBox
 from napari_qmedsam.gui.colours import colour_of
 from napari_qmedsam.gui.layers import VOLUME, LayerData, placement
-from napari_qmedsam.prompts import Box2D, Box3D
+from napari_qmedsam.prompts import Box2D, Box3D, KeyBox
+from napari_qmedsam.volumes.reslicing import axis_order
 from napari_qmedsam.volumes.volume import Volume
 
 ID, NAME, Z_MIN, Z_MAX = "object_id", "name", "z_min", "z_max"
 """Columns of the layer's features; `z_max` is excluded."""
 
+TITLE = "title"
+"""Column of the text beside a rectangle: its name, empty where it is hidden."""
+
 NO_ID = 0
 """Id of a rectangle that has just been drawn."""
+
+FLAT = 0.75
+"""A shape thinner than so many voxels lies on one slice."""
 
 
 @dataclass(frozen=True)
@@ -42,12 +50,29 @@ class BoxRow:
     name : str
     z_min, z_max : int
         Slices of the object, maximum excluded; -1 where not chosen yet.
+    is_visible : bool
+        Not in the features, but in the title that is shown.
     """
 
     object_id: int = NO_ID
     name: str = ""
     z_min: int = -1
     z_max: int = -1
+    is_visible: bool = True
+
+
+@dataclass(frozen=True)
+class PlacedBox:
+    """Where a rectangle is: the axis its slice lies across, slice, and box."""
+
+    axis: int
+    slice_index: int
+    box: Box2D
+
+    @property
+    def key(self) -> KeyBox:
+        """Slice and box."""
+        return KeyBox(self.slice_index, self.box)
 
 
 @dataclass(frozen=True)
@@ -67,7 +92,7 @@ def box_style(volume: Volume) -> dict[str, Any]:
         "face_color": "transparent",
         "opacity": 1.0,
         "text": {
-            "string": "{name}",
+            "string": f"{{{TITLE}}}",
             "size": 9,
             "color": "white",
             "anchor": "upper_left",
@@ -104,6 +129,9 @@ def features_of(rows: Sequence[BoxRow]) -> dict[str, NDArray]:
         NAME: np.array([row.name for row in rows], dtype=object),
         Z_MIN: np.array([row.z_min for row in rows], dtype=int),
         Z_MAX: np.array([row.z_max for row in rows], dtype=int),
+        TITLE: np.array(
+            [row.name if row.is_visible else "" for row in rows], dtype=object
+        ),
     }
 
 
@@ -127,8 +155,10 @@ def write_rows(layer: Shapes, rows: Sequence[BoxRow]) -> None:
     layer.refresh_text()
 
 
-def box_on_slice(vertices: NDArray, boxes: Shapes, image: Image) -> tuple[int, Box2D]:
-    """Return slice and box, in voxels of the image, of one shape.
+def box_on_slice(
+    vertices: NDArray, boxes: Shapes, image: Image, axis: int = 0
+) -> PlacedBox:
+    """Return axis, slice and box, in voxels of the image, of one shape.
 
     Every corner goes through the world, so the two layers may differ in
     scale, sign and place.
@@ -140,6 +170,8 @@ def box_on_slice(vertices: NDArray, boxes: Shapes, image: Image) -> tuple[int, B
         bounding box.
     boxes : Shapes
     image : Image
+    axis : int
+        The one in view, which decides for shapes that are flat along several.
 
     Raises
     ------
@@ -150,26 +182,34 @@ def box_on_slice(vertices: NDArray, boxes: Shapes, image: Image) -> tuple[int, B
         [image.world_to_data(boxes.data_to_world(vertex)) for vertex in vertices]
     )
     low, high = corners.min(axis=0), corners.max(axis=0)
-    slice_index = 0
-    if image.ndim == 3:
-        if high[0] - low[0] > 0.75:
-            raise InvalidBox(
-                f"The rectangle reaches from slice {low[0]:.0f} to {high[0]:.0f}. "
-                "Draw boxes in the view whose slider runs through the slices."
-            )
-        slice_index = int(np.floor((low[0] + high[0]) / 2 + 0.5))
+    if image.ndim == 2:
+        low, high = np.insert(low, 0, 0), np.insert(high, 0, 0)
+    thickness = high - low
+    if thickness[axis] > FLAT:
+        axis = int(np.argmin(thickness))
+    if thickness[axis] > FLAT:
+        raise InvalidBox(
+            f"The rectangle reaches from slice {low[0]:.0f} to {high[0]:.0f}. "
+            "Draw boxes while the view is not turned against the volume."
+        )
+    slice_index = int(np.floor((low[axis] + high[axis]) / 2 + 0.5))
+    _, row, column = axis_order(axis)
     # Borders lie at half numbers: floor(v + 1) is the index after the border.
-    y_min, x_min = np.floor(low[-2:] + 1.0).astype(int)
-    y_max, x_max = np.floor(high[-2:] + 1.0).astype(int)
+    first, last = np.floor(low + 1.0).astype(int), np.floor(high + 1.0).astype(int)
+    y_min, x_min, y_max, x_max = (
+        int(v[i]) for v in (first, last) for i in (row, column)
+    )
     if x_min >= x_max or y_min >= y_max:
         raise InvalidBox(
             f"The rectangle on slice {slice_index} is smaller than a voxel. "
             "Press the mouse at one corner and drag to the other."
         )
-    return slice_index, Box2D(int(x_min), int(y_min), int(x_max), int(y_max))
+    return PlacedBox(axis, slice_index, Box2D(x_min, y_min, x_max, y_max))
 
 
-def rectangle(slice_index: int, box: Box2D, ndim: int) -> NDArray[np.float64]:
+def rectangle(
+    slice_index: int, box: Box2D, ndim: int, axis: int = 0
+) -> NDArray[np.float64]:
     """Return the corners that run along the outer voxel borders of a box.
 
     Returns
@@ -182,7 +222,7 @@ def rectangle(slice_index: int, box: Box2D, ndim: int) -> NDArray[np.float64]:
     corners = np.array([(top, left), (top, right), (bottom, right), (bottom, left)])
     if ndim == 2:
         return corners
-    return np.insert(corners, 0, slice_index, axis=1)
+    return np.insert(corners, axis, slice_index, axis=1)
 
 
 # Helpers ------------------------------------------------------------------

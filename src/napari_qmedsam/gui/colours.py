@@ -1,8 +1,14 @@
 """Colours of objects: the same in the labels, the boxes and the table."""
 
+from collections.abc import Collection
+
 import numpy as np
 from napari.layers import Labels
-from napari.utils.colormaps import CyclicLabelColormap
+from napari.utils.colormaps import (
+    Colormap,
+    CyclicLabelColormap,
+    DirectLabelColormap,
+)
 from numpy.typing import NDArray
 
 PALETTE = (
@@ -29,6 +35,18 @@ def label_colours() -> CyclicLabelColormap:
     )
 
 
+def with_hidden(hidden: Collection[int], largest: int) -> Colormap:
+    """Return the colormap in which these of the ids 1 to `largest` are transparent."""
+    if not hidden:
+        return label_colours()
+    colours = label_colours()
+    table = {i: colours.map(np.uint16(i)) for i in range(largest + 1)}
+    table |= {i: np.zeros(4) for i in (0, *hidden)}
+    # An id beyond the table; napari asks for a colour of the rest.
+    table[None] = np.array([1.0, 1.0, 1.0, 1.0])
+    return DirectLabelColormap(color_dict=table)
+
+
 def colour_of(object_id: int, labels: Labels | None = None) -> NDArray[np.floating]:
     """Return an object's colour as (4,) RGBA from 0 to 1.
 
@@ -40,5 +58,7 @@ def colour_of(object_id: int, labels: Labels | None = None) -> NDArray[np.floati
     """
     colours = label_colours() if labels is None else labels.colormap
     rgba = np.array(colours.map(np.uint16(object_id)), dtype=float).reshape(4)
+    if rgba[3] == 0:  # hidden in the labels, and still to be told in the table
+        rgba = np.array(label_colours().map(np.uint16(object_id)), float).reshape(4)
     rgba[3] = 1.0
     return rgba

@@ -1,8 +1,7 @@
 """Loading, segmenting and saving, one after the other in the worker's thread."""
 
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from napari_qmedsam.gui.notices import errors_shown
 from napari_qmedsam.gui.workers import Job, Report, ShouldStop, Worker
 from napari_qmedsam.gui.workspace import Workspace
 from napari_qmedsam.segmentation.embeddings import EmbeddingStore
+from napari_qmedsam.segmentation.following import Direction
 from napari_qmedsam.segmentation.propagation import Propagation, SliceUpdate
 from napari_qmedsam.segmentation.segmenter import SliceSegmenter
 
@@ -33,6 +33,12 @@ class Request:
     propagation : Propagation
     protect : bool
         Keep the labels of other objects.
+    axis : int
+        That `slice_index` counts along.
+    direction : Direction or None
+        Carry the masks of the slice that way, in place of segmenting it.
+    join : bool
+        Make it one step of undo with the change of a box before it.
     """
 
     workspace: Workspace
@@ -41,14 +47,9 @@ class Request:
     slice_index: int | None
     propagation: Propagation
     protect: bool
-
-
-@dataclass(frozen=True)
-class Timed:
-    """A finished slice and the seconds it took."""
-
-    update: SliceUpdate
-    seconds: float
+    axis: int = 0
+    direction: Direction | None = None
+    join: bool = False
 
 
 class Runner(QObject):
@@ -78,7 +79,6 @@ class Runner(QObject):
         self.worker = Worker(self)
         self._store = EmbeddingStore()
         self._loaded: tuple[ModelChoice, SliceSegmenter] | None = None
-        self._seconds: list[float] = []
 
     @property
     def is_busy(self) -> bool:
@@ -95,34 +95,55 @@ class Runner(QObject):
         """
         # Better said now than after a model has loaded.
         session = request.workspace.session
-        session.prompts(request.object_ids, request.slice_index)
-        if self._loaded is not None and self._loaded[0] == request.choice:
+        session.prompts(request.object_ids, request.slice_index, request.axis)
+        if self.has_loaded(request.choice):
             self._segment(request)
-            return
+        else:
+            self.load_model(request.choice, partial(self._segment, request))
+
+    def load_model(
+        self, choice: ModelChoice, on_success: Callable[[], None] | None = None
+    ) -> None:
+        """Load a model, with its download if it takes one."""
 
         def job(report: Report, should_stop: ShouldStop) -> None:
-            backend = self.load(request.choice, report, should_stop)
-            self._loaded = request.choice, SliceSegmenter(backend, self._store)
+            backend = self.load(choice, report, should_stop)
+            self._loaded = choice, SliceSegmenter(backend, self._store)
             if should_stop():
                 raise Cancelled("Cancelled.")
 
-        name = Path(request.choice.model).name
         self._start(
-            job, request.workspace, f"Loading {name}…", partial(self._segment, request)
+            job,
+            None,
+            f"Loading {Path(choice.model).name}…",
+            on_success or (lambda: self.said.emit("Loaded.")),
         )
 
-    def save(self, workspace: Workspace, path: str | Path) -> None:
-        """Write a workspace's labels."""
+    def has_loaded(self, choice: ModelChoice) -> bool:
+        """Tell whether this is the model that is loaded."""
+        return self._loaded is not None and self._loaded[0] == choice
+
+    @property
+    def segmenter(self) -> SliceSegmenter | None:
+        """The model that is loaded."""
+        return None if self._loaded is None else self._loaded[1]
+
+    def save(
+        self,
+        workspace: Workspace,
+        path: str | Path,
+        on_success: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Write a workspace's labels; `on_success` is called when they are there."""
 
         def job(report: Report, should_stop: ShouldStop) -> None:
             workspace.session.save_labels(path)
 
-        self._start(
-            job,
-            workspace,
-            f"Saving {Path(path).name}…",
-            lambda: self.said.emit(f"Saved {path}."),
-        )
+        def saved() -> None:
+            on_success()
+            self.said.emit(f"Saved {path}.")
+
+        self._start(job, workspace, f"Saving {Path(path).name}…", saved)
 
     def cancel(self) -> None:
         """Stop after the step under way; what is done stays."""
@@ -131,15 +152,10 @@ class Runner(QObject):
             self.said.emit("Stopping after this step…")
 
     def describe(self) -> str:
-        """Say what really runs, and how fast the last run was."""
+        """Say what really runs, how fast, and how large it is."""
         if self._loaded is None:
             return "No model is loaded yet."
-        info = self._loaded[1].backend.info
-        parts = [info.model, f"{info.backend} {info.precision} on {info.device}"]
-        if self._seconds:
-            mean = 1000 * sum(self._seconds) / len(self._seconds)
-            parts.append(f"{mean:.0f} ms per slice")
-        return " · ".join(parts)
+        return description(self._loaded[1])
 
     # Helpers --------------------------------------------------------------
 
@@ -150,26 +166,35 @@ class Runner(QObject):
         session.segmenter = self._loaded[1]
         session.window = workspace.window()
         # Boxes may have been deleted while the model loaded.
-        ids = tuple(i for i in request.object_ids if i in session.objects)
-        request = replace(request, object_ids=ids)
-        updates = session.segment(
-            request.object_ids,
-            request.slice_index,
-            request.propagation,
-            protect_existing=request.protect,
-        )
-        self._seconds = []
+        ids = [i for i in request.object_ids if i in session.objects]
+        if request.direction is not None:
+            updates = session.segment_from(
+                request.slice_index,
+                request.direction,
+                ids,
+                request.axis,
+                protect_existing=request.protect,
+            )
+        else:
+            updates = session.segment(
+                ids,
+                request.slice_index,
+                request.propagation,
+                protect_existing=request.protect,
+                axis=request.axis,
+                join=request.join,
+            )
         self._start(
-            partial(segment_timed, updates),
-            workspace,
-            "Segmenting…",
-            lambda: self.said.emit(self.describe()),
+            partial(segment_until, updates), workspace, "Segmenting…", self._segmented
         )
+
+    def _segmented(self) -> None:
+        self.said.emit("Done.")
 
     def _start(
         self,
         job: Job,
-        workspace: Workspace,
+        workspace: Workspace | None,
         text: str,
         on_success: Callable[[], None],
     ) -> None:
@@ -183,36 +208,42 @@ class Runner(QObject):
         )
         self.changed.emit()
 
-    def _progressed(self, workspace: Workspace, item: Any) -> None:
+    def _progressed(self, workspace: Workspace | None, item: Any) -> None:
         if isinstance(item, Downloading):
             self.said.emit(item.sentence())
             self.progressed.emit(*item.thousandths())
             return
-        self._seconds.append(item.seconds)
-        self.progressed.emit(item.update.done, item.update.total)
-        workspace.refresh(item.update.slice_index)
+        self.progressed.emit(item.done, item.total)
+        workspace.labels_changed(item.slice_index, item.axis)
 
     def _ended(
         self,
-        workspace: Workspace,
+        workspace: Workspace | None,
         on_success: Callable[[], None],
         error: BaseException | None,
     ) -> None:
         self.progressed.emit(0, 1)
-        workspace.refresh()
+        if workspace is not None:
+            workspace.refresh()
+            # Objects that were followed reach further now.
+            workspace.box_layer.update()
         if isinstance(error, Cancelled):
             self.said.emit("Cancelled.")
         elif error is not None:
-            self.said.emit(self.describe())
-        self.changed.emit()
-        with errors_shown():
-            if error is None:
-                on_success()
-            elif not isinstance(error, Cancelled):
-                raise error
+            self.said.emit("")
+        try:
+            with errors_shown():
+                if error is None:
+                    on_success()
+                elif not isinstance(error, Cancelled):
+                    raise error
+        finally:
+            # Last: others may only start something once what follows on success,
+            # as segmenting does on loading, has had its turn.
+            self.changed.emit()
 
 
-def segment_timed(
+def segment_until(
     updates: Iterator[SliceUpdate], report: Report, should_stop: ShouldStop
 ) -> None:
     """Segment slice by slice until done or told to stop; report each.
@@ -230,11 +261,23 @@ def segment_timed(
     """
     try:
         while not should_stop():
-            start = time.perf_counter()
             update = next(updates, None)
             if update is None:
                 return
-            report(Timed(update, time.perf_counter() - start))
+            report(update)
         raise Cancelled("Cancelled.")
     finally:
         updates.close()
+
+
+def description(segmenter: SliceSegmenter) -> str:
+    """Say what runs: model, runtime, precision, device, speed and sizes."""
+    info = segmenter.backend.info
+    parts = [info.model, f"{info.backend} {info.precision} on {info.device}"]
+    encoding, decoding = segmenter.milliseconds
+    if encoding is not None:
+        parts.append(f"{encoding + (decoding or 0):.0f} ms per slice")
+    parts.append(f"{info.weights_bytes / 1e6:.1f} MB on disk")
+    if info.memory_bytes:
+        parts.append(f"{info.memory_bytes / 1e6:.1f} MB in memory")
+    return " · ".join(parts)

@@ -1,6 +1,6 @@
 """The controls of the panel "Segment" and how they are arranged."""
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QSize, Qt
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
@@ -15,13 +15,16 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_qmedsam.gui.icons import icon
+from napari_qmedsam.gui.keys import tip
 from napari_qmedsam.gui.model_form import ModelForm
 from napari_qmedsam.gui.object_table import ObjectTable
+from napari_qmedsam.gui.preview import Preview
 from napari_qmedsam.gui.window_form import WindowForm
 from napari_qmedsam.segmentation.propagation import Propagation
 
 PROPAGATIONS = {
-    Propagation.BOX: "Same box on every slice",
+    Propagation.BOX: "Boxes as drawn",
     Propagation.MASK: "Follow the mask",
 }
 """How a box is carried from slice to slice, as the panel says it."""
@@ -32,22 +35,30 @@ class SegmentControls(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.image = QComboBox(self)
-        self.image.setToolTip("Image layer to segment.")
-        self.image.setMinimumContentsLength(16)
-        self.image.setSizeAdjustPolicy(
-            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+        self.image = self._combo("Image layer to segment.", 10)
+        self.view = self._combo(
+            "Slices to look at and to draw boxes on; the model segments along them.", 7
         )
-        self.image.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.models = ModelForm(self)
+        self.runs = QLabel(self)
+        self.runs.setToolTip(
+            "What really runs: model, runtime, precision, device, speed, and size on "
+            "disk and in memory."
+        )
+        self.runs.setWordWrap(True)
         self.window_form = WindowForm(self)
+        self.preview = Preview(self)
         self.table = ObjectTable(self)
-        self.propagation = QComboBox(self)
+        self.propagation = self._combo(
+            "How a range is segmented: each slice from the drawn and interpolated "
+            "boxes, or from the middle on by the mask of its neighbour.",
+            10,
+        )
         for propagation, title in PROPAGATIONS.items():
             self.propagation.addItem(title, propagation)
-        self.propagation.setToolTip(
-            "How a box is carried over its slices; following the mask starts in "
-            "the middle."
+        self.automatic = QCheckBox("Segment as boxes change", self)
+        self.automatic.setToolTip(
+            "Segment a slice by itself when its box or points were drawn or changed."
         )
         self.protect = QCheckBox("Protect other labels", self)
         self.protect.setToolTip(
@@ -57,7 +68,7 @@ class SegmentControls(QWidget):
         self.progress.setToolTip("Share of the work that is done.")
         self.progress.setTextVisible(False)
         self.status = QLabel(self)
-        self.status.setToolTip("What runs, where, and how fast.")
+        self.status.setToolTip("What happens.")
         self.status.setWordWrap(True)
         self._make_buttons()
         self._arrange()
@@ -74,10 +85,18 @@ class SegmentControls(QWidget):
         """Return how boxes are carried from slice to slice."""
         return Propagation(self.propagation.currentData())
 
+    def set_ink(self, colour: str) -> None:
+        """Draw the icons in another colour."""
+        for button, name in self._icons.items():
+            button.setIcon(icon(name, colour))
+        self.table.set_ink(colour)
+
     def _make_buttons(self) -> None:
-        self.draw = self._button(
-            "Draw boxes", "Turn on the rectangle tool; each rectangle is an object."
-        )
+        self._icons: dict[QPushButton, str] = {}
+        self.draw = self._button("Box", tip("draw_boxes"), "box")
+        self.key_box = self._button("Key box", tip("add_key_box"), "key_box")
+        self.positive = self._button("Point", tip("set_positive"), "positive")
+        self.negative = self._button("Point", tip("set_negative"), "negative")
         self.from_here = self._button(
             "From here",
             "Let the selected objects, or all, start on the slice in view.",
@@ -85,52 +104,89 @@ class SegmentControls(QWidget):
         self.to_here = self._button(
             "To here", "Let the selected objects, or all, end on the slice in view."
         )
-        self.on_slice = self._button(
-            "Segment slice",
-            "Segment the selected objects, or all, on the slice in view.",
+        self.remove = self._button(
+            "Remove", "Remove the selected objects with their voxels.", "remove"
         )
-        self.on_range = self._button(
-            "Segment range",
-            "Segment the selected objects, or all, from their first to last slice.",
-        )
-        self.cancel = self._button("Cancel", "Stop and keep the finished slices.")
-        self.undo = self._button("Undo", "Take the last segmentation back.")
-        self.redo = self._button("Redo", "Make what was undone again.")
-        self.save = self._button(
-            "Save labels…", "Write the labels on the grid of the image file."
-        )
+        self.up = self._button("Up", tip("follow_up"), "up")
+        self.down = self._button("Down", tip("follow_down"), "down")
+        self.on_slice = self._button("Slice", tip("segment_slice"))
+        self.on_range = self._button("Range", tip("segment_range"))
+        self.cancel = self._button("Cancel", tip("cancel"))
+        self.undo = self._button("Undo", tip("undo"), "undo")
+        self.redo = self._button("Redo", tip("redo"), "redo")
+        self.save = self._button("Save…", tip("save_labels"), "save")
+        self.help = self._button("Keys", tip("show_help"), "help")
 
-    def _button(self, text: str, tip: str) -> QPushButton:
+    def _button(self, text: str, tooltip: str, name: str = "") -> QPushButton:
         button = QPushButton(text, self)
-        button.setToolTip(tip)
+        button.setToolTip(tooltip)
+        # napari's style sheets would not let four of them side by side.
+        button.setMinimumWidth(40)
+        if name:
+            button.setIconSize(QSize(15, 15))
+            self._icons[button] = name
         return button
+
+    def _combo(self, tooltip: str, characters: int) -> QComboBox:
+        combo = QComboBox(self)
+        combo.setToolTip(tooltip)
+        combo.setMinimumContentsLength(characters)
+        combo.setSizeAdjustPolicy(
+            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+        )
+        combo.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        return combo
 
     def _arrange(self) -> None:
         form = QFormLayout()
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
-        form.addRow("Image", self.image)
+        form.setVerticalSpacing(6)
+        form.addRow("Image", _row((self.image, 3), (self.view, 2)))
         form.addRow("Model", self.models)
+        form.addRow(self.runs)
         form.addRow("Window", self.window_form)
-        boxes = QHBoxLayout()
-        for button in (self.draw, self.from_here, self.to_here):
-            boxes.addWidget(button, 1)
-        carried = QFormLayout()
-        carried.addRow("Range", self.propagation)
-        buttons = QGridLayout()
-        buttons.addWidget(self.on_slice, 0, 0, 1, 3)
-        buttons.addWidget(self.on_range, 0, 3, 1, 3)
-        buttons.addWidget(self.progress, 1, 0, 1, 4)
-        buttons.addWidget(self.cancel, 1, 4, 1, 2)
-        for column, button in enumerate((self.undo, self.redo, self.save)):
-            buttons.addWidget(button, 2, 2 * column, 1, 2)
+        options = QVBoxLayout()
+        options.setSpacing(4)
+        options.addWidget(self.automatic)
+        options.addWidget(self.protect)
+        options.addWidget(self.propagation)
+        segment = QLabel("Segment", self)
+        options.addLayout(_row((segment, 0), (self.on_slice, 1), (self.on_range, 1)))
+        ends = (self.from_here, self.to_here, self.remove)
+        options.addLayout(_row(*((button, 1) for button in ends)))
+        seen = QHBoxLayout()
+        seen.addWidget(self.preview)
+        seen.addLayout(options, 1)
+        tools = (self.draw, self.key_box, self.positive, self.negative)
+        work = QGridLayout()
+        carry = QLabel("Carry on", self)
+        carry.setToolTip("From the masks on this slice to the slices beyond.")
+        work.addWidget(carry, 0, 0, 1, 2)
+        work.addWidget(self.down, 0, 2, 1, 3)
+        work.addWidget(self.up, 0, 5, 1, 3)
+        work.addWidget(self.progress, 1, 0, 1, 6)
+        work.addWidget(self.cancel, 1, 6, 1, 2)
+        for column, button in enumerate((self.undo, self.redo, self.help)):
+            work.addWidget(button, 2, 2 * column, 1, 2)
+        work.addWidget(self.save, 2, 6, 1, 2)
+        for column in range(8):
+            work.setColumnStretch(column, 1)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(8)
+        layout.setSpacing(6)
         layout.setAlignment(Qt.AlignmentFlag.AlignTop)
         layout.addLayout(form)
-        layout.addLayout(boxes)
+        layout.addLayout(seen)
+        layout.addLayout(_row(*((button, 1) for button in tools)))
         layout.addWidget(self.table, 1)
-        layout.addLayout(carried)
-        layout.addWidget(self.protect)
-        layout.addLayout(buttons)
+        layout.addLayout(work)
         layout.addWidget(self.status)
+
+
+def _row(*widgets: tuple[QWidget, int]) -> QHBoxLayout:
+    """Widgets side by side, each with its share of the width."""
+    row = QHBoxLayout()
+    row.setContentsMargins(0, 0, 0, 0)
+    for widget, share in widgets:
+        row.addWidget(widget, share)
+    return row

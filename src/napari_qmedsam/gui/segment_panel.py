@@ -7,20 +7,28 @@ shows what comes back.
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from napari.layers import Image
-from qtpy.QtCore import QEvent, QObject
-from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QFileDialog, QFrame, QScrollArea, QVBoxLayout, QWidget
 
 from napari_qmedsam.errors import InvalidSettings
-from napari_qmedsam.gui.colours import colour_of
+from napari_qmedsam.gui.box_layer import Edit
+from napari_qmedsam.gui.closing import ClosingWatch
+from napari_qmedsam.gui.housekeeping import Housekeeper, RecoveryBar
+from napari_qmedsam.gui.image_choice import ImageChoice
+from napari_qmedsam.gui.keys import ACTIONS, HelpDialog
 from napari_qmedsam.gui.loading import LoadModel, load_model
 from napari_qmedsam.gui.notices import errors_shown
+from napari_qmedsam.gui.panel_view import PanelView
+from napari_qmedsam.gui.point_layer import target_of
+from napari_qmedsam.gui.remembered import preference, remembered
 from napari_qmedsam.gui.runner import Request, Runner
 from napari_qmedsam.gui.segment_controls import SegmentControls
-from napari_qmedsam.gui.window_form import presets_of
 from napari_qmedsam.gui.workspace import Workspace
+from napari_qmedsam.models.catalogue import CATALOGUE
+from napari_qmedsam.segmentation.autosave import Recovery
+from napari_qmedsam.segmentation.following import Direction
 from napari_qmedsam.volumes.windows import Window
 
 if TYPE_CHECKING:
@@ -29,6 +37,9 @@ if TYPE_CHECKING:
 SAVE_FILTERS = (
     "NIfTI (*.nii.gz *.nii);;NRRD (*.nrrd);;MetaImage (*.mha);;MedSAM case (*.npz)"
 )
+
+MINIMUM_WIDTH = 412
+"""Pixels at which nothing of the panel is cut off."""
 
 
 class SegmentPanel(QWidget):
@@ -46,27 +57,56 @@ class SegmentPanel(QWidget):
     ) -> None:
         super().__init__()
         self.viewer = viewer
-        self.workspace: Workspace | None = None
         self.runner = Runner(load, self)
         self.controls = SegmentControls(self)
-        self._workspaces: dict[Image, Workspace] = {}
-        self._images: list[Image] = []
+        self.recovery = RecoveryBar(self)
+        self.remembered = remembered()
+        self._waiting: dict[tuple[Workspace, int, int], set[int]] = {}
         self._is_closed = False
-        self._watch = CloseWatch(self.close_down, self)
-        layout = QVBoxLayout(self)
-        layout.addWidget(self.controls)
+        self._watch = ClosingWatch(self, self.close_down)
+        methods = {a.name: getattr(self, a.name) for a in ACTIONS}
+        self.images = ImageChoice(viewer, self.controls.image, methods, self)
+        self.housekeeper = Housekeeper(
+            self.images.workspaces, lambda: self.runner.is_busy, self
+        )
+        self.housekeeper.is_autosaving = preference("autosave", True)
+        self.view = PanelView(self)
+        self._arrange()
+        self._restore()
         self._connect()
         self.controls.show_progress(0, 1)
-        self.controls.status.setText(self.runner.describe())
-        self._list_images()
+        self.images.start()
+        self.view.show_theme()
+        self.view.show_model()
 
-    # What the buttons do --------------------------------------------------
+    @property
+    def workspace(self) -> Workspace | None:
+        """What belongs to the chosen image layer; None if there is none."""
+        return self.images.workspace
+
+    # What the buttons and keys do -----------------------------------------
 
     def draw_boxes(self) -> None:
         """Turn the rectangle tool of the box layer on."""
         with errors_shown():
             self._chosen().draw_boxes()
-        self._enable()
+        self.view.enable()
+
+    def add_key_box(self) -> None:
+        """Put the selected object's box on the slice in view, to be adjusted."""
+        with errors_shown():
+            self._chosen().add_key_box(self._target())
+        self.view.enable()
+
+    def set_positive(self) -> None:
+        """Turn the point tool on, for points inside the selected object."""
+        with errors_shown():
+            self._chosen().set_points(self._target(), True)
+
+    def set_negative(self) -> None:
+        """Turn the point tool on, for points outside the selected object."""
+        with errors_shown():
+            self._chosen().set_points(self._target(), False)
 
     def segment_slice(self) -> None:
         """Segment the boxes on the slice in view."""
@@ -78,17 +118,44 @@ class SegmentPanel(QWidget):
         with errors_shown():
             self._segment(None)
 
-    def undo(self) -> None:
-        """Take the last segmentation back."""
+    def follow_up(self) -> None:
+        """Carry the masks of the slice in view to higher slices."""
         with errors_shown():
-            self._chosen().undo()
-        self._enable()
+            self._segment(self._chosen().slice_index, Direction.UP)
+
+    def follow_down(self) -> None:
+        """Carry the masks of the slice in view to lower slices."""
+        with errors_shown():
+            self._segment(self._chosen().slice_index, Direction.DOWN)
+
+    def cancel(self) -> None:
+        """Stop after the step under way; what is done stays."""
+        self._waiting.clear()
+        self.runner.cancel()
+
+    def undo(self) -> None:
+        """Take the last change of masks or boxes back."""
+        self._travel(Workspace.undo)
 
     def redo(self) -> None:
-        """Make the last undone segmentation again."""
+        """Make the last undone change again."""
+        self._travel(Workspace.redo)
+
+    def remove_objects(self) -> None:
+        """Remove the selected objects with their voxels."""
         with errors_shown():
-            self._chosen().redo()
-        self._enable()
+            ids = self.controls.table.selected_ids()
+            if not ids:
+                raise InvalidSettings("Select the objects to remove in the table.")
+            for object_id in ids:
+                self._chosen().remove(object_id)
+        self.view.show_objects()
+
+    def load_model(self) -> None:
+        """Load the chosen model now, with its download if it takes one."""
+        if not self.runner.is_busy:
+            self._watch.look()
+            self.runner.load_model(self.controls.models.choice())
 
     def save_labels(self, path: str | Path | None = None) -> None:
         """Write the labels on the grid of the image file; without path, ask."""
@@ -97,115 +164,154 @@ class SegmentPanel(QWidget):
             workspace.check_labels()
             workspace.share_labels()
             path = path or self._ask_where_to_save(workspace)
-            if path:
-                self.runner.save(workspace, path)
+            if path and not self.runner.is_busy:
+                self.remembered.folder = str(Path(path).parent)
+                self.runner.save(workspace, path, partial(self._saved, workspace))
 
-    def choose_image(self, layer: Image) -> None:
+    def show_help(self) -> None:
+        """List the keys and how the work goes."""
+        HelpDialog(self).show()
+
+    def choose_image(self, layer: "napari.layers.Image") -> None:
         """Work on another image layer; each keeps its own session."""
-        index = self._images.index(layer)
-        self.controls.image.setCurrentIndex(index)
-        self._image_chosen(index)
+        self.images.choose(layer)
 
-    def _segment(self, slice_index: int | None) -> None:
+    def _segment(
+        self, slice_index: int | None, direction: Direction | None = None
+    ) -> None:
         workspace = self._chosen()
+        if self.runner.is_busy:
+            return  # a key, while the buttons are off
         ids = self.controls.table.selected_ids() or workspace.session.objects
-        self._watch_window()
+        self._watch.look()
         self.runner.segment(
-            Request(
+            self._request(
                 workspace,
-                self.controls.models.choice(),
                 tuple(ids),
                 slice_index,
-                self.controls.chosen_propagation(),
-                self.controls.protect.isChecked(),
+                axis=workspace.axis,
+                direction=direction,
             )
         )
+
+    def _request(
+        self,
+        workspace: Workspace,
+        ids: tuple[int, ...],
+        slice_index: int | None,
+        **more,
+    ) -> Request:
+        controls = self.controls
+        return Request(
+            workspace,
+            controls.models.choice(),
+            ids,
+            slice_index,
+            controls.chosen_propagation(),
+            controls.protect.isChecked(),
+            **more,
+        )
+
+    def _travel(self, step: Callable[[Workspace], None]) -> None:
+        with errors_shown():
+            if not self.runner.is_busy:
+                step(self._chosen())
+        self.view.enable()
+        self.housekeeper.stir()
+
+    def _target(self) -> int:
+        selected = self.controls.table.selected_ids()
+        return target_of(self._chosen().session, selected)
 
     def _ask_where_to_save(self, workspace: Workspace) -> str:
         source = Path(workspace.session.volume.source.path or workspace.image.name)
         name = source.name.removesuffix(".gz")
         stem = Path(name).stem if source.suffix else name
-        start = str(source.parent / f"{stem}_labels.nii.gz")
+        folder = source.parent
+        if not workspace.session.volume.source.path and self.remembered.folder:
+            folder = Path(self.remembered.folder)
+        start = str(folder / f"{stem}_labels.nii.gz")
         path, _ = QFileDialog.getSaveFileName(self, "Save labels", start, SAVE_FILTERS)
         return path if not path or Path(path).suffix else f"{path}.nii.gz"
+
+    def _saved(self, workspace: Workspace) -> None:
+        workspace.mark_saved()
+        self.housekeeper.saved(workspace)
+
+    # Boxes that change ----------------------------------------------------
+
+    def _boxes_edited(self, workspace: Workspace, edits: list[Edit]) -> None:
+        """Segment the slices of boxes that changed, one after the other."""
+        if not self.controls.automatic.isChecked():
+            return
+        if self.controls.models.needs_download():
+            self.runner.said.emit(
+                "Press Load to download the model; then slices are segmented as their "
+                "boxes change."
+            )
+            return
+        for edit in edits:
+            place = workspace, edit.axis, edit.slice_index
+            self._waiting.setdefault(place, set()).add(edit.object_id)
+        self._segment_waiting()
+
+    def _segment_waiting(self) -> None:
+        while self._waiting and not self.runner.is_busy:
+            (workspace, axis, slice_index), ids = self._waiting.popitem()
+            objects = workspace.session.objects
+            ids = {i for i in ids if i in objects and not objects[i].is_locked}
+            ids = {i for i in ids if objects[i].prompt.reaches(slice_index)}
+            if ids:
+                self._watch.look()
+                with errors_shown():
+                    request = self._request(
+                        workspace, tuple(ids), slice_index, axis=axis, join=True
+                    )
+                    self.runner.segment(request)
 
     # What the table and the forms do --------------------------------------
 
     def _window_chosen(self, window: Window) -> None:
         if self.workspace is not None:
             self.workspace.image.contrast_limits = (window.lower, window.upper)
-            self._show_window()
+            self.view.show_window()
+
+    def _change(self, object_id: int, **attributes: object) -> None:
+        with errors_shown():
+            self._chosen().change(object_id, **attributes)
+        self.view.show_objects()
 
     def _renamed(self, object_id: int, name: str) -> None:
-        self._chosen().rename(object_id, name)
-        self._show_objects()
+        self._change(object_id, name=name)
 
     def _range_changed(self, object_id: int, z_min: int, z_max: int) -> None:
         with errors_shown():
             self._chosen().set_range(object_id, z_min, z_max)
-        self._show_objects()
+        self.view.show_objects()
 
     def _start_here(self) -> None:
-        with errors_shown():
-            here = self._chosen().slice_index
-            for object_id, box in self._selected_boxes():
-                self._chosen().set_range(object_id, here, max(box.z_max, here + 1))
-        self._show_objects()
+        self._end_or_start(lambda box, here: (here, max(box.z_max, here + 1)))
 
     def _end_here(self) -> None:
-        with errors_shown():
-            here = self._chosen().slice_index
-            for object_id, box in self._selected_boxes():
-                self._chosen().set_range(object_id, min(box.z_min, here), here + 1)
-        self._show_objects()
+        self._end_or_start(lambda box, here: (min(box.z_min, here), here + 1))
 
-    def _selected_boxes(self) -> list[tuple[int, Any]]:
-        objects = self._chosen().session.objects
-        ids = self.controls.table.selected_ids() or list(objects)
-        return [(object_id, objects[object_id].box) for object_id in ids]
+    def _end_or_start(self, limits: Callable) -> None:
+        with errors_shown():
+            workspace = self._chosen()
+            here, objects = workspace.slice_index, workspace.session.objects
+            for object_id in self.controls.table.selected_ids() or list(objects):
+                o = objects[object_id]
+                if o.axis == workspace.axis:
+                    workspace.set_range(object_id, *limits(o.box, here))
+        self.view.show_objects()
 
     def _visited(self, object_id: int) -> None:
-        box = self._chosen().session.objects[object_id].box
-        self._chosen().go_to((box.z_min + box.z_max - 1) // 2)
+        o = self._chosen().session.objects[object_id]
+        self._chosen().go_to((o.box.z_min + o.box.z_max - 1) // 2, o.axis)
 
-    # What is shown --------------------------------------------------------
-
-    def _show_objects(self) -> None:
-        workspace, table = self.workspace, self.controls.table
-        if workspace is None:
-            table.show_objects([], [], 1)
-        else:
-            objects = list(workspace.session.objects.values())
-            colours = [colour_of(o.object_id, workspace.labels) for o in objects]
-            table.show_objects(objects, colours, workspace.session.volume.shape[0])
-        self._enable()
-
-    def _show_window(self) -> None:
+    def _looked_along(self, index: int) -> None:
         if self.workspace is not None:
-            self.controls.window_form.show_window(self.workspace.window())
-
-    def _enable(self) -> None:
-        """Let only those controls be used that make sense now."""
-        controls, workspace = self.controls, self.workspace
-        is_free, is_chosen = not self.runner.is_busy, workspace is not None
-        history = workspace.session.history if is_chosen else None
-        for control, makes_sense in (
-            (controls.image, is_free),
-            (controls.models, is_free),
-            (controls.window_form, is_chosen and not workspace.image.rgb),
-            (controls.draw, is_chosen),
-            (controls.from_here, is_chosen),
-            (controls.to_here, is_chosen),
-            (controls.on_slice, is_free and is_chosen),
-            (controls.on_range, is_free and is_chosen),
-            (controls.cancel, not is_free),
-            (controls.undo, is_free and is_chosen and history.can_undo),
-            (controls.redo, is_free and is_chosen and history.can_redo),
-            (controls.save, is_free and is_chosen and workspace.labels is not None),
-        ):
-            control.setEnabled(makes_sense)
-
-    # Layers ---------------------------------------------------------------
+            self.workspace.look_along(index)
 
     def _chosen(self) -> Workspace:
         if self.workspace is None:
@@ -215,62 +321,37 @@ class SegmentPanel(QWidget):
             )
         return self.workspace
 
-    def _list_images(self) -> None:
-        """Offer the image layers there are, by their present names."""
-        kept = None if self.workspace is None else self.workspace.image
-        self._images = [x for x in self.viewer.layers if isinstance(x, Image)]
-        combo = self.controls.image
-        combo.clear()
-        combo.addItems([layer.name for layer in self._images])
-        if kept in self._images:
-            combo.setCurrentIndex(self._images.index(kept))
-        else:
-            self._image_chosen(combo.currentIndex())
+    # Between starts -------------------------------------------------------
 
-    def _image_chosen(self, index: int) -> None:
-        self._leave_image()
-        if 0 <= index < len(self._images):
-            layer = self._images[index]
-            with errors_shown():
-                if layer not in self._workspaces:
-                    self._workspaces[layer] = Workspace(
-                        self.viewer, layer, self._show_objects
-                    )
-                self._enter_image(self._workspaces[layer])
-        self._show_window()
-        self._show_objects()
+    def _restore(self) -> None:
+        known, controls = self.remembered, self.controls
+        controls.automatic.setChecked(known.automatic)
+        controls.protect.setChecked(known.protect)
+        index = controls.propagation.findData(known.propagation)
+        controls.propagation.setCurrentIndex(max(index, 0))
+        controls.models.folder = known.folder
+        if known.model in CATALOGUE or Path(known.model).exists():
+            controls.models.choose(known.model, known.backend)
 
-    def _enter_image(self, workspace: Workspace) -> None:
-        self.workspace = workspace
-        volume = workspace.session.volume
-        decimals = 0 if volume.array.dtype.kind in "iu" else 3
-        self.controls.window_form.offer(presets_of(volume), decimals)
-        workspace.image.events.contrast_limits.connect(self._show_window)
+    def _remember(self) -> None:
+        known, controls = self.remembered, self.controls
+        choice = controls.models.choice()
+        if choice.model is not None:
+            known.model, known.backend = str(choice.model), choice.backend
+        known.automatic = controls.automatic.isChecked()
+        known.protect = controls.protect.isChecked()
+        known.propagation = controls.chosen_propagation().value
+        known.folder = controls.models.folder or known.folder
+        known.save()
 
-    def _leave_image(self) -> None:
-        if self.workspace is not None:
-            events = self.workspace.image.events
-            events.contrast_limits.disconnect(self._show_window)
-            self.workspace = None
+    def _recovery_found(self, workspace: Workspace, recovery: Recovery) -> None:
+        if workspace is self.workspace:
+            self.recovery.offer(recovery)
 
-    def _layer_added(self, event: Any) -> None:
-        event.value.events.name.connect(self._list_images)
-        self._list_images()
-
-    def _layer_removed(self, event: Any) -> None:
-        layer = event.value
-        layer.events.name.disconnect(self._list_images)
-        if self.workspace is not None and layer in (
-            self.workspace.image,
-            self.workspace.labels,
-        ):
-            self.runner.cancel()
-        workspace = self._workspaces.pop(layer, None)
-        if workspace is not None:
-            workspace.close()
-        for other in self._workspaces.values():
-            other.layer_removed(layer)
-        self._list_images()
+    def _recover(self, recovery: Recovery) -> None:
+        with errors_shown():
+            self._chosen().recover(recovery)
+        self.view.show_objects()
 
     # Closing --------------------------------------------------------------
 
@@ -279,80 +360,70 @@ class SegmentPanel(QWidget):
         if self._is_closed:
             return
         self._is_closed = True
+        self._remember()
         self.runner.worker.close()
-        layers = self.viewer.layers
-        layers.events.inserted.disconnect(self._layer_added)
-        layers.events.removed.disconnect(self._layer_removed)
-        for layer in layers:
-            layer.events.name.disconnect(self._list_images)
-        self._leave_image()
-        for workspace in self._workspaces.values():
-            workspace.close()
-        self._workspaces.clear()
+        self.controls.preview.close_down()
+        self.housekeeper.leave(list(self.images.workspaces()))
+        self.view.disconnect_viewer()
+        self.images.close_down()
 
-    def closeEvent(self, event: QEvent) -> None:
-        """Close down with the panel, where it is a window of its own."""
-        self.close_down()
-        super().closeEvent(event)
+    # Making ---------------------------------------------------------------
 
-    def showEvent(self, event: QEvent) -> None:
-        """Watch the window that the panel has come into."""
-        self._watch_window()
-        super().showEvent(event)
-
-    def changeEvent(self, event: QEvent) -> None:
-        """Close down when napari takes the panel out of its dock."""
-        if event.type() == QEvent.Type.ParentChange and self.parent() is None:
-            self.close_down()
-        super().changeEvent(event)
-
-    def _watch_window(self) -> None:
-        # napari tells nobody that a window closes (its issue 8023). A filter
-        # that is installed twice counts once.
-        if self.window() is not self:
-            self.window().installEventFilter(self._watch)
+    def _arrange(self) -> None:
+        scrolled = QScrollArea(self)
+        scrolled.setWidgetResizable(True)
+        scrolled.setFrameShape(QFrame.Shape.NoFrame)
+        scrolled.setWidget(self.controls)
+        scrolled.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(6, 6, 6, 6)
+        layout.addWidget(self.recovery)
+        layout.addWidget(scrolled)
+        self.setMinimumWidth(MINIMUM_WIDTH)
 
     def _connect(self) -> None:
-        controls, runner = self.controls, self.runner
-        controls.image.activated.connect(self._image_chosen)
+        controls, runner, images = self.controls, self.runner, self.images
         controls.window_form.window_chosen.connect(self._window_chosen)
-        controls.table.renamed.connect(self._renamed)
-        controls.table.range_changed.connect(self._range_changed)
-        controls.table.visited.connect(self._visited)
+        controls.view.activated.connect(self._looked_along)
+        table = controls.table
+        table.renamed.connect(self._renamed)
+        table.range_changed.connect(self._range_changed)
+        table.visited.connect(self._visited)
+        table.visibility_changed.connect(lambda i, on: self._change(i, is_visible=on))
+        table.lock_changed.connect(lambda i, on: self._change(i, is_locked=on))
         for button, action in (
             (controls.draw, self.draw_boxes),
+            (controls.key_box, self.add_key_box),
+            (controls.positive, self.set_positive),
+            (controls.negative, self.set_negative),
             (controls.from_here, self._start_here),
             (controls.to_here, self._end_here),
+            (controls.remove, self.remove_objects),
+            (controls.up, self.follow_up),
+            (controls.down, self.follow_down),
             (controls.on_slice, self.segment_slice),
             (controls.on_range, self.segment_range),
-            (controls.cancel, runner.cancel),
+            (controls.cancel, self.cancel),
             (controls.undo, self.undo),
             (controls.redo, self.redo),
             (controls.save, self.save_labels),
+            (controls.help, self.show_help),
+            (controls.models.load, self.load_model),
         ):
             # clicked carries a bool that none of them wants.
             button.clicked.connect(partial(_call, action))
-        runner.said.connect(controls.status.setText)
-        runner.progressed.connect(controls.show_progress)
-        runner.changed.connect(self._enable)
-        self.viewer.layers.events.inserted.connect(self._layer_added)
-        self.viewer.layers.events.removed.connect(self._layer_removed)
-        for layer in self.viewer.layers:
-            layer.events.name.connect(self._list_images)
-
-
-class CloseWatch(QObject):
-    """Calls back when the window it is installed on closes."""
-
-    def __init__(self, callback: Callable[[], None], parent: QObject) -> None:
-        super().__init__(parent)
-        self._callback = callback
-
-    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        """Look at every event, hold up none."""
-        if event.type() == QEvent.Type.Close:
-            self._callback()
-        return False
+        controls.models.changed.connect(self._remember)
+        controls.automatic.toggled.connect(lambda _: self._remember())
+        controls.protect.toggled.connect(lambda _: self._remember())
+        controls.propagation.activated.connect(lambda _: self._remember())
+        images.edited.connect(self._boxes_edited)
+        images.entered.connect(self.housekeeper.look_for_recovery)
+        images.left.connect(partial(self.recovery.offer, None))
+        images.losing.connect(self.cancel)
+        self.housekeeper.found.connect(self._recovery_found)
+        self.recovery.accepted.connect(self._recover)
+        runner.changed.connect(self._segment_waiting)
+        self.view.connect()
 
 
 def _call(action: Callable[[], None], *_: object) -> None:

@@ -69,8 +69,8 @@ class WindowForm(QWidget):
         field = QDoubleSpinBox(self)
         field.setRange(-1e9, 1e9)
         field.setButtonSymbols(QDoubleSpinBox.ButtonSymbols.NoButtons)
-        # The range would ask for room for ten digits.
-        field.setMinimumWidth(56)
+        # The range would ask for room for ten digits, and napari's style for arrows.
+        field.setStyleSheet("min-width: 44px; padding: 1px 3px;")
         field.setMaximumWidth(84)
         field.setKeyboardTracking(False)
         field.setToolTip(tip)

@@ -1,25 +1,16 @@
-"""What belongs to one image layer: its session, its boxes, its labels."""
+"""What belongs to one image layer: its session, its boxes, points and labels."""
 
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from napari.layers import Image, Labels, Layer, Shapes
-from numpy.typing import NDArray
+from napari.layers import Image, Labels, Layer, Points, Shapes
 
-from napari_qmedsam.errors import InvalidBox, InvalidSettings
-from napari_qmedsam.gui.boxes import (
-    ID,
-    NO_ID,
-    BoxRow,
-    box_on_slice,
-    box_style,
-    rectangle,
-    rows_of,
-    write_rows,
-)
-from napari_qmedsam.gui.colours import colour_of, label_colours
+from napari_qmedsam.errors import InvalidSettings
+from napari_qmedsam.gui.box_layer import BoxLayer, Edit
+from napari_qmedsam.gui.boxes import ID
+from napari_qmedsam.gui.colours import label_colours, with_hidden
 from napari_qmedsam.gui.layers import (
     RESULT,
     VOLUME,
@@ -27,24 +18,23 @@ from napari_qmedsam.gui.layers import (
     window_of,
 )
 from napari_qmedsam.gui.notices import errors_shown
+from napari_qmedsam.gui.point_layer import PointLayer
 from napari_qmedsam.gui.sharing import shared_by
-from napari_qmedsam.prompts import Box3D
-from napari_qmedsam.segmentation.session import SegmentObject
+from napari_qmedsam.segmentation.autosave import Autosave, Recovery
+from napari_qmedsam.segmentation.measuring import Tally
+from napari_qmedsam.volumes.reslicing import axis_order
 from napari_qmedsam.volumes.windows import Window
 
 if TYPE_CHECKING:
     import napari
 
-SETTLED = ("added", "changed", "removed")
-"""Actions of a shapes layer after which its data are whole."""
-
 
 class Workspace:
     """An image layer with its session, and the layers that show the session.
 
-    The rectangles are the truth about the objects, the labels layer shares
-    its array with the session. Layers made earlier, by a closed panel or as
-    sample data, are found by the volume in their metadata.
+    The labels layer shares its array with the session. Layers made earlier,
+    by a closed panel or as sample data, are found by the volume in their
+    metadata.
 
     Parameters
     ----------
@@ -52,6 +42,10 @@ class Workspace:
     image : Image
     on_change : callable
         Called after the objects, their colours or the labels layer changed.
+    on_edit : callable, optional
+        Called with the boxes and points that the user changed.
+    on_layer : callable, optional
+        Called with each layer that becomes one of this workspace's own.
 
     Raises
     ------
@@ -64,122 +58,142 @@ class Workspace:
         viewer: "napari.viewer.Viewer",
         image: Image,
         on_change: Callable[[], None],
+        on_edit: Callable[["Workspace", list[Edit]], None] = lambda *_: None,
+        on_layer: Callable[[Layer], None] = lambda _: None,
     ) -> None:
         self.viewer, self.image, self.on_change = viewer, image, on_change
-        self.boxes: Shapes | None = None
-        self.labels: Labels | None = None
-        self._syncing = False
+        self._on_edit, self._on_layer = on_edit, on_layer
         self.session = shared_by(viewer).session_of(image)
         volume = self.session.volume
-        for layer in viewer.layers:
+        self.tally = Tally(volume)
+        self.autosave = Autosave(volume)
+        self.revision = self._saved = 0
+        self._is_ready = False
+        self.labels: Labels | None = None
+        self.box_layer = BoxLayer(image, self.session, lambda: self.axis, self._edited)
+        self.point_layer = PointLayer(image, self.session, self._edited)
+        for layer in list(viewer.layers):
             if layer.metadata.get(VOLUME) is volume:
-                if isinstance(layer, Shapes) and ID in layer.features:
-                    self._take_boxes(layer)
-                elif isinstance(layer, Labels) and layer.metadata.get(RESULT):
-                    self._take_labels(layer)
+                self._adopt(layer)
+        self._is_ready = True
+
+    @property
+    def is_unsaved(self) -> bool:
+        """Whether boxes or labels have changed since they were saved."""
+        return self.revision != self._saved
+
+    def mark_saved(self) -> None:
+        """Say that the labels have been saved as they are."""
+        self._saved = self.revision
+
+    @property
+    def boxes(self) -> Shapes | None:
+        """The layer in which boxes are drawn, if there is one yet."""
+        return self.box_layer.layer
+
+    @property
+    def points(self) -> Points | None:
+        """The layer in which points are set, if there is one yet."""
+        return self.point_layer.layer
 
     # Where the user is ----------------------------------------------------
 
     @property
+    def axis(self) -> int:
+        """The array axis that the slices in view lie across; 0 in a 3D view."""
+        if self.image.ndim == 2 or self.viewer.dims.ndisplay == 3:
+            return 0
+        first = self.viewer.dims.ndim - 3
+        hidden = [d - first for d in self.viewer.dims.not_displayed if d >= first]
+        return hidden[-1] if hidden else 0
+
+    @property
     def slice_index(self) -> int:
-        """The slice of the volume that is shown."""
+        """The slice of the volume that is shown, along `axis`."""
         if self.image.ndim == 2:
             return 0
-        position = self.image.world_to_data(self.viewer.dims.point)
-        depth = self.session.volume.shape[0]
-        return int(np.clip(np.rint(position[0]), 0, depth - 1))
+        position = self.image.world_to_data(self.viewer.dims.point)[self.axis]
+        depth = self.session.volume.shape[self.axis]
+        return int(np.clip(np.rint(position), 0, depth - 1))
 
-    def go_to(self, slice_index: int) -> None:
-        """Show a slice of the volume."""
+    def go_to(self, slice_index: int, axis: int = 0) -> None:
+        """Show a slice of the volume, across the axis if that is not in view."""
         if self.image.ndim == 3:
-            middle = [slice_index, *(n / 2 for n in self.session.volume.shape[1:])]
-            world = self.image.data_to_world(middle)
+            self.look_along(axis)
+            index = [n / 2 for n in self.session.volume.shape]
+            index[axis] = slice_index
+            world = self.image.data_to_world(index)
             first = self.viewer.dims.ndim - 3
             self.viewer.dims.set_point(range(first, first + 3), world)
+
+    def look_along(self, axis: int) -> None:
+        """Show slices across an axis; what else is displayed stays."""
+        if self.image.ndim == 3 and (self.axis != axis or self.is_3d):
+            dims = self.viewer.dims
+            dims.ndisplay = 2
+            first = dims.ndim - 3
+            dims.order = (*range(first), *(first + i for i in axis_order(axis)))
+            self.viewer.reset_view()
+
+    @property
+    def is_3d(self) -> bool:
+        """Whether the viewer shows volumes as a whole."""
+        return self.viewer.dims.ndisplay == 3
 
     def window(self) -> Window:
         """Return the window the image is shown in, which the model sees too."""
         return window_of(self.image)
 
-    # Boxes ----------------------------------------------------------------
+    # Boxes and points -----------------------------------------------------
 
     def draw_boxes(self) -> Shapes:
-        """Make the box layer if there is none, and turn its rectangle tool on.
+        """Make the box layer if there is none, and turn its rectangle tool on."""
+        self.box_layer.target = 0
+        return self._rectangle_tool()
 
-        The labels layer is made here too: to build its controls takes napari
-        longer than the interface may stand still while slices are encoded.
-        """
-        self.show_labels()
-        self._make_boxes()
-        self.viewer.dims.ndisplay = 2
-        self.viewer.layers.selection.active = self.boxes
-        self.boxes.mode = "add_rectangle"
-        return self.boxes
+    def draw_key_box(self, object_id: int) -> None:
+        """Let the next rectangle be a key box of an object."""
+        self._rectangle_tool()
+        self.box_layer.target = object_id
 
-    def _make_boxes(self) -> None:
-        if self.boxes is None:
-            style = box_style(self.session.volume)
-            style["text"]["translation"] = np.zeros(self.image.ndim)
-            layer = Shapes(
-                ndim=self.image.ndim,
-                name=f"{self.image.name} boxes",
-                metadata={VOLUME: self.session.volume},
-                **style,
-                **placement_of(self.image),
-            )
-            write_rows(layer, [])
-            self.viewer.add_layer(layer)
-            self._take_boxes(layer)
-
-    def sync_boxes(self) -> None:
-        """Make the session's objects what the rectangles say.
-
-        New rectangles, and copies, get the next id. A new rectangle that is
-        no box is taken away again; an old one that was moved to where it is
-        none has no object until it is moved back.
+    def add_key_box(self, object_id: int) -> None:
+        """Put an object's interpolated box on the slice in view, to be adjusted.
 
         Raises
         ------
-        InvalidBox
-            If a rectangle is no box; the others have been taken over.
+        InvalidSettings
+            If the object is locked, or its boxes lie across another axis.
         """
-        layer = self.boxes
-        if layer is None:
-            self._set_objects([])
-            return
-        objects, rows, unusable = [], [], []
-        fault: InvalidBox | None = None
-        for index, row in enumerate(rows_of(layer)):
-            is_new = row.object_id in [NO_ID, *(r.object_id for r in rows)]
-            if is_new:
-                row = self._new_row(rows_of(layer) + rows)
-            rows.append(row)
-            try:
-                objects.append(self._object(row, layer.data[index]))
-            except InvalidBox as error:
-                fault = error
-                if is_new:
-                    unusable.append(index)
-        self._syncing = True
-        try:
-            if unusable:
-                layer.selected_data = set(unusable)
-                layer.remove_selected()
-                rows = [row for i, row in enumerate(rows) if i not in unusable]
-            ranges = {o.object_id: (o.box.z_min, o.box.z_max) for o in objects}
-            rows = [_with_range(row, ranges.get(row.object_id)) for row in rows]
-            write_rows(layer, rows)
-            self._colour(layer, rows)
-        finally:
-            self._syncing = False
-        self._set_objects(objects)
-        if fault is not None:
-            raise fault
+        old = self.session.objects[object_id]
+        if self.image.ndim == 3 and old.axis != self.axis:
+            raise InvalidSettings(
+                f"The boxes of '{old.name}' were drawn in another view. Go back to "
+                "that view to add one."
+            )
+        here = self.slice_index
+        self.session.set_box(object_id, here, old.prompt.box_on(here))
+        self._rectangle_tool()
+        self.box_layer.show()
+        self.box_layer.select(object_id, here)
+        self._edited([Edit(object_id, old.axis, here)])
+
+    def set_points(self, object_id: int, is_positive: bool) -> None:
+        """Turn the point tool on: each point is one where an object is, or not."""
+        self.show_labels()
+        if self.points is None:
+            layer = self.point_layer.make()
+            self.viewer.add_layer(layer)
+            self._take_points(layer)
+        self.viewer.layers.selection.active = self.points
+        self.point_layer.aim(object_id, is_positive)
+
+    def sync_boxes(self) -> None:
+        """Make the session's objects what the rectangles say; see `BoxLayer`."""
+        self.box_layer.sync()
 
     def rename(self, object_id: int, name: str) -> None:
-        """Give an object another name, in its rectangle too."""
-        self.session.change_object(object_id, name=name)
-        self._rewrite(object_id, name=name)
+        """Give an object another name, beside its rectangles too."""
+        self.change(object_id, name=name)
 
     def set_range(self, object_id: int, z_min: int, z_max: int) -> None:
         """Let an object reach over slices z_min to z_max, maximum excluded.
@@ -189,9 +203,31 @@ class Workspace:
         InvalidBox
             If the range is empty or outside the volume.
         """
-        box = replace(self.session.objects[object_id].box, z_min=z_min, z_max=z_max)
-        changed = self.session.change_object(object_id, box=box)
-        self._rewrite(object_id, z_min=changed.box.z_min, z_max=changed.box.z_max)
+        old = self.session.objects[object_id].box
+        self.change(object_id, box=replace(old, z_min=z_min, z_max=z_max))
+
+    def change(self, object_id: int, **attributes: object) -> None:
+        """Change an object and what shows it: `is_visible=False`, say."""
+        self.session.change_object(object_id, **attributes)
+        self.revision += 1
+        if "is_visible" in attributes:
+            self.point_layer.show()
+            self._show_colours()
+        self.box_layer.update()
+        self.on_change()
+
+    def remove(self, object_id: int) -> None:
+        """Remove an object with its voxels; undo brings both back.
+
+        Raises
+        ------
+        InvalidSettings
+            If it is locked.
+        """
+        self.share_labels()
+        self.session.remove_object(object_id, erase=True)
+        self.show_objects()
+        self.labels_changed()
 
     def undo(self) -> None:
         """Take the last change of labels or boxes back."""
@@ -201,10 +237,34 @@ class Workspace:
         """Make the last undone change again."""
         self._travel(self.session.redo)
 
+    def show_objects(self) -> None:
+        """Draw boxes and points anew, as the session's objects say."""
+        if self.boxes is None and self.session.objects:
+            self._add_boxes()
+        self.box_layer.show()
+        self.point_layer.show()
+        self.on_change()
+
+    def recover(self, found: Recovery) -> None:
+        """Take over what an earlier session left, in place of what is here."""
+        self.box_layer.forget()
+        labels = self.show_labels()
+        self.session.share_labels(found.labels)
+        labels.data = found.labels if self.image.ndim == 3 else found.labels[0]
+        for o in found.objects:
+            self.session.objects[o.object_id] = o
+        self.show_objects()
+        self._show_colours()
+        self.labels_changed()
+
     # Labels ---------------------------------------------------------------
 
     def show_labels(self) -> Labels:
-        """Make the labels layer if there is none; it shares the session's array."""
+        """Make the labels layer if there is none; it shares the session's array.
+
+        Best before slices are encoded: to build its controls takes napari
+        longer than the interface may stand still.
+        """
         if self.labels is None:
             array = self.session.labels
             layer = Labels(
@@ -240,8 +300,15 @@ class Workspace:
         shown = array if self.image.ndim == 3 else array[np.newaxis]
         if not np.may_share_memory(shown, self.session.labels):
             self.session.share_labels(shown)
+            self.tally.mark()
 
-    def refresh(self, slice_index: int | None = None) -> None:
+    def labels_changed(self, slice_index: int | None = None, axis: int = 0) -> None:
+        """Count and draw the labels anew; of one slice, or all."""
+        self.revision += 1
+        self.tally.mark([slice_index] if slice_index is not None and not axis else None)
+        self.refresh(slice_index, axis)
+
+    def refresh(self, slice_index: int | None = None, axis: int = 0) -> None:
         """Draw the labels anew; with a slice, only if that slice is in view.
 
         Views along other axes and in 3D show every slice at once; they are
@@ -249,14 +316,13 @@ class Workspace:
         """
         if self.labels is None:
             return
-        if slice_index is not None:
-            axis = self.viewer.dims.ndim - 3
-            in_view = self.image.ndim == 2 or (
-                axis in self.viewer.dims.not_displayed
-                and slice_index == self.slice_index
-            )
-            if not in_view:
-                return
+        is_elsewhere = (
+            slice_index is not None
+            and self.image.ndim == 3
+            and (self.is_3d or (axis, slice_index) != (self.axis, self.slice_index))
+        )
+        if is_elsewhere:
+            return
         self.labels.refresh(thumbnail=slice_index is None, extent=False)
 
     def check_labels(self) -> None:
@@ -269,139 +335,106 @@ class Workspace:
     def layer_removed(self, layer: Layer) -> None:
         """Forget a layer: without boxes no objects, without labels a clean start."""
         if layer is self.boxes:
-            self._drop_boxes()
-            self._set_objects([])
+            self.box_layer.drop()
+            self.box_layer.forget()
+            self.point_layer.show()
+            self.on_change()
+        elif layer is self.points:
+            self.point_layer.drop()
+            for object_id, o in list(self.session.objects.items()):
+                if o.points and not o.is_locked:
+                    self.session.change_object(object_id, points=())
         elif layer is self.labels:
             self._drop_labels()
             self.session.share_labels(np.zeros(self.session.volume.shape, np.uint16))
+            self.tally.mark()
             self.on_change()
 
     def close(self) -> None:
         """Stop listening to the layers; they stay as they are."""
-        self._drop_boxes()
+        self.box_layer.drop()
+        self.point_layer.drop()
         self._drop_labels()
 
     # Helpers --------------------------------------------------------------
 
-    def _take_boxes(self, layer: Shapes) -> None:
-        self.boxes = layer
-        layer.events.data.connect(self._boxes_changed)
-        with errors_shown():
-            self.sync_boxes()
+    def _adopt(self, layer: Layer) -> None:
+        """Take a layer over that was made for this volume earlier."""
+        if isinstance(layer, Shapes) and ID in layer.features:
+            self._take_boxes(layer)
+        elif isinstance(layer, Points) and ID in layer.features:
+            self._take_points(layer)
+        elif isinstance(layer, Labels) and layer.metadata.get(RESULT):
+            self._take_labels(layer)
 
-    def _drop_boxes(self) -> None:
-        if self.boxes is not None:
-            self.boxes.events.data.disconnect(self._boxes_changed)
-            self.boxes = None
+    def _rectangle_tool(self) -> Shapes:
+        self.show_labels()
+        self._add_boxes()
+        self.viewer.dims.ndisplay = 2
+        self.viewer.layers.selection.active = self.boxes
+        self.boxes.mode = "add_rectangle"
+        return self.boxes
+
+    def _add_boxes(self) -> None:
+        if self.boxes is None:
+            layer = self.box_layer.make()
+            self.viewer.add_layer(layer)
+            self._take_boxes(layer)
+            # The session may have objects from before, or from a script.
+            self.box_layer.show()
+
+    def _take_boxes(self, layer: Shapes) -> None:
+        self.box_layer.take(layer)
+        self._on_layer(layer)
+
+    def _take_points(self, layer: Points) -> None:
+        self.point_layer.take(layer)
+        self._on_layer(layer)
 
     def _take_labels(self, layer: Labels) -> None:
-        self.labels = layer
+        self.labels = self.box_layer.labels = layer
         layer.events.colormap.connect(self._colours_changed)
+        layer.events.paint.connect(self._brushed)
         with errors_shown():
             self.share_labels()
         self._colours_changed()
+        self._on_layer(layer)
 
     def _drop_labels(self) -> None:
         if self.labels is not None:
             self.labels.events.colormap.disconnect(self._colours_changed)
-            self.labels = None
+            self.labels.events.paint.disconnect(self._brushed)
+            self.labels = self.box_layer.labels = None
 
-    def _boxes_changed(self, event: "napari.utils.events.Event") -> None:
-        # While a rectangle is drawn or dragged its data are not final.
-        if self._syncing or str(getattr(event, "action", "changed")) not in SETTLED:
-            return
-        with errors_shown():
-            self.sync_boxes()
+    def _edited(self, edits: list[Edit]) -> None:
+        if self._is_ready:
+            self.revision += 1
+            self.on_change()
+            if edits:
+                self._on_edit(self, edits)
 
-    def _colours_changed(self) -> None:
-        if self.boxes is not None:
-            self._colour(self.boxes, rows_of(self.boxes))
+    def _brushed(self) -> None:
+        # napari does not say cheaply which slices a stroke went over.
+        self.revision += 1
+        self.tally.mark([self.slice_index] if self.axis == 0 else None)
         self.on_change()
 
-    def _colour(self, layer: Shapes, rows: list[BoxRow]) -> None:
-        if rows:
-            layer.edge_color = np.array(
-                [colour_of(row.object_id, self.labels) for row in rows]
-            )
-        following = colour_of(self._next_id(rows), self.labels)
-        with layer.block_update_properties():
-            layer.current_edge_color = following
+    def _colours_changed(self) -> None:
+        self.box_layer.update()
+        self.on_change()
 
-    def _new_row(self, rows: list[BoxRow]) -> BoxRow:
-        object_id = self._next_id(rows)
-        return BoxRow(object_id, f"object {object_id}")
-
-    def _next_id(self, rows: list[BoxRow]) -> int:
-        # Voxels outlive their rectangle, so their ids are not given again.
-        painted = int(self.session.labels.max())
-        return max([painted, *(row.object_id for row in rows)], default=0) + 1
-
-    def _object(self, row: BoxRow, vertices: NDArray) -> SegmentObject:
-        slice_index, box = box_on_slice(vertices, self.boxes, self.image)
-        z_min, z_max = row.z_min, row.z_max
-        if not 0 <= z_min < z_max:
-            z_min, z_max = slice_index, slice_index + 1
-        whole = Box3D(box.x_min, box.y_min, z_min, box.x_max, box.y_max, z_max)
-        return SegmentObject(
-            row.object_id, whole.clip(*self.session.volume.shape), row.name
-        )
+    def _show_colours(self) -> None:
+        """Let the labels of hidden objects be transparent."""
+        if self.labels is not None:
+            objects = self.session.objects.values()
+            hidden = [o.object_id for o in objects if not o.is_visible]
+            largest = max([int(self.session.labels.max()), *self.session.objects])
+            self.labels.colormap = with_hidden(hidden, largest)
 
     def _travel(self, step: Callable[[], object]) -> None:
         self.share_labels()
         before = dict(self.session.objects)
         step()
         if self.session.objects != before:
-            self._show_boxes()
-        self.refresh()
-
-    def _show_boxes(self) -> None:
-        """Draw the rectangles anew, as the session's objects say."""
-        objects = list(self.session.objects.values())
-        if self.boxes is None:
-            self._make_boxes()
-        places = {
-            row.object_id: int(np.rint(vertices[0][0]))
-            for row, vertices in zip(rows_of(self.boxes), self.boxes.data, strict=True)
-            if self.image.ndim == 3
-        }
-        rows, rectangles = [], []
-        for o in objects:
-            middle = (o.box.z_min + o.box.z_max - 1) // 2
-            place = places.get(o.object_id, middle)
-            rectangles.append(rectangle(place, o.box.in_plane, self.image.ndim))
-            rows.append(BoxRow(o.object_id, o.name, o.box.z_min, o.box.z_max))
-        self._syncing = True
-        try:
-            self.boxes.selected_data = set(range(self.boxes.nshapes))
-            self.boxes.remove_selected()
-            if rectangles:
-                self.boxes.add_rectangles(rectangles)
-            write_rows(self.boxes, rows)
-            self._colour(self.boxes, rows)
-        finally:
-            self._syncing = False
-        self.on_change()
-
-    def _set_objects(self, objects: list[SegmentObject]) -> None:
-        session = self.session
-        for object_id in set(session.objects) - {o.object_id for o in objects}:
-            session.remove_object(object_id)
-        for o in objects:
-            if o.object_id in session.objects:
-                session.change_object(o.object_id, box=o.box, name=o.name)
-            else:
-                session.add_object(o.box, o.name, o.object_id)
-        self.on_change()
-
-    def _rewrite(self, object_id: int, **changes: int | str) -> None:
-        if self.boxes is None:
-            return
-        rows = [
-            replace(row, **changes) if row.object_id == object_id else row
-            for row in rows_of(self.boxes)
-        ]
-        write_rows(self.boxes, rows)
-
-
-def _with_range(row: BoxRow, z_range: tuple[int, int] | None) -> BoxRow:
-    return row if z_range is None else replace(row, z_min=z_range[0], z_max=z_range[1])
+            self.show_objects()
+        self.labels_changed()

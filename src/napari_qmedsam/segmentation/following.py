@@ -126,7 +126,7 @@ def follow(
             box = _next_box(follower, here, geometry)
             if box is not None:
                 wanted[i] = box
-            elif _is_in_box(follower.prompt, here):
+            elif follower.prompt.reaches(here):
                 found[i] = np.zeros(seen.shape[1:], bool)
         if wanted:
             asked = [followers[i].prompt.points_on(here) for i in wanted]
@@ -155,16 +155,12 @@ def _last_slice(
     return prompt.box.z_min if prompt.box.z_min < slice_index else 0
 
 
-def _is_in_box(prompt: ObjectPrompt, slice_index: int) -> bool:
-    return prompt.box.z_min <= slice_index < prompt.box.z_max
-
-
 def _is_done(follower: _Follower, here: int, direction: Direction) -> bool:
     """Tell whether nothing of the object lies beyond this slice."""
     if not follower.reaches(here + direction, direction):
         return True
     # The rest of its box must still be emptied, or has a key box further on.
-    return follower.has_ended and not _is_in_box(follower.prompt, here + direction)
+    return follower.has_ended and not follower.prompt.reaches(here + direction)
 
 
 def _next_box(

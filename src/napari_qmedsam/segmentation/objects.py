@@ -44,6 +44,10 @@ class ObjectPrompt:
         """Return the points of one slice."""
         return tuple(p for p in self.points if p.slice_index == slice_index)
 
+    def reaches(self, slice_index: int) -> bool:
+        """Tell whether the object may have voxels on this slice."""
+        return self.box.z_min <= slice_index < self.box.z_max
+
     def is_key(self, slice_index: int) -> bool:
         """Tell whether a key box was drawn on this slice."""
         return any(key.slice_index == slice_index for key in self.keys)

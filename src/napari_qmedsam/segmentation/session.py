@@ -207,9 +207,7 @@ class Session:
         chosen = [self._object(object_id) for object_id in ids]
         if slice_index is not None:
             chosen = [
-                o
-                for o in chosen
-                if o.axis == axis and o.box.z_min <= slice_index < o.box.z_max
+                o for o in chosen if o.axis == axis and o.prompt.reaches(slice_index)
             ]
         free = [o.prompt for o in chosen if not o.is_locked]
         if chosen and not free:

@@ -1,0 +1,153 @@
+"""The image layers of a viewer, which one is worked on, and its workspace."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from napari.layers import Image, Layer
+from qtpy.QtCore import QObject, Signal
+from qtpy.QtWidgets import QComboBox
+
+from napari_qmedsam.gui import keys
+from napari_qmedsam.gui.box_layer import Edit
+from napari_qmedsam.gui.notices import errors_shown
+from napari_qmedsam.gui.workspace import Workspace
+
+if TYPE_CHECKING:
+    import napari
+
+
+class ImageChoice(QObject):
+    """Keeps a workspace for each image layer that was chosen, while it is there.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+    combo : QComboBox
+        Lists the image layers by their present names.
+    methods : mapping
+        What the keys do on the layers of the workspaces.
+    parent : QObject
+    """
+
+    entered = Signal(object)
+    """A workspace that has been made."""
+
+    left = Signal()
+    """Another workspace, or none, is worked on from now on."""
+
+    changed = Signal()
+    """Objects, colours or the labels layer of the workspace changed."""
+
+    edited = Signal(object, object)
+    """A workspace, and the boxes and points that the user changed."""
+
+    losing = Signal()
+    """The layer that is being worked on goes."""
+
+    def __init__(
+        self,
+        viewer: "napari.viewer.Viewer",
+        combo: QComboBox,
+        methods: Mapping[str, Callable[[], None]],
+        parent: QObject,
+    ) -> None:
+        super().__init__(parent)
+        self.viewer, self.combo = viewer, combo
+        self.workspace: Workspace | None = None
+        self._methods = methods
+        self._workspaces: dict[Image, Workspace] = {}
+        self._images: list[Image] = []
+        self._bound: list[Layer] = []
+
+    def workspaces(self) -> Iterable[Workspace]:
+        """Return all that there are."""
+        return list(self._workspaces.values())
+
+    def start(self) -> None:
+        """Listen to the viewer, and work on its first image."""
+        self.combo.activated.connect(self._chosen)
+        layers = self.viewer.layers
+        layers.events.inserted.connect(self._layer_added)
+        layers.events.removed.connect(self._layer_removed)
+        for layer in layers:
+            layer.events.name.connect(self._list_images)
+        self._list_images()
+
+    def choose(self, layer: Image) -> None:
+        """Work on another image layer."""
+        index = self._images.index(layer)
+        self.combo.setCurrentIndex(index)
+        self._chosen(index)
+
+    def close_down(self) -> None:
+        """Let go of viewer and layers."""
+        layers = self.viewer.layers
+        layers.events.inserted.disconnect(self._layer_added)
+        layers.events.removed.disconnect(self._layer_removed)
+        for layer in layers:
+            layer.events.name.disconnect(self._list_images)
+        for layer in self._bound:
+            keys.unbind(layer)
+        self.workspace = None
+        for workspace in self._workspaces.values():
+            workspace.close()
+        self._workspaces.clear()
+
+    def _list_images(self) -> None:
+        kept = None if self.workspace is None else self.workspace.image
+        self._images = [x for x in self.viewer.layers if isinstance(x, Image)]
+        self.combo.clear()
+        self.combo.addItems([layer.name for layer in self._images])
+        if kept in self._images:
+            self.combo.setCurrentIndex(self._images.index(kept))
+        else:
+            self._chosen(self.combo.currentIndex())
+
+    def _chosen(self, index: int) -> None:
+        self.workspace, is_new = None, False
+        self.left.emit()
+        if 0 <= index < len(self._images):
+            layer = self._images[index]
+            with errors_shown():
+                is_new = layer not in self._workspaces
+                if is_new:
+                    self._workspaces[layer] = Workspace(
+                        self.viewer,
+                        layer,
+                        self.changed.emit,
+                        self._edited,
+                        self._own_layer,
+                    )
+                self.workspace = self._workspaces[layer]
+        self.changed.emit()
+        if is_new and self.workspace is not None:
+            self.entered.emit(self.workspace)
+
+    def _edited(self, workspace: Workspace, edits: list[Edit]) -> None:
+        self.edited.emit(workspace, edits)
+
+    def _own_layer(self, layer: Layer) -> None:
+        self._bound.append(layer)
+        keys.bind(layer, self._methods)
+
+    def _layer_added(self, event: Any) -> None:
+        event.value.events.name.connect(self._list_images)
+        self._list_images()
+
+    def _layer_removed(self, event: Any) -> None:
+        layer = event.value
+        layer.events.name.disconnect(self._list_images)
+        if self.workspace is not None and layer in (
+            self.workspace.image,
+            self.workspace.labels,
+        ):
+            self.losing.emit()
+        if layer in self._bound:
+            self._bound.remove(layer)
+            keys.unbind(layer)
+        workspace = self._workspaces.pop(layer, None)
+        if workspace is not None:
+            workspace.close()
+        for other in self._workspaces.values():
+            other.layer_removed(layer)
+        self._list_images()

@@ -1,0 +1,129 @@
+"""Keys of the panel: bound on its own layers only, each also a button."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from napari.layers import Layer
+from qtpy.QtWidgets import QDialog, QDialogButtonBox, QLabel, QVBoxLayout, QWidget
+
+
+@dataclass(frozen=True)
+class KeyAction:
+    """One action of the panel with its key.
+
+    Parameters
+    ----------
+    name : str
+        Of the panel's method.
+    key : str
+        As napari writes it.
+    button : str
+        Text or purpose of the button that does the same.
+    help : str
+        One sentence.
+    """
+
+    name: str
+    key: str
+    button: str
+    help: str
+
+
+ACTIONS = (
+    KeyAction("draw_boxes", "N", "Box", "Draw a box; each one is a new object."),
+    KeyAction(
+        "add_key_box",
+        "K",
+        "Key box",
+        "Put the object's box on this slice, to be adjusted; the slices between key "
+        "boxes are interpolated.",
+    ),
+    KeyAction("set_positive", "O", "Point (+)", "Click where the object is."),
+    KeyAction("set_negative", "Shift-O", "Point (−)", "Click where the object is not."),
+    KeyAction("segment_slice", "G", "Segment slice", "Segment the slice in view."),
+    KeyAction(
+        "segment_range",
+        "Shift-G",
+        "Segment range",
+        "Segment the objects from their first to their last slice.",
+    ),
+    KeyAction(
+        "follow_up",
+        "U",
+        "Carry up",
+        "Carry the masks of this slice to higher slices, until the objects end.",
+    ),
+    KeyAction(
+        "follow_down",
+        "J",
+        "Carry down",
+        "Carry the masks of this slice to lower slices, until the objects end.",
+    ),
+    KeyAction("cancel", "Shift-Q", "Cancel", "Stop and keep the finished slices."),
+    KeyAction("undo", "Q", "Undo", "Take the last change of masks or boxes back."),
+    KeyAction("redo", "W", "Redo", "Make what was undone again."),
+    KeyAction("save_labels", "Shift-W", "Save labels", "Write the labels to a file."),
+    KeyAction("show_help", "H", "Keys", "Show this list."),
+)
+"""None of the keys is one of napari's on a shapes, points or labels layer."""
+
+
+def bind(layer: Layer, methods: Mapping[str, Callable[[], None]]) -> None:
+    """Bind the keys on one layer.
+
+    Parameters
+    ----------
+    layer : Layer
+        One of the panel's own.
+    methods : mapping
+        By the names in `ACTIONS`.
+    """
+    for action in ACTIONS:
+
+        def run(_: Layer, method: Callable[[], None] = methods[action.name]) -> None:
+            method()
+
+        layer.bind_key(action.key, run, overwrite=True)
+
+
+def unbind(layer: Layer) -> None:
+    """Take the keys off a layer."""
+    for action in ACTIONS:
+        layer.bind_key(action.key, None, overwrite=True)
+
+
+def tip(name: str) -> str:
+    """Return the tooltip of an action's button: what it does, and its key."""
+    action = next(action for action in ACTIONS if action.name == name)
+    return f"{action.help} Key: {action.key.replace('-', '+')}."
+
+
+class HelpDialog(QDialog):
+    """The list of keys, and how the work goes."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setWindowTitle("Segment: keys and steps")
+        rows = "".join(
+            f"<tr><td><b>{action.key.replace('-', '+')}</b></td>"
+            f"<td style='padding-left:12px'>{action.button}</td>"
+            f"<td style='padding-left:12px'>{action.help}</td></tr>"
+            for action in ACTIONS
+        )
+        self.text = QLabel(
+            "<p>Draw a box around a structure; its slice is segmented. Go to another "
+            "slice, put a key box there and adjust it, or carry the mask up and down. "
+            "Correct a slice with its box, with points or with napari's brush, and "
+            "carry it on from there.</p>"
+            f"<table>{rows}</table>"
+            "<p>The keys work while one of the panel's layers (boxes, points or "
+            "labels) is selected.</p>",
+            self,
+        )
+        self.text.setWordWrap(True)
+        self.text.setMinimumWidth(560)
+        buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Close, self)
+        buttons.rejected.connect(self.reject)
+        layout = QVBoxLayout(self)
+        layout.addWidget(self.text)
+        layout.addWidget(buttons)
