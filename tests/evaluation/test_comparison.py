@@ -150,15 +150,16 @@ def test_disagreement_is_where_masks_differ(compared):
 def test_signed_distance_lies_on_the_surfaces(compared):
     comparison, _ = compared
     distance = comparison.signed_distance(TWO_BITS.name)
-    # Column 10 on slice 3 is the top of the reference, so its surface.
-    assert distance[3, 10, 10] == 0
+    # Column 10 is the variant's edge on slice 3, five inside the reference's.
+    assert distance[3, 10, 10] == -5
+    assert distance[3, 10, 15] == 0
     assert np.isnan(distance[3, 10, 5])
     assert np.isnan(distance[2, 10, 12])  # inside
     assert np.nanmax(np.abs(comparison.signed_distance(FP32.name))) == 0
 
 
 def test_signed_distance_of_a_shifted_square():
-    reference, shifted = np.zeros((2, 9, 9), bool)
+    reference, shifted = np.zeros((2, 9, 10), bool)
     reference[2:7, 2:7] = True
     shifted[2:7, 4:9] = True  # two columns of 1.5 mm to the right
     distance = signed_surface_distance(shifted, reference, (1.0, 1.5))
@@ -167,6 +168,16 @@ def test_signed_distance_of_a_shifted_square():
     assert distance[2, 5] == 0
     assert np.isnan(distance[4, 6])
     assert np.isnan(signed_surface_distance(shifted, shifted & False, (1, 1))).all()
+
+
+def test_signed_distance_takes_cuts_for_no_surface():
+    reference = np.zeros((3, 7, 7), bool)
+    reference[:, 2:5, 2:5] = True  # cut above and below
+    distance = signed_surface_distance(reference, reference, (1, 1, 1))
+    assert np.isnan(distance[:, 3, 3]).all()
+    assert (distance[:, 2, 2:5] == 0).all()
+    full = np.ones((3, 7, 7), bool)
+    assert np.isnan(signed_surface_distance(reference, full, (1, 1, 1))).all()
 
 
 def test_each_slice_is_a_step_and_stopping_keeps_whole_variants(

@@ -15,7 +15,7 @@ from napari_qmedsam.gui.boxes import DrawnBox, box_layer
 from napari_qmedsam.gui.compare_controls import AROUND, SLICE
 from napari_qmedsam.gui.compare_panel import ComparePanel
 from napari_qmedsam.gui.comparison_layers import View, _grid, _text_overlay
-from napari_qmedsam.gui.layers import image_layer, labels_layer
+from napari_qmedsam.gui.layers import RESULT, image_layer, labels_layer
 from napari_qmedsam.gui.navigation import show_slice, slice_in_view
 from napari_qmedsam.prompts import Box3D
 from napari_qmedsam.segmentation.variants import Variant
@@ -273,6 +273,15 @@ def test_table_is_copied_and_saved(compared, tmp_path):
     assert (tmp_path / "t.csv").read_text(encoding="utf-8").strip() == copied.strip()
     compared.save_table(tmp_path / "nowhere" / "t.csv")
     assert "Cannot write the table" in last_message()
+
+
+def test_labels_of_the_segment_panel_are_offered_last(panel, volume):
+    data, arguments, kind = labels_layer(np.zeros(volume.shape, int), volume, "own")
+    arguments["metadata"][RESULT] = True
+    panel.viewer.layers.insert(0, Layer.create(data, arguments, kind))
+    names = [panel.controls.labels.itemText(i) for i in range(2)]
+    assert names == ["truth", "own"]
+    assert panel.controls.labels.currentText() == "truth"
 
 
 def test_labels_of_another_shape_are_refused(panel, finish):

@@ -67,7 +67,7 @@ def test_result_and_its_float_model_become_variants(panel, finish, weights):
     finish(panel)
     float_variant, small = panel.shared.variants
     assert float_variant.name == "tiny FP32"
-    assert small.name == "tiny 3-bit permutation-comq"
+    assert small.name == "tiny 3-bit P-COMQ"
     assert small.backend == BackendName.TORCH.value
     assert small.file_bytes < float_variant.file_bytes
     listed = panel.controls.variants
@@ -92,7 +92,7 @@ def test_second_result_does_not_add_the_float_model_again(panel, finish):
         panel.quantize()
         finish(panel)
     names = [v.name for v in panel.shared.variants]
-    assert names == ["tiny FP32", "tiny 4-bit rtn", "tiny 2-bit rtn"]
+    assert names == ["tiny FP32", "tiny 4-bit RTN", "tiny 2-bit RTN"]
 
 
 def test_open_images_calibrate(panel, volume, finish):

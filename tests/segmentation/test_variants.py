@@ -35,7 +35,7 @@ def test_quantized_file_says_its_bits_and_method(weights, tmp_path):
     )
     result = job.run(target)
     variant = variant_of(str(target), backend="torch")
-    assert variant.name == "tiny 3-bit rtn"
+    assert variant.name == "tiny 3-bit RTN"
     assert variant.effective_bits == pytest.approx(result.effective_bits)
     assert variant.effective_bits > 3
     assert not variant.is_float

@@ -112,8 +112,8 @@ def signed_surface_distance(
     """How far each surface voxel of a mask lies from the reference's surface.
 
     Surface voxels are those of a mask with a neighbour outside of it, along an
-    axis; the edge of the array counts as outside. Distances are between voxel
-    centres.
+    axis. Where the edge of the array cuts a mask there is no surface: it is
+    where somebody stopped looking. Distances are between voxel centres.
 
     Parameters
     ----------
@@ -127,7 +127,7 @@ def signed_surface_distance(
     ndarray, float32, of the masks' shape
         In mm on the surface voxels of the prediction: above 0 outside the
         reference, below 0 inside it, 0 on its surface. NaN elsewhere, and
-        everywhere if a mask is empty.
+        everywhere if a mask has no surface.
 
     Raises
     ------
@@ -141,18 +141,22 @@ def signed_surface_distance(
     result = np.full(inside.shape, np.nan, np.float32)
     if not inside.any() or not truth.any():
         return result
-    box = _joint_box(inside | truth)
+    # One voxel more, or the cut itself would be the edge.
+    box = tuple(
+        slice(max(0, s.start - 1), s.stop + 1) for s in _joint_box(inside | truth)
+    )
     inside, truth = inside[box], truth[box]
-    distance = distance_transform_edt(~_shell(truth), sampling=spacing)
-    surface = _shell(inside)
-    signed = np.where(truth, -distance, distance)
-    result[box][surface] = signed[surface]
+    surface, surface_truth = _shell(inside), _shell(truth)
+    if surface_truth.any():
+        distance = distance_transform_edt(~surface_truth, sampling=spacing)
+        signed = np.where(truth, -distance, distance)
+        result[box][surface] = signed[surface]
     return result
 
 
 def _shell(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Voxels of `mask` with a neighbour outside along an axis."""
-    return mask & ~binary_erosion(mask)
+    """Voxels of `mask` with a neighbour outside along an axis, edges apart."""
+    return mask & ~binary_erosion(mask, border_value=1)
 
 
 def _masks(

@@ -24,7 +24,7 @@ from napari_qmedsam.evaluation.tables import csv_text, markdown_text, save_table
 from napari_qmedsam.gui.closing import ClosingWatch
 from napari_qmedsam.gui.compare_controls import AROUND, MEAN, SLICE, CompareControls
 from napari_qmedsam.gui.comparison_layers import COMPARED, ComparisonLayers, View
-from napari_qmedsam.gui.layers import window_of
+from napari_qmedsam.gui.layers import RESULT, window_of
 from napari_qmedsam.gui.loading import (
     Downloading,
     LoadModel,
@@ -362,7 +362,11 @@ class ComparePanel(QWidget):
         )
         self._labels = self._offer(
             self.controls.labels,
-            [x for x in layers if isinstance(x, Labels)],
+            # What the panel Segment painted is the last that one would compare with.
+            sorted(
+                (x for x in layers if isinstance(x, Labels)),
+                key=lambda x: bool(x.metadata.get(RESULT)),
+            ),
             self._labels,
         )
         self._show_spacing()

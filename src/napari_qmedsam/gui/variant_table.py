@@ -25,7 +25,7 @@ COLUMNS = {
 }
 """Title and tooltip of each column."""
 
-WIDTHS = (0, 40, 58, 48, 42, 50, 50, 58)
+WIDTHS = (0, 34, 58, 46, 40, 50, 50, 56)
 
 
 class VariantTable(QTableWidget):

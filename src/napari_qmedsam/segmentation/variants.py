@@ -13,6 +13,9 @@ FLOAT = "float32"
 
 FLOAT_BITS = 32
 
+SHORT_NAMES = {"permutation-comq": "P-COMQ", "comq": "COMQ", "rtn": "RTN"}
+"""Methods as names of variants have them: columns and layers are narrow."""
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -205,4 +208,5 @@ def _count_parameters(source: ModelSource) -> int:
 def _default_name(variant: Variant) -> str:
     if variant.is_float:
         return f"{variant.architecture} FP32"
-    return f"{variant.architecture} {variant.bits}-bit {variant.method}"
+    method = SHORT_NAMES.get(variant.method, variant.method)
+    return f"{variant.architecture} {variant.bits}-bit {method}"
