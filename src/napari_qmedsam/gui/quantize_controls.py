@@ -56,6 +56,8 @@ class QuantizeControls(QWidget):
         super().__init__(parent)
         self.models = ModelForm(self)
         self.models.setToolTip("Float model to quantize, and what the result runs on.")
+        # Nothing is to be loaded here but what is quantized.
+        self.models.load.hide()
         self._make_settings()
         self._make_calibration()
         self.plot = ErrorPlot(viewer)
