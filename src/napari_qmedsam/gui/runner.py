@@ -227,6 +227,7 @@ class Runner(QObject):
             workspace.refresh()
             # Objects that were followed reach further now.
             workspace.box_layer.update()
+            workspace.on_change()
         if isinstance(error, Cancelled):
             self.said.emit("Cancelled.")
         elif error is not None:

@@ -327,8 +327,7 @@ class SegmentPanel(QWidget):
         known, controls = self.remembered, self.controls
         controls.automatic.setChecked(known.automatic)
         controls.protect.setChecked(known.protect)
-        index = controls.propagation.findData(known.propagation)
-        controls.propagation.setCurrentIndex(max(index, 0))
+        controls.choose_propagation(known.propagation)
         controls.models.folder = known.folder
         if known.model in CATALOGUE or Path(known.model).exists():
             controls.models.choose(known.model, known.backend)

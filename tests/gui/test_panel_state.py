@@ -1,0 +1,292 @@
+"""What the panel shows, remembers and gives back; layers that go, second viewers."""
+
+import threading
+
+import numpy as np
+import pytest
+from napari.layers import Layer
+from napari.utils.notifications import notification_manager
+
+from napari_qmedsam.errors import Cancelled, DownloadFailed
+from napari_qmedsam.gui.boxes import rectangle
+from napari_qmedsam.gui.icons import icon, theme_ink
+from napari_qmedsam.gui.layers import image_layer
+from napari_qmedsam.gui.loading import Downloading
+from napari_qmedsam.gui.preview import View
+from napari_qmedsam.gui.remembered import remembered
+from napari_qmedsam.gui.segment_panel import SegmentPanel
+from napari_qmedsam.models.configuration import CONFIGS
+from napari_qmedsam.preprocessing import SliceGeometry, slice_image
+from napari_qmedsam.prompts import Box2D
+from napari_qmedsam.volumes import read_labels
+from napari_qmedsam.volumes.windows import CT_PRESETS
+
+pytestmark = pytest.mark.gui
+
+FIRST = Box2D(3, 8, 27, 22)
+
+
+def draw(panel, slice_index, box=FIRST):
+    layer = panel.workspace.draw_boxes()
+    layer.add_rectangles(rectangle(slice_index, box, 3))
+    return layer
+
+
+def another(panel, backend):
+    """Another panel on the same viewer, as after a restart."""
+    panel.close_down()
+    return SegmentPanel(panel.viewer, load=lambda *_: backend)
+
+
+def is_idle(panel):
+    return not panel.housekeeper._worker.is_busy
+
+
+# Preview ------------------------------------------------------------------
+
+
+def test_preview_is_what_the_model_is_given(panel, volume, backend, finish, qtbot):
+    given = []
+    encode = backend.encode
+    backend.encode = lambda x: given.append(x) or encode(x)
+    panel.workspace.image.contrast_limits = (50, 260)
+    panel.workspace.go_to(3)
+    draw(panel, 3)
+    panel.segment_slice()
+    finish(panel)
+    expected = np.rint(255 * given[0]).astype(np.uint8).transpose(1, 2, 0)
+
+    def shows_it():
+        picture = panel.controls.preview.picture
+        assert picture is not None
+        assert np.array_equal(picture, expected)
+
+    qtbot.waitUntil(shows_it, timeout=5000)
+
+
+@pytest.mark.parametrize("model", ["demo", "medsam_vit_b"])
+def test_preview_of_a_view_uses_the_models_own_steps(volume, model):
+    config, window = CONFIGS[model], CT_PRESETS["bone"]
+    picture = View(volume, 0, 2, window, config).model_input()
+    geometry = SliceGeometry.of(config, *volume.shape[1:])
+    prepared = geometry.prepare(slice_image(volume.array, 2, window))
+    assert picture.shape == (config.input_size, config.input_size, 3)
+    assert np.abs(picture.transpose(2, 0, 1) / 255 - prepared).max() <= 0.5001 / 255
+
+
+# Between starts -----------------------------------------------------------
+
+
+def test_choices_are_remembered(panel, backend):
+    controls = panel.controls
+    controls.models.choose("lite_medsam", "torch")
+    controls.protect.setChecked(True)
+    controls.propagation.setCurrentIndex(1)
+    controls.propagation.activated.emit(1)
+    again = another(panel, backend)
+    try:
+        choice = again.controls.models.choice()
+        assert (choice.model, choice.backend) == ("lite_medsam", "torch")
+        assert again.controls.protect.isChecked()
+        assert not again.controls.automatic.isChecked()
+        assert again.controls.propagation.currentIndex() == 1
+    finally:
+        again.close_down()
+        again.deleteLater()
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[]", '{"model": 3, "automatic": "yes", "other": 1}']
+)
+def test_damaged_memories_are_forgotten(tmp_path, monkeypatch, text):
+    monkeypatch.setenv("QMEDSAM_HOME", str(tmp_path))
+    path = tmp_path / "state" / "segment-panel.json"
+    path.parent.mkdir()
+    path.write_text(text, encoding="utf-8")
+    known = remembered()
+    assert (known.model, known.automatic) == ("demo", True)
+
+
+def test_unsaved_work_is_offered_and_restored(
+    panel, volume, backend, finish, qtbot, make_napari_viewer
+):
+    draw(panel, 2)
+    panel._renamed(1, "bar")
+    panel.segment_range()
+    finish(panel)
+    painted = panel.workspace.labels.data.copy()
+    panel.close_down()
+    viewer = make_napari_viewer()
+    viewer.add_layer(Layer.create(*image_layer(volume.with_array(volume.array), "b")))
+    again = SegmentPanel(viewer, load=lambda *_: backend)
+    viewer.window.add_dock_widget(again)
+    try:
+        bar = again.recovery
+        qtbot.waitUntil(lambda: not bar.isHidden(), timeout=5000)
+        assert "1 object" in bar.text.text()
+        bar.take.click()
+        assert bar.isHidden()
+        assert [o.name for o in again.workspace.session.objects.values()] == ["bar"]
+        np.testing.assert_array_equal(again.workspace.labels.data, painted)
+        assert again.workspace.boxes.nshapes == 1
+        assert again.workspace.autosave.left_behind() is None
+    finally:
+        again.close_down()
+
+
+def test_work_is_kept_on_disk_soon_after_a_change(panel, finish, qtbot):
+    draw(panel, 2)
+    panel.segment_range()
+    finish(panel)
+    path = panel.workspace.autosave.path
+    assert not path.exists()
+    panel.housekeeper.autosave()
+    qtbot.waitUntil(lambda: path.exists() and is_idle(panel), timeout=5000)
+    written = path.stat().st_mtime_ns
+    panel.housekeeper.autosave()  # nothing has changed
+    assert is_idle(panel)
+    assert path.stat().st_mtime_ns == written
+
+
+def test_saved_labels_are_the_file_and_leave_nothing_to_recover(
+    panel, volume, finish, tmp_path
+):
+    draw(panel, 2)
+    panel.segment_range()
+    finish(panel)
+    assert panel.workspace.is_unsaved
+    panel.save_labels(tmp_path / "labels.nii.gz")
+    finish(panel)
+    assert not panel.workspace.is_unsaved
+    saved = read_labels(tmp_path / "labels.nii.gz")
+    np.testing.assert_array_equal(saved.array, panel.workspace.labels.data)
+    panel.close_down()
+    assert not list((tmp_path / "home").rglob("*.npz"))
+
+
+# Models -------------------------------------------------------------------
+
+
+def test_it_says_what_is_chosen_before_and_what_runs_after_loading(panel, finish):
+    runs = panel.controls.runs
+    assert runs.text().startswith("demo on openvino: not loaded yet · 10.")
+    panel.controls.models.load.click()
+    finish(panel)
+    assert runs.text().startswith("threshold · fake fp32 on CPU · ")
+    panel.controls.models.choose("medsam_vit_b")
+    assert runs.text().startswith("medsam_vit_b on openvino: to be downloaded")
+
+
+def test_a_download_shows_its_progress_and_can_be_cancelled(panel, finish, qtbot):
+    started = threading.Event()
+
+    def load(choice, report, should_stop):
+        report(Downloading(25_000_000, 100_000_000))
+        started.set()
+        while not should_stop():
+            started.wait(0.01)
+        raise Cancelled("Cancelled.")
+
+    panel.runner.load = load
+    panel.controls.models.load.click()
+    progress = panel.controls.progress
+    qtbot.waitUntil(lambda: progress.value() == 250, timeout=5000)
+    assert panel.controls.status.text() == "Downloading 25 of 100 MB…"
+    panel.controls.cancel.click()
+    finish(panel)
+    assert panel.controls.status.text() == "Cancelled."
+    assert panel.controls.models.load.isEnabled()
+
+
+def test_a_failed_download_says_why(panel, finish):
+    def load(*_):
+        raise DownloadFailed("Could not download LiteMedSAM: no connection.")
+
+    panel.runner.load = load
+    panel.load_model()
+    finish(panel)
+    message = notification_manager.records[-1].message
+    assert message == "Could not download LiteMedSAM: no connection."
+
+
+def test_boxes_do_not_start_a_download_by_themselves(panel):
+    panel.controls.automatic.setChecked(True)
+    panel.controls.models.choose("medsam_vit_b")
+    draw(panel, 2)
+    assert not panel.runner.is_busy
+    assert panel.controls.status.text().startswith("Press Load to download")
+
+
+# Layers, viewers, themes --------------------------------------------------
+
+
+def test_renamed_layers_stay_the_panels_own(panel, finish):
+    layer = draw(panel, 2)
+    layer.name, panel.workspace.image.name = "my boxes", "scan"
+    assert panel.controls.image.currentText() == "scan"
+    panel.segment_range()
+    finish(panel)
+    panel.workspace.labels.name = "mine"
+    panel.undo()
+    assert not panel.workspace.labels.data.any()
+
+
+def test_boxes_of_a_removed_layer_come_back_by_undo(panel):
+    draw(panel, 2)
+    panel.viewer.layers.remove(panel.workspace.boxes)
+    assert not panel.workspace.session.objects
+    panel.undo()
+    assert panel.workspace.boxes.nshapes == 1
+    assert panel.workspace.boxes in panel.viewer.layers
+
+
+def test_two_viewers_work_side_by_side(
+    panel, volume, backend, finish, make_napari_viewer
+):
+    viewer = make_napari_viewer()
+    viewer.add_layer(Layer.create(*image_layer(volume, "bars")))
+    other = SegmentPanel(viewer, load=lambda *_: backend)
+    other.controls.automatic.setChecked(False)
+    viewer.window.add_dock_widget(other)
+    draw(panel, 2)
+    draw(other, 4)
+    for each in (panel, other):
+        each.segment_range()
+    for each in (panel, other):
+        finish(each)
+    filled = [
+        np.flatnonzero(p.workspace.labels.data.any((1, 2))).tolist()
+        for p in (panel, other)
+    ]
+    assert filled == [[2], [4]]
+    viewer.close()
+    panel.undo()
+    assert not panel.workspace.labels.data.any()
+
+
+@pytest.mark.parametrize("theme", ["dark", "light"])
+def test_icons_can_be_seen_in_the_theme(panel, theme):
+    panel.viewer.theme = theme
+    ink = theme_ink(theme)
+    image = icon("locked", ink).pixmap(32, 32).toImage()
+    colours = [image.pixelColor(x, 20) for x in range(32)]
+    inked = [c for c in colours if c.alpha() == 255]
+    assert inked
+    is_bright = [c.lightness() > 128 for c in inked]
+    assert all(is_bright) if theme == "dark" else not any(is_bright)
+    button = panel.controls.undo
+    shown = button.icon().pixmap(15, 15).toImage()
+    assert any(shown.pixelColor(x, y).alpha() > 0 for x in range(15) for y in range(15))
+
+
+def test_every_control_has_a_tooltip_of_a_sentence(panel):
+    from qtpy.QtWidgets import QCheckBox, QComboBox, QDoubleSpinBox, QPushButton
+
+    found = [
+        control
+        for kind in (QCheckBox, QComboBox, QDoubleSpinBox, QPushButton)
+        for control in panel.controls.findChildren(kind)
+    ]
+    assert len(found) > 25
+    for control in found:
+        assert control.toolTip().endswith("."), control.objectName()
