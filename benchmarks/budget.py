@@ -15,7 +15,7 @@ from napari_qmedsam.quantization.calibration import from_phantoms
 from napari_qmedsam.quantization.recipe import Recipe
 from napari_qmedsam.quantization.settings import QuantizationSettings
 from napari_qmedsam.quantization.whole_model import quantize_model
-from napari_qmedsam.studies.phantom_score import score
+from napari_qmedsam.studies.scored_slices import phantom_slices, score
 
 SEED = 0
 
@@ -27,6 +27,7 @@ def main() -> None:
     arguments = parser.parse_args()
     model = resolve_model("demo").build()
     samples = from_phantoms(model.config, arguments.calibration, SEED)
+    test = phantom_slices(model.config, arguments.slices, SEED)
     uniform = Recipe(settings=QuantizationSettings.of(bit_width=2), overrides=())
     first = quantize_model(model, uniform, samples)
     chosen = recipe_for_budget(
@@ -42,14 +43,14 @@ def main() -> None:
         ("Permutation-COMQ, rows, 2 bits everywhere", first),
         ("COMQ, bits chosen per layer", second),
     ):
-        dsc, nsd = score(result.model, arguments.slices, SEED)
+        dsc, nsd = score(result.model, test)
         size = result.stored_bytes / 1e6
         print(
             f"| {name} | {result.effective_bits:.2f} | {size:.2f} | {dsc:.2f} "
             f"| {nsd:.2f} |",
             flush=True,
         )
-    dsc, nsd = score(model, arguments.slices, SEED)
+    dsc, nsd = score(model, test)
     print(f"| FP32 | 32.00 | | {dsc:.2f} | {nsd:.2f} |")
 
 

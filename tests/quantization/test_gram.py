@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from napari_qmedsam.errors import CalibrationMismatch
-from napari_qmedsam.quantization import GramAccumulator
+from napari_qmedsam.quantization import GramAccumulator, quantize_weight
+from napari_qmedsam.quantization.gram import damped
 
 
 def test_batches_add_up_to_the_gram_matrix():
@@ -34,3 +35,25 @@ def test_bad_inputs_are_refused_and_leave_no_trace(value):
         gram.add(torch.ones(3, 4))
     assert gram.rows == 0
     assert not gram.matrix.any()
+
+
+def test_damping_adds_a_share_of_the_mean_energy_to_each_input():
+    gram = torch.tensor([[4.0, 1.0], [1.0, 2.0]])
+    assert torch.equal(damped(gram, 0.1), torch.tensor([[4.3, 1.0], [1.0, 2.3]]))
+    assert damped(gram, 0) is gram
+
+
+def test_damping_is_each_groups_own():
+    gram = torch.stack([torch.eye(3), 10 * torch.eye(3)])
+    assert torch.allclose(damped(gram, 0.5), 1.5 * gram)
+
+
+def test_damping_keeps_weights_near_where_calibration_says_little():
+    torch.manual_seed(0)
+    weight, inputs = torch.randn(16, 32), torch.randn(4, 32)  # 28 free directions
+    gram = (inputs.T @ inputs).double()
+    plain, kept = (
+        (quantize_weight(weight, g, method="comq", bit_width=4).dequantize() - weight)
+        for g in (gram, damped(gram, 1.0))
+    )
+    assert kept.norm() < 0.8 * plain.norm()

@@ -1,9 +1,13 @@
+import nibabel as nib
+import numpy as np
 import pytest
 import torch
 
+from napari_qmedsam.errors import UnusableData
 from napari_qmedsam.models import build_model
 from napari_qmedsam.quantization.calibration import from_phantoms
 from napari_qmedsam.studies import reports
+from napari_qmedsam.studies.scored_slices import case_slices, phantom_slices, score
 from napari_qmedsam.studies.simulation import simulate
 from napari_qmedsam.studies.tables import TABLE_1, make_rows
 
@@ -22,7 +26,8 @@ def test_a_table_has_a_row_per_variant_and_the_float_row(tiny_config, tmp_path):
     torch.manual_seed(0)
     chosen = tuple(v for v in TABLE_1 if v.settings["bit_width"] in (2, 8))[:3]
     model = build_model("tiny")
-    rows = list(make_rows(model, chosen, from_phantoms(tiny_config, 1), 2, 0))
+    sets = {"phantoms": phantom_slices(tiny_config, 2)}
+    rows = list(make_rows(model, chosen, from_phantoms(tiny_config, 1), sets))
     assert [row.bits for row in rows] == sorted(
         v.settings["bit_width"] for v in chosen
     ) + [32]
@@ -33,3 +38,24 @@ def test_a_table_has_a_row_per_variant_and_the_float_row(tiny_config, tmp_path):
     paths = reports.write_table(cells, tmp_path, "table", "note")
     assert paths[0].read_text(encoding="utf-8").count("\n") == len(rows) + 1
     assert reports.draw_table(rows, tmp_path / "t.png", "title").stat().st_size > 5000
+
+
+def test_labelled_cases_are_scored_at_their_own_spacing(tiny_config, tmp_path):
+    image = np.zeros((12, 16, 3), np.int16)
+    image[2:12, 3:15, 1] = 100
+    affine = np.diag([2.0, 3.0, 5.0, 1.0])
+    labels = (image > 0).astype(np.uint8)
+    nib.save(nib.Nifti1Image(image, affine), tmp_path / "a.nii.gz")
+    nib.save(nib.Nifti1Image(labels, affine), tmp_path / "a_labels.nii.gz")
+    (only,) = case_slices(tiny_config, tmp_path)
+    assert only.spacing_mm == (3.0, 2.0)
+    assert only.masks.sum() == 120
+    torch.manual_seed(0)
+    dsc, nsd = score(build_model("tiny"), [only])
+    assert 0 <= dsc <= 100
+    assert 0 <= nsd <= 100
+
+
+def test_a_folder_without_labels_is_one_clear_error(tiny_config, tmp_path):
+    with pytest.raises(UnusableData, match="no images"):
+        case_slices(tiny_config, tmp_path)

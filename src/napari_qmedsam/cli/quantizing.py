@@ -43,6 +43,10 @@ def quantize(
         str, typer.Option(help="phantoms, or an image file or a folder of them.")
     ] = "phantoms",
     slices: Annotated[int, typer.Option(min=1, help="Calibration slices.")] = 32,
+    damping: Annotated[
+        float,
+        typer.Option(min=0, help="Share of the inputs' mean energy added to each."),
+    ] = 0.1,
     sequential: Annotated[
         bool,
         typer.Option(
@@ -81,7 +85,7 @@ def quantize(
             permutation=permutation,
             sweeps=sweeps,
         )
-        chosen = Recipe(settings=settings, overrides=())
+        chosen = Recipe(settings=settings, overrides=(), damping=damping)
     if show_recipe:
         typer.echo(dump_recipe(chosen), nl=False)
         return
@@ -123,6 +127,7 @@ def _for_budget(
             samples,
             average_bits=avg_bits,
             total_bytes=None if budget_mb is None else int(budget_mb * 1e6),
+            damping=recipe.damping,
             progress=advance,
         )
 

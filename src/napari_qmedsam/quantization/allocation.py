@@ -25,7 +25,7 @@ from napari_qmedsam.quantization.model_layers import (
     quantizable_layers,
     replace_weight,
 )
-from napari_qmedsam.quantization.recipe import Override, Recipe
+from napari_qmedsam.quantization.recipe import DAMPING, Override, Recipe
 from napari_qmedsam.quantization.settings import QuantizationSettings
 
 CANDIDATES = (2, 3, 4, 5, 6, 8)
@@ -65,6 +65,7 @@ def measure(
     calibration: CalibrationSet,
     progress: Callable[[int, int, str], None] = lambda done, total, name: None,
     should_cancel: Callable[[], bool] = lambda: False,
+    damping: float = DAMPING,
 ) -> list[LayerChoice]:
     """Quantize every layer alone at every width, and see what it does.
 
@@ -85,7 +86,7 @@ def measure(
         if should_cancel():
             raise Cancelled(f"Stopped before measuring layer {layer.name}.")
         progress(done, len(layers), layer.name)
-        gram = sums.sums.pop(layer.name).matrix
+        gram = sums.take(layer, damping)
         choices.append(_measure_layer(model, layer, gram, settings, probes, exact))
     return choices
 
@@ -136,6 +137,7 @@ def recipe_for_budget(
     *,
     average_bits: float | None = None,
     total_bytes: int | None = None,
+    damping: float = DAMPING,
     progress: Callable[[int, int, str], None] = lambda done, total, name: None,
     should_cancel: Callable[[], bool] = lambda: False,
 ) -> Recipe:
@@ -151,6 +153,8 @@ def recipe_for_budget(
         Effective bits per quantized weight.
     total_bytes : int, optional
         Bytes of all the model's tensors, float ones included.
+    damping : float
+        As in :class:`~napari_qmedsam.quantization.recipe.Recipe`.
 
     Raises
     ------
@@ -159,7 +163,7 @@ def recipe_for_budget(
     """
     if (average_bits is None) == (total_bytes is None):
         raise UnsupportedQuantization("Give one budget: average bits or bytes.")
-    choices = measure(model, settings, calibration, progress, should_cancel)
+    choices = measure(model, settings, calibration, progress, should_cancel, damping)
     if average_bits is not None:
         budget = int(average_bits * sum(c.weights for c in choices) / 8)
     else:
@@ -171,7 +175,7 @@ def recipe_for_budget(
         Override(layers=name, skip=False, settings={"bit_width": width})
         for name, width in widths.items()
     )
-    return Recipe(settings=settings, overrides=overrides)
+    return Recipe(settings=settings, overrides=overrides, damping=damping)
 
 
 def _measure_layer(

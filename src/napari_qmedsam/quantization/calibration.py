@@ -17,12 +17,13 @@ from napari_qmedsam.models.configuration import ModelConfig
 from napari_qmedsam.models.medsam import MedSAM
 from napari_qmedsam.preprocessing import SliceGeometry, slice_image
 from napari_qmedsam.prompts import Box2D
-from napari_qmedsam.quantization.gram import GramAccumulator
+from napari_qmedsam.quantization.gram import GramAccumulator, damped
 from napari_qmedsam.quantization.model_layers import QuantizableLayer
 from napari_qmedsam.volumes.volume import Volume
 
-BOXES = 4
-"""Boxes per calibration slice; they are the decoder's inputs."""
+BOXES = 16
+"""Boxes per calibration slice, at most. The decoder's layers see a few rows of
+inputs per box, and need as many rows as they have inputs at the least."""
 
 SMALLEST_BODY = 0.02
 """Slices where less than this share is brighter than the darkest grey are
@@ -173,6 +174,16 @@ class GramPass:
         finally:
             for handle in handles:
                 handle.remove()
+
+    def take(self, layer: QuantizableLayer, damping: float) -> Tensor:
+        """Return a layer's Gram matrix, damped, and let go of its sum.
+
+        Raises
+        ------
+        KeyError
+            If it was taken before.
+        """
+        return damped(self.sums.pop(layer.name).matrix, damping)
 
     def save(self, path: Path) -> None:
         """Keep the sums, to resume in another process."""

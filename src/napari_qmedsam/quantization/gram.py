@@ -77,3 +77,23 @@ class GramAccumulator:
     def matrix(self) -> Tensor:
         """``XᵀX``: (m, m), or (groups, m, m) where groups > 1; float64."""
         return self.gram[0] if self.gram.shape[0] == 1 else self.gram
+
+
+def damped(gram: Tensor, share: float) -> Tensor:
+    """Return ``XᵀX`` with a share of the mean input energy added to each input.
+
+    The same as calibrating on further rows that hold one input at a time. Where
+    calibration has seen few rows, some directions of the inputs hardly occur in
+    it, and weights would be moved along them for next to nothing.
+
+    Parameters
+    ----------
+    gram : Tensor, (m, m), or (groups, m, m)
+    share : float
+        0 leaves the matrix as it is.
+    """
+    if not share:
+        return gram
+    diagonal = gram.diagonal(dim1=-2, dim2=-1)
+    added = share * diagonal.mean(dim=-1, keepdim=True)
+    return gram + torch.diag_embed(added.expand_as(diagonal))

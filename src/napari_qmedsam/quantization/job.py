@@ -15,7 +15,7 @@ from napari_qmedsam.quantization.calibration import (
     from_volumes,
 )
 from napari_qmedsam.quantization.model_card import quantized_card
-from napari_qmedsam.quantization.recipe import Recipe
+from napari_qmedsam.quantization.recipe import DAMPING, Recipe
 from napari_qmedsam.quantization.settings import QuantizationSettings
 from napari_qmedsam.quantization.whole_model import (
     QuantizationProgress,
@@ -156,7 +156,7 @@ class QuantizationJob:
         samples = self.calibration.samples(self.source.config, should_cancel)
         if should_cancel():
             raise Cancelled("Quantization stopped before the first layer.")
-        recipe = Recipe(settings=self.settings, overrides=())
+        recipe = Recipe(settings=self.settings, overrides=(), damping=DAMPING)
         if self.budget is not None:
             recipe = self._recipe(self.budget, samples, progress, should_cancel)
         result = quantize_model(

@@ -10,6 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from napari_qmedsam.errors import UnsupportedQuantization
 from napari_qmedsam.quantization.settings import QuantizationSettings
 
+DAMPING = 0.1
+"""Default of :attr:`Recipe.damping`; benchmarks/calibration_choice.py says why."""
+
 
 class Override(BaseModel):
     """An exception: layers whose name fits a pattern are treated otherwise."""
@@ -36,6 +39,14 @@ class Recipe(BaseModel):
         default_factory=QuantizationSettings.of, title="For every layer"
     )
     overrides: tuple[Override, ...] = Field((), title="Exceptions")
+    damping: float = Field(
+        DAMPING,
+        ge=0,
+        title="Damping",
+        description="Share of the mean energy of a layer's inputs that is added to "
+        "each input, so that weights keep near the float ones where calibration "
+        "says little.",
+    )
 
     def for_layer(self, name: str) -> QuantizationSettings | None:
         """Return the settings of a layer, or None if it stays float.

@@ -129,7 +129,7 @@ def quantize_model(
                 raise Cancelled(f"Quantization stopped before layer {layer.name}.")
             settings = chosen[layer.name]
             # Popped, so that a Gram matrix is gone once its layer is done.
-            gram = gram_pass.sums.pop(layer.name).matrix if needs_inputs else None
+            gram = gram_pass.take(layer, recipe.damping) if needs_inputs else None
             tensor, report = quantize_weight(layer.weight(), gram, settings)
             weights[layer.name], reports[layer.name] = tensor, report
             replace_weight(layer, tensor.dequantize())

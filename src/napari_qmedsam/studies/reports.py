@@ -2,13 +2,19 @@
 
 import csv
 import io
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+import napari_qmedsam
 from napari_qmedsam.studies.simulation import BITS, METHODS, Simulation
 from napari_qmedsam.studies.tables import Row
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 COLOURS = ("#8c8c8c", "#3b7dd8", "#e07b1a", "#2a9d68", "#b14fc5")
 """One per method, apart for colour-blind eyes."""
@@ -16,9 +22,27 @@ COLOURS = ("#8c8c8c", "#3b7dd8", "#e07b1a", "#2a9d68", "#b14fc5")
 Cells = Sequence[Sequence[str]]
 
 
+def made_by() -> str:
+    """Return version and, in a git checkout, commit of the code that runs."""
+    root = Path(napari_qmedsam.__file__).parent
+    version = f"napari-qmedsam {napari_qmedsam.__version__}"
+    try:
+        commit = subprocess.run(
+            ["git", "-C", str(root), "describe", "--always", "--dirty", "--exclude=*"],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return version
+    return f"{version}, commit {commit}"
+
+
 def table_cells(rows: Sequence[Row]) -> list[list[str]]:
     """Return Table 1 or 2 as text, headings first."""
-    headings = ["bits", "method", "effective bits", "MB", "DSC", "NSD"]
+    headings = ["bits", "method", "effective bits", "MB"]
+    for name in rows[0].scores:
+        headings += [f"{name} DSC", "NSD"]
     headings += ["paper DSC", "paper NSD", "s to quantize"]
     cells = [headings]
     for row in rows:
@@ -31,8 +55,7 @@ def table_cells(rows: Sequence[Row]) -> list[list[str]]:
                 row.method,
                 f"{row.effective_bits:.2f}",
                 f"{row.megabytes:.2f}",
-                f"{row.dsc:.2f}",
-                f"{row.nsd:.2f}",
+                *(f"{value:.2f}" for pair in row.scores.values() for value in pair),
                 *paper,
                 f"{row.seconds:.1f}",
             ]
@@ -68,36 +91,45 @@ def write_table(cells: Cells, folder: Path, name: str, note: str) -> list[Path]:
 
 
 def draw_table(rows: Sequence[Row], path: Path, title: str) -> Path:
-    """DSC against effective bits, one line per method."""
+    """DSC against effective bits, a panel per test set, a line per method."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 5), dpi=110, layout="constrained")
-    axes = figure.subplots()
+    names = list(rows[0].scores)
+    figure = Figure(figsize=(2 + 6 * len(names), 5), dpi=110, layout="constrained")
+    panels = figure.subplots(1, len(names), squeeze=False)[0]
+    for axes, name in zip(panels, names, strict=True):
+        _draw_scores(axes, rows, name)
+    panels[0].legend(fontsize=8)
+    figure.suptitle(title)
+    figure.savefig(path)
+    return path
+
+
+def _draw_scores(axes: "Axes", rows: Sequence[Row], name: str) -> None:
     methods = list(dict.fromkeys(row.method for row in rows if row.bits < 32))
     for method, colour in zip(methods, COLOURS, strict=False):
         own = [row for row in rows if row.method == method]
         axes.plot(
             [row.effective_bits for row in own],
-            [row.dsc for row in own],
+            [row.scores[name][0] for row in own],
             "o-",
             color=colour,
             label=method,
         )
         for row in own:
-            place = (row.effective_bits, row.dsc)
+            place = (row.effective_bits, row.scores[name][0])
             axes.annotate(
                 f"{row.bits}", place, (3, -11), textcoords="offset points", fontsize=8
             )
     for row in rows:
         if row.bits == 32:
-            axes.axhline(row.dsc, color="black", lw=1, ls="dashed", label="FP32")
+            axes.axhline(
+                row.scores[name][0], color="black", lw=1, ls="dashed", label="FP32"
+            )
     axes.set_xlabel("effective bits per weight (numbers: bits per code)")
     axes.set_ylabel("DSC, %")
-    axes.set_title(title)
+    axes.set_title(name)
     axes.grid(alpha=0.3)
-    axes.legend()
-    figure.savefig(path)
-    return path
 
 
 def draw_magnitudes(simulation: Simulation, path: Path) -> Path:
