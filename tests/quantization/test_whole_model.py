@@ -151,6 +151,23 @@ def test_a_stopped_calibration_resumes_with_the_same_sums(model, calibration, tm
         assert torch.equal(total.gram, second.sums[name].gram), name
 
 
+def test_sums_of_other_slices_are_refused(model, calibration, tmp_path):
+    sums = GramPass(quantizable_layers(model))
+    sums.save(tmp_path / "sums.pt", "32 phantoms")
+    with pytest.raises(BadCheckpoint, match="other slices"):
+        sums.resume(tmp_path / "sums.pt", "8 phantoms")
+
+
+def test_sums_made_before_give_the_same_codes_and_stay_whole(model, calibration):
+    sums = GramPass(quantizable_layers(model))
+    first = quantize_model(model, recipe(), calibration)
+    for _ in range(2):
+        again = quantize_model(model, recipe(), calibration, sums=sums)
+        assert sums.done == len(calibration.samples)
+        for name, tensor in first.weights.items():
+            assert torch.equal(tensor.codes, again.weights[name].codes), name
+
+
 def test_overrides_choose_settings_by_name(model, calibration):
     result = quantize_model(
         model,

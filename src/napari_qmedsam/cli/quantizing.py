@@ -12,8 +12,12 @@ from napari_qmedsam.errors import InvalidSettings
 if TYPE_CHECKING:
     from napari_qmedsam.models.checkpoints import ModelSource
     from napari_qmedsam.models.configuration import ModelConfig
-    from napari_qmedsam.quantization.calibration import CalibrationSet
+    from napari_qmedsam.models.medsam import MedSAM
+    from napari_qmedsam.quantization.calibration import CalibrationSet, GramPass
     from napari_qmedsam.quantization.recipe import Recipe
+
+SLICES_PER_SAVE = 8
+"""Calibration slices between two savings of their sums."""
 
 
 def quantize(
@@ -55,6 +59,14 @@ def quantize(
             "it, or all from the float model.",
         ),
     ] = False,
+    sums: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Keep the sums of the calibration here; a run that was stopped goes "
+            "on from them, and another recipe need not calibrate again.",
+        ),
+    ] = None,
     recipe: Annotated[
         Path | None,
         typer.Option(help="YAML or JSON with settings and exceptions by layer."),
@@ -98,7 +110,9 @@ def quantize(
     samples = _calibration(source.config, calibration, slices, seed)
     if budget_mb is not None or avg_bits is not None:
         chosen = _for_budget(source, chosen, samples, budget_mb, avg_bits)
-    report = _run(source, chosen, samples, sequential, target)
+    if sums is not None and sequential:
+        raise InvalidSettings("--sums goes with --float-inputs only.")
+    report = _run(source, chosen, samples, sequential, target, sums)
     if as_json:
         typer.echo(json.dumps(report))
         return
@@ -138,6 +152,7 @@ def _run(
     samples: "CalibrationSet",
     sequential: bool,
     target: Path,
+    sums: Path | None,
 ) -> dict[str, Any]:
     import time
 
@@ -160,8 +175,14 @@ def _run(
                 text = f"{progress.layer} (error {error:.1e})"
             advance(progress.done, progress.total, text)
 
+        model = source.build()
         result = quantize_model(
-            source.build(), recipe, samples, sequential=sequential, progress=step
+            model,
+            recipe,
+            samples,
+            sequential=sequential,
+            sums=None if sums is None else _summed(model, source, samples, sums),
+            progress=step,
         )
     card = quantized_card(result, source, sequential)
     save_model(result.model, target, card, result.weights)
@@ -173,6 +194,29 @@ def _run(
         "seconds": round(time.perf_counter() - start, 2),
         "layers": layers,
     }
+
+
+def _summed(
+    model: "MedSAM", source: "ModelSource", samples: "CalibrationSet", path: Path
+) -> "GramPass":
+    """Sum the calibration, keeping it in a file as it goes."""
+    from napari_qmedsam.quantization.calibration import GramPass
+    from napari_qmedsam.quantization.model_layers import quantizable_layers
+
+    key = json.dumps([source.sha256, samples.provenance])
+    gram_pass = GramPass(quantizable_layers(model))
+    if path.exists():
+        gram_pass.resume(path, key)
+    with shared.bar("Calibrating") as advance:
+
+        def seen(done: int, total: int) -> None:
+            # Between slices only: an interrupt may come amid the sums of one.
+            if done == total or done % SLICES_PER_SAVE == 0:
+                gram_pass.save(path, key)
+            advance(done, total)
+
+        gram_pass.run(model, samples.samples, seen)
+    return gram_pass
 
 
 def _target(output: Path | None, model: str, recipe: "Recipe") -> Path:

@@ -175,6 +175,13 @@ class GramPass:
             for handle in handles:
                 handle.remove()
 
+    def copy(self) -> "GramPass":
+        """Return a pass with the same sums, which can be taken from it."""
+        twin = GramPass([])
+        twin.layers, twin.done = self.layers, self.done
+        twin.sums = dict(self.sums)
+        return twin
+
     def take(self, layer: QuantizableLayer, damping: float) -> Tensor:
         """Return a layer's Gram matrix, damped, and let go of its sum.
 
@@ -185,9 +192,13 @@ class GramPass:
         """
         return damped(self.sums.pop(layer.name).matrix, damping)
 
-    def save(self, path: Path) -> None:
-        """Keep the sums, to resume in another process."""
+    def save(self, path: Path, key: str = "") -> None:
+        """Keep the sums, to resume in another process.
+
+        `key` says what they were summed over: weights and slices.
+        """
         state = {
+            "key": key,
             "done": self.done,
             "grams": {name: s.gram for name, s in self.sums.items()},
             "rows": {name: s.rows for name, s in self.sums.items()},
@@ -196,21 +207,24 @@ class GramPass:
         torch.save(state, part)
         part.replace(path)
 
-    def resume(self, path: Path) -> None:
+    def resume(self, path: Path, key: str = "") -> None:
         """Take the sums of an earlier pass over the same layers.
 
         Raises
         ------
         BadCheckpoint
-            If the file is damaged or belongs to other layers.
+            If the file is damaged, or belongs to other layers or another key.
         """
         try:
             state = torch.load(path, weights_only=True)
             grams, rows, done = state["grams"], state["rows"], state["done"]
         except Exception as error:  # torch raises many unrelated types here
             raise BadCheckpoint(f"Cannot resume calibration from '{path}'.") from error
-        if set(grams) != set(self.sums):
-            raise BadCheckpoint(f"'{path}' holds the calibration of another model.")
+        if set(grams) != set(self.sums) or state.get("key", "") != key:
+            raise BadCheckpoint(
+                f"'{path}' holds the calibration of another model, or on other "
+                "slices. Give another file, or delete it."
+            )
         for name, accumulator in self.sums.items():
             accumulator.gram, accumulator.rows = grams[name], rows[name]
         self.done = done

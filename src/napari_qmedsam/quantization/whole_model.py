@@ -71,6 +71,7 @@ def quantize_model(
     calibration: CalibrationSet,
     *,
     sequential: bool = False,
+    sums: GramPass | None = None,
     progress: Callable[[QuantizationProgress], None] = lambda step: None,
     should_cancel: Callable[[], bool] = lambda: False,
 ) -> QuantizedModel:
@@ -86,6 +87,10 @@ def quantize_model(
         Take each block's inputs from the model whose earlier blocks are
         already quantized, instead of from the float model. One pass over the
         slices per block.
+    sums : GramPass, optional
+        Over the layers of `model`, run to the end or part of the way: only
+        the slices it has not seen are sent through the model. It stays whole,
+        for other recipes. Not for `sequential`.
     progress : callable
         Called after every calibration slice and every layer.
     should_cancel : callable
@@ -107,6 +112,7 @@ def quantize_model(
         settings is not None and settings.method is not Method.RTN
         for settings in chosen.values()
     )
+    assert sums is None or not sequential
     runs = stages(layers) if sequential and needs_inputs else [layers]
     slices = len(calibration.samples) if needs_inputs else 0
     total = slices * len(runs) + len(layers)
@@ -115,20 +121,22 @@ def quantize_model(
     reports: dict[str, LayerReport] = {}
     for run in runs:
         # Sums of layers that need none would be memory for nothing.
-        gram_pass = GramPass(run if needs_inputs else [])
+        gram_pass = sums or GramPass(run if needs_inputs else [])
         if needs_inputs:
             before = steps
 
             def seen(done: int, all_: int, before: int = before) -> None:
                 progress(QuantizationProgress(before + done, total, "calibration"))
 
-            gram_pass.run(result, calibration.samples, seen, should_cancel)
+            calibrated = result if sums is None else model
+            gram_pass.run(calibrated, calibration.samples, seen, should_cancel)
+            # Later ones are let go of as layers are done; `sums` keeps its own.
+            gram_pass = gram_pass.copy()
             steps += slices
         for layer in run:
             if should_cancel():
                 raise Cancelled(f"Quantization stopped before layer {layer.name}.")
             settings = chosen[layer.name]
-            # Popped, so that a Gram matrix is gone once its layer is done.
             gram = gram_pass.take(layer, recipe.damping) if needs_inputs else None
             tensor, report = quantize_weight(layer.weight(), gram, settings)
             weights[layer.name], reports[layer.name] = tensor, report

@@ -43,7 +43,7 @@ def table_cells(rows: Sequence[Row]) -> list[list[str]]:
     headings = ["bits", "method", "effective bits", "MB"]
     for name in rows[0].scores:
         headings += [f"{name} DSC", "NSD"]
-    headings += ["paper DSC", "paper NSD", "s to quantize"]
+    headings += ["paper DSC", "paper NSD", "s to quantize, calibrated"]
     cells = [headings]
     for row in rows:
         paper = (

@@ -7,7 +7,8 @@ from typing import Any
 
 from napari_qmedsam.models.medsam import MedSAM
 from napari_qmedsam.models.quantized.model_file import float_bytes
-from napari_qmedsam.quantization.calibration import CalibrationSet
+from napari_qmedsam.quantization.calibration import CalibrationSet, GramPass
+from napari_qmedsam.quantization.model_layers import quantizable_layers
 from napari_qmedsam.quantization.recipe import DAMPING, Recipe
 from napari_qmedsam.quantization.settings import QuantizationSettings
 from napari_qmedsam.quantization.whole_model import quantize_model
@@ -121,6 +122,8 @@ def make_rows(
     def scores(judged: MedSAM) -> dict[str, tuple[float, float]]:
         return {name: score(judged, slices) for name, slices in test_sets.items()}
 
+    sums = GramPass(quantizable_layers(model))
+    sums.run(model, calibration.samples)
     ordered = sorted(variants, key=lambda v: v.settings["bit_width"])
     for done, variant in enumerate(ordered):
         bits = variant.settings["bit_width"]
@@ -128,7 +131,7 @@ def make_rows(
         settings = QuantizationSettings.of(**variant.settings)
         recipe = Recipe(settings=settings, overrides=(), damping=variant.damping)
         start = time.perf_counter()
-        result = quantize_model(model, recipe, calibration)
+        result = quantize_model(model, recipe, calibration, sums=sums)
         seconds = time.perf_counter() - start
         yield Row(
             bits,
