@@ -46,7 +46,7 @@ def fake_model(monkeypatch, new_backend):
     """Put the made-up model in place of the real one."""
     backend = new_backend()
     monkeypatch.setattr(
-        shared, "segmenter", lambda *rest: SliceSegmenter(backend, max_boxes=rest[-1])
+        shared, "segmenter", lambda *rest: SliceSegmenter(backend, max_boxes=rest[3])
     )
     return backend
 

@@ -59,6 +59,10 @@ class DownloadFailed(QMedSAMError, ConnectionError):
     """Weights could not be downloaded or failed verification."""
 
 
+class MissingDependency(QMedSAMError, ImportError):
+    """An optional package is needed; the message says how to install it."""
+
+
 class UnsupportedBackend(QMedSAMError, ValueError):
     """That backend or precision does not exist for this model."""
 

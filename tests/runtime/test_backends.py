@@ -290,7 +290,9 @@ def test_openvino_comes_without_its_telemetry():
 
 
 def test_unknown_backends_are_refused_with_those_there_are():
-    with pytest.raises(UnsupportedBackend, match=r"'tensorrt'.*openvino, torch"):
+    with pytest.raises(
+        UnsupportedBackend, match=r"'tensorrt'.*openvino, onnxruntime, torch"
+    ):
         load_backend("demo", "tensorrt")
 
 

@@ -13,6 +13,7 @@ import typer
 
 import napari_qmedsam
 from napari_qmedsam.cli import (
+    exporting,
     models,
     quantizing,
     reproducing,
@@ -34,6 +35,7 @@ app.command()(segmenting.demo)
 app.command(epilog=segmenting.COORDINATES)(segmenting.segment)
 app.command()(segmenting.evaluate)
 app.command()(quantizing.quantize)
+app.command()(exporting.export)
 app.command()(models.models)
 app.command()(models.info)
 app.add_typer(training.app, name="train")

@@ -20,11 +20,15 @@ SLICES_PER_SAVE = 8
 """Calibration slices between two savings of their sums."""
 
 
+NNCF = "nncf-int8"
+"""Method that is not ours: NNCF's post-training quantization."""
+
+
 def quantize(
     model: shared.Model = "demo",
     weights: shared.Weights = None,
     method: Annotated[
-        str, typer.Option(help="rtn, comq or permutation-comq.")
+        str, typer.Option(help="rtn, comq, permutation-comq, or nncf-int8.")
     ] = "permutation-comq",
     bits: Annotated[int, typer.Option(help="Bits per code, 1 to 8.")] = 4,
     granularity: Annotated[
@@ -74,18 +78,35 @@ def quantize(
     seed: Annotated[int, typer.Option(min=0, help="Of the calibration.")] = 0,
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", help="Ends in .qmedsam.safetensors."),
+        typer.Option(
+            "-o",
+            "--output",
+            help="Ends in .qmedsam.safetensors; a folder for nncf-int8.",
+        ),
     ] = None,
     show_recipe: Annotated[
         bool, typer.Option("--show-recipe", help="Print the recipe as YAML and stop.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Quantize a model after training, layer by layer, without gradients."""
+    """Quantize a model after training, layer by layer, without gradients.
+
+    nncf-int8 quantizes activations as well: NNCF's own method on OpenVINO graphs,
+    with its own settings. Only the calibration is chosen here.
+    """
     from napari_qmedsam.models.checkpoints import resolve_model
     from napari_qmedsam.quantization.recipe import Recipe, dump_recipe, load_recipe
     from napari_qmedsam.quantization.settings import QuantizationSettings
 
+    if method == NNCF:
+        options = (granularity, permutation, budget_mb, avg_bits, recipe)
+        if any(option is not None for option in options) or show_recipe:
+            raise InvalidSettings(
+                f"{NNCF} has its own settings: it takes no granularity, permutation, "
+                "budget or recipe."
+            )
+        _nncf(model, weights, (calibration, slices, seed), output, as_json)
+        return
     chosen: Recipe
     if recipe is not None:
         chosen = load_recipe(recipe)
@@ -122,6 +143,36 @@ def quantize(
         f"{report['size_bytes'] / 1e6:.2f} MB (float: "
         f"{report['float_size_bytes'] / 1e6:.2f} MB), {report['seconds']:.0f} s"
     )
+    console.print(f"Model: {report['output']}", soft_wrap=True)
+
+
+def _nncf(
+    model: str,
+    weights: Path | None,
+    calibration: tuple[str, int, int],
+    output: Path | None,
+    as_json: bool,
+) -> None:
+    from napari_qmedsam.models.checkpoints import resolve_model
+    from napari_qmedsam.models.exported import read_exported
+    from napari_qmedsam.quantization.nncf_int8 import quantize_graphs
+
+    folder = output or Path(f"{Path(model).name.split('.')[0]}-{NNCF}")
+    source = resolve_model(model, weights)
+    samples = _calibration(source.config, *calibration)
+    shared.make_folder(folder)
+    with shared.bar("Quantizing", quiet=as_json) as advance:
+        steps = iter(range(2))
+        quantize_graphs(
+            source, samples, folder, lambda part: advance(next(steps), 2, part)
+        )
+    size = read_exported(folder).size_bytes
+    report = {"output": str(folder), "size_bytes": size}
+    if as_json:
+        typer.echo(json.dumps(report))
+        return
+    console = shared.console()
+    console.print(f"{size / 1e6:.2f} MB in int8")
     console.print(f"Model: {report['output']}", soft_wrap=True)
 
 
@@ -190,7 +241,7 @@ def _run(
         "output": str(target),
         "effective_bits": round(result.effective_bits, 4),
         "size_bytes": target.stat().st_size,
-        "float_size_bytes": source.path.stat().st_size,
+        "float_size_bytes": source.size_bytes,
         "seconds": round(time.perf_counter() - start, 2),
         "layers": layers,
     }

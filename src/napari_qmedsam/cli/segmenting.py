@@ -13,6 +13,7 @@ from napari_qmedsam.cli.shared import (
     Frame,
     MaxBoxes,
     Model,
+    PrecisionOption,
     PropagationOption,
     SeriesOption,
     Weights,
@@ -28,6 +29,7 @@ def demo(
         "qmedsam-demo"
     ),
     backend: BackendOption = "openvino",
+    precision: PrecisionOption = "fp32",
 ) -> None:
     """Segment a sample CT and a sample MR volume with the embedded demo model."""
     from rich.table import Table
@@ -37,7 +39,7 @@ def demo(
     shared.make_folder(out)
     console = shared.console()
     with shared.bar("Loading the demo model") as advance:
-        segmenter = shared.segmenter("demo", None, backend, 32)
+        segmenter = shared.segmenter("demo", None, backend, 32, precision)
         advance(1, 1)
     info = segmenter.backend.info
     console.print(
@@ -88,6 +90,7 @@ def segment(
     model: Model = "demo",
     weights: Weights = None,
     backend: BackendOption = "openvino",
+    precision: PrecisionOption = "fp32",
     window: WindowOption = "auto",
     propagation: PropagationOption = "box",
     output: Annotated[
@@ -132,7 +135,7 @@ def segment(
     check_target(target)
     shared.keep_inputs(target, image)
     shared.notices(volume.notices)
-    segmenter = shared.segmenter(model, weights, backend, max_boxes)
+    segmenter = shared.segmenter(model, weights, backend, max_boxes, precision)
     session = Session(volume, segmenter, chosen_window)
     for wanted in boxes:
         session.add_object(wanted)
@@ -208,6 +211,7 @@ def evaluate(
     model: Model = "demo",
     weights: Weights = None,
     backend: BackendOption = "openvino",
+    precision: PrecisionOption = "fp32",
     window: WindowOption = "auto",
     propagation: PropagationOption = "box",
     max_boxes: MaxBoxes = 32,
@@ -234,7 +238,7 @@ def evaluate(
     volume = read_volume(image, frame=frame, series=series)
     reference = read_labels(labels, like=volume)
     shared.notices(volume.notices + reference.notices)
-    segmenter = shared.segmenter(model, weights, backend, max_boxes)
+    segmenter = shared.segmenter(model, weights, backend, max_boxes, precision)
     with shared.bar("Evaluating", quiet=json_path == Path("-")) as advance:
         report = evaluate_volume(
             segmenter,

@@ -20,7 +20,9 @@ COORDINATES = (
 Model = Annotated[
     str,
     typer.Option(
-        metavar="MODEL", help="demo, lite_medsam, medsam_vit_b, or a weights file."
+        metavar="MODEL",
+        help="demo, lite_medsam, medsam_vit_b, a weights file, or a folder with "
+        "exported graphs.",
     ),
 ]
 Weights = Annotated[
@@ -29,7 +31,17 @@ Weights = Annotated[
         metavar="FILE", help="Weights file for a named model, instead of the download."
     ),
 ]
-BackendOption = Annotated[str, typer.Option(metavar="NAME", help="openvino or torch.")]
+BackendOption = Annotated[
+    str, typer.Option(metavar="NAME", help="openvino, onnxruntime or torch.")
+]
+PrecisionOption = Annotated[
+    str,
+    typer.Option(
+        metavar="KIND",
+        help="fp32, or int8: the model's quantized sibling if it has one, or its "
+        "graphs quantized by NNCF on phantoms. Quantized models run in int8 anyway.",
+    ),
+]
 WindowOption = Annotated[
     str,
     typer.Option(
@@ -60,22 +72,53 @@ PropagationOption = Annotated[
     ),
 ]
 
+OVERFLOWS = (
+    "8-bit weights overflow in this processor's 8-bit kernels, so the integers are "
+    "computed with in float32: right, but not faster."
+)
+"""What is said where int8 was asked for and cannot be had."""
+
 
 def segmenter(
-    model: str, weights: Path | None, backend: str, max_boxes: int
+    model: str,
+    weights: Path | None,
+    backend: str,
+    max_boxes: int,
+    precision: str = "fp32",
 ) -> "SliceSegmenter":
     """Load a model, downloading it with a progress bar if needed."""
     from napari_qmedsam.runtime import load_backend
     from napari_qmedsam.segmentation.segmenter import SliceSegmenter
 
     with bar("Downloading weights") as advance:
+
+        def progress(done: int, total: int | None) -> None:
+            advance(done, total or done)
+
+        if precision == "int8" and backend == "openvino":
+            model, weights = _int8_model(model, weights, progress)
         loaded = load_backend(
-            model,
-            backend,
-            weights=weights,
-            progress=lambda done, total: advance(done, total or done),
+            model, backend, weights=weights, precision=precision, progress=progress
         )
+    if loaded.info.precision != precision and precision == "int8":
+        notices((OVERFLOWS,))
     return SliceSegmenter(loaded, max_boxes=max_boxes)
+
+
+def _int8_model(
+    model: str, weights: Path | None, progress: Callable[[int, int | None], None]
+) -> tuple[str, Path | None]:
+    """Return what runs in int8 for a model: itself, its sibling, NNCF's graphs."""
+    from napari_qmedsam.models.checkpoints import int8_name, resolve_model
+
+    name = int8_name(model) if weights is None else model
+    source = resolve_model(name, weights, progress=progress)
+    if source.is_int8:
+        return name, weights
+    from napari_qmedsam.quantization.nncf_int8 import int8_folder
+
+    notices((f"'{source.name}' has no trained int8 form; NNCF makes one, once.",))
+    return str(int8_folder(source)), None
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from typing import Any
 
 from napari_qmedsam.models.catalogue import CATALOGUE, entry_of
 from napari_qmedsam.models.checkpoints import ModelSource, resolve_model
-from napari_qmedsam.models.configuration import CONFIGS, config_of
+from napari_qmedsam.models.configuration import config_of
 from napari_qmedsam.models.download import is_fetched, weights_path
 
 LEFT_OUT = ("architecture", "format_version", "quantized", "layers")
@@ -24,7 +24,7 @@ def describe(model: str) -> dict[str, Any]:
     UnknownModel, BadCheckpoint
         If there is no such model, or the file is none.
     """
-    if model not in CONFIGS:
+    if model not in CATALOGUE:
         source = resolve_model(model)
         return {"name": Path(model).name, **_of_source(source)}
     entry = entry_of(model)
@@ -38,14 +38,14 @@ def describe(model: str) -> dict[str, Any]:
     }
     path = weights_path(CATALOGUE[model])
     if not is_fetched(entry):
-        config = config_of(model)
+        config = config_of(entry.architecture)
         return {
             **_without_blanks(origin),
             "architecture": config.name,
             "input_size": config.input_size,
             "installed": False,
         }
-    details = _of_source(ModelSource(config_of(model), path))
+    details = _of_source(ModelSource(config_of(entry.architecture), path))
     return {**_without_blanks(origin), "installed": True, **details}
 
 
@@ -57,7 +57,7 @@ def _of_source(source: ModelSource) -> dict[str, Any]:
         "embedding": f"{config.embedding_channels} x {config.embedding_size} x "
         f"{config.embedding_size}",
         "file": str(source.path),
-        "size_bytes": source.path.stat().st_size,
+        "size_bytes": source.size_bytes,
         "sha256": source.sha256,
         **{key: value for key, value in card.items() if key not in LEFT_OUT},
         **({"quantized_layers": len(card["quantized"])} if "quantized" in card else {}),

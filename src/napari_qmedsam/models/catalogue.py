@@ -40,6 +40,8 @@ class CheckpointEntry:
     citation : str
     notes : str
         Origin of the figures, caveats.
+    int8 : str
+        Name of the same model trained for int8; empty if there is none.
     """
 
     name: str
@@ -53,6 +55,7 @@ class CheckpointEntry:
     sha256: str | None
     citation: str
     notes: str = ""
+    int8: str = ""
 
     @property
     def is_embedded(self) -> bool:

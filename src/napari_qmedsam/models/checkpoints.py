@@ -15,11 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_qmedsam.errors import BadCheckpoint, UnknownModel
+from napari_qmedsam.models.catalogue import CATALOGUE
 from napari_qmedsam.models.configuration import CONFIGS, ModelConfig, config_of
+from napari_qmedsam.models.fake_quantized.checkpoint import CARD_KEY
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from napari_qmedsam.models.fake_quantized.settings import FakeQuantSettings
     from napari_qmedsam.models.medsam import MedSAM
     from napari_qmedsam.models.quantized.tensor import QuantizedTensor
 
@@ -45,22 +48,53 @@ ENCODER_ALONE = (
 )
 """What errors say of the files in between that distillation leaves."""
 
+NEVER_RAN = (
+    "These are scales of quantized activations: a quantizer that never ran saves "
+    "none. Run the model on a few slices before saving it."
+)
+"""What errors say of fake-quantized models that were saved too early."""
+
 
 @dataclass(frozen=True)
 class ModelSource:
     """A model that can be built: its configuration and where its weights are.
 
     Cheap to make: the weights are read by :meth:`build` only.
+
+    Parameters
+    ----------
+    config : ModelConfig
+    path : Path
+    entry : str
+        Name in the catalogue; empty for a file of the user's own.
     """
 
     config: ModelConfig
     path: Path
+    entry: str = ""
 
     @property
     def name(self) -> str:
         """What users call it: the model's name, or that of a file of their own."""
-        own = QUANTIZED_KEY in self.card
-        return self.path.name if own else self.config.name
+        own = QUANTIZED_KEY in self.card or self.fake_quant is not None
+        return self.entry or (self.path.name if own else self.config.name)
+
+    @cached_property
+    def fake_quant(self) -> "FakeQuantSettings | None":
+        """How the model is fake-quantized; None for float weights."""
+        from napari_qmedsam.models.fake_quantized.checkpoint import settings_of
+
+        return settings_of(self.card, lambda: tensor_names(self.path), self.path.name)
+
+    @property
+    def is_int8(self) -> bool:
+        """Whether its matrix products are meant for integers."""
+        return self.fake_quant is not None
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of the weights file."""
+        return self.path.stat().st_size
 
     def quantized(self) -> "dict[str, QuantizedTensor]":
         """Return the quantized weights by name of the layer; none in float files."""
@@ -92,10 +126,19 @@ class ModelSource:
             If the weights do not fit the configuration.
         """
         from napari_qmedsam.models import build_model
+        from napari_qmedsam.models.fake_quantized.checkpoint import (
+            empty_model,
+            with_scalar_scales,
+        )
 
-        model = build_model(self.config)
-        load_state(model, read_state(self.path), self.path.name)
-        return model
+        state, settings = read_state(self.path), self.fake_quant
+        if settings is None:
+            model = build_model(self.config)
+        else:
+            model = empty_model(self.config, settings)
+            state = with_scalar_scales(state)
+        load_state(model, state, self.path.name)
+        return model.eval()
 
 
 def resolve_model(
@@ -113,7 +156,8 @@ def resolve_model(
     ----------
     model : str
         ``demo``, ``lite_medsam``, ``medsam_vit_b``, or the path of a weights
-        file whose architecture is then recognised.
+        file, or of a folder with exported graphs, whose architecture is then
+        recognised.
     weights : path, optional
         A file to use for a named model instead of the cached download.
     progress : callable, optional
@@ -130,27 +174,42 @@ def resolve_model(
     DownloadFailed
         If official weights are needed and cannot be had.
     """
-    if model in CONFIGS:
-        config = config_of(model)
+    if model in CATALOGUE or model in CONFIGS:
+        known_entry = CATALOGUE.get(model)
+        config = config_of(known_entry.architecture if known_entry else model)
         if weights is not None:
             return ModelSource(config, _existing(weights))
         from napari_qmedsam.models.download import fetch
 
         path = fetch(model, progress=progress, should_cancel=should_cancel)
-        return ModelSource(config, path)
+        return ModelSource(config, path, model)
+    known = ", ".join(CATALOGUE)
     if weights is not None:
-        known = ", ".join(CONFIGS)
         raise UnknownModel(
             f"Weights were given for '{model}', which is no model. Known: {known}. "
             "A weights file can also be given in place of the model's name."
         )
     path = Path(model)
     if not path.exists():
-        known = ", ".join(CONFIGS)
         raise UnknownModel(
             f"'{model}' is neither a model ({known}) nor an existing weights file."
         )
+    if path.is_dir():
+        from napari_qmedsam.models.exported import read_exported
+
+        return read_exported(path)
     return ModelSource(_recognise(path), path)
+
+
+def int8_name(model: str) -> str:
+    """Return the name of a named model's int8 sibling; `model` if there is none.
+
+    A sibling whose weights are not on this machine does not count.
+    """
+    from napari_qmedsam.models.download import is_fetched
+
+    sibling = CATALOGUE[model].int8 if model in CATALOGUE else ""
+    return sibling if sibling and is_fetched(CATALOGUE[sibling]) else model
 
 
 def read_state(path: str | os.PathLike) -> dict[str, "Tensor"]:
@@ -171,10 +230,37 @@ def read_state(path: str | os.PathLike) -> dict[str, "Tensor"]:
         if QUANTIZED_KEY in card:
             return dense_state(load_file(path), card, path.name)
         return _cleaned(load_file(path), path)
-    import torch
+    return _cleaned(_torch_content(path), path)
 
+
+def tensor_names(path: str | os.PathLike) -> list[str]:
+    """Return the names of a file's tensors, without reading them where possible.
+
+    Raises
+    ------
+    BadCheckpoint
+        If the file is damaged or holds no tensors.
+    """
+    path = _existing(path)
+    if path.suffix == ".safetensors":
+        read_card(path)  # refuses damaged files
+        from safetensors import safe_open
+
+        with safe_open(path, framework="np") as file:
+            return list(file.keys())
+    return list(_cleaned(_torch_content(path, names_only=True), path))
+
+
+def _torch_content(path: Path, names_only: bool = False) -> Mapping[Any, Any]:
+    import torch
+    from torch.serialization import _is_zipfile
+
+    with open(path, "rb") as file:
+        mapped = names_only and _is_zipfile(file)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(
+            path, map_location="cpu", weights_only=True, mmap=mapped or None
+        )
     except Exception as error:  # torch raises half a dozen unrelated types here
         raise BadCheckpoint(
             f"Cannot read weights from '{path.name}': {_reason(error)}. "
@@ -185,7 +271,7 @@ def read_state(path: str | os.PathLike) -> dict[str, "Tensor"]:
             content = content[wrapper]
     if not isinstance(content, Mapping) or not content:
         raise BadCheckpoint(f"'{path.name}' holds no state dict.")
-    return _cleaned(content, path)
+    return content
 
 
 def load_state(model: "MedSAM", state: Mapping[str, "Tensor"], name: str) -> None:
@@ -219,6 +305,7 @@ def load_state(model: "MedSAM", state: Mapping[str, "Tensor"], name: str) -> Non
             + "; ".join(parts)
             + "."
             + (f" {ENCODER_ALONE}" if _is_encoder_alone(state) else "")
+            + (f" {NEVER_RAN}" if missing and _are_scales(missing) else "")
         )
     model.load_state_dict(state)
 
@@ -254,12 +341,15 @@ def save_model(
 
     path = Path(path)
     # The card may come from another file; what this one is, only we know.
-    header = {
+    header: dict[str, Any] = {
         **(card or {}),
         "format_version": FORMAT_VERSION,
         "architecture": model.config.name,
     }
     tensors, entries = file_content(model.state_dict(), quantized or {})
+    header.pop(CARD_KEY, None)
+    if model.fake_quant is not None:
+        header[CARD_KEY] = model.fake_quant.to_dict()
     if entries:
         header[QUANTIZED_KEY] = entries
     part = path.with_name(path.name + ".part")
@@ -332,6 +422,12 @@ def _recognise(path: Path) -> ModelConfig:
         f"'{path.name}' is not a model of the MedSAM family: its first tensor is "
         f"'{next(iter(state))}'."
     )
+
+
+def _are_scales(names: list[str]) -> bool:
+    from napari_qmedsam.models.fake_quantized.checkpoint import SCALE
+
+    return all(name.endswith(SCALE) for name in names)
 
 
 def _is_encoder_alone(state: Mapping[str, "Tensor"]) -> bool:

@@ -148,7 +148,7 @@ class QuantizationJob:
         """
         if not target.name.endswith(SUFFIX):
             raise InvalidSettings(f"The output '{target.name}' must end in {SUFFIX}.")
-        if QUANTIZED_KEY in self.source.card:
+        if QUANTIZED_KEY in self.source.card or self.source.is_int8:
             raise InvalidSettings(
                 f"'{self.source.path.name}' is quantized already. Start from the "
                 "float model."

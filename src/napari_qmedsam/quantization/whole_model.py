@@ -4,7 +4,7 @@ import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from napari_qmedsam.errors import Cancelled
+from napari_qmedsam.errors import Cancelled, UnsupportedQuantization
 from napari_qmedsam.models.medsam import MedSAM
 from napari_qmedsam.models.quantized.model_file import float_bytes
 from napari_qmedsam.models.quantized.tensor import QuantizedTensor
@@ -101,8 +101,12 @@ def quantize_model(
     Cancelled
         If `should_cancel` said so; nothing is changed.
     UnsupportedQuantization
-        If the recipe does not fit the model.
+        If the recipe does not fit the model, or it is quantized already.
     """
+    if model.fake_quant is not None:
+        raise UnsupportedQuantization(
+            "The model is trained for int8 already. Start from the float model."
+        )
     result = copy.deepcopy(model).eval()
     layers = quantizable_layers(result)
     recipe.check([layer.name for layer in layers])

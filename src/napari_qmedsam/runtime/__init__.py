@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 
 from napari_qmedsam.errors import UnsupportedBackend
-from napari_qmedsam.models.checkpoints import resolve_model
+from napari_qmedsam.models.checkpoints import int8_name, resolve_model
 from napari_qmedsam.runtime.protocol import (
     Backend,
     BackendName,
@@ -33,13 +33,16 @@ def load_backend(
     Parameters
     ----------
     model : str
-        A name (``demo``, ``lite_medsam``, ``medsam_vit_b``) or a weights file.
+        A name (``demo``, ``lite_medsam``, ``medsam_vit_b``), a weights file, or
+        a folder with exported graphs.
     backend : str
-        ``openvino`` or ``torch``.
+        ``openvino``, ``onnxruntime`` or ``torch``.
     weights : path, optional
         Weights file for a named model.
     precision : str
-        ``fp32``.
+        ``fp32``, or ``int8`` for models that were quantized to it; of a named
+        model the quantized sibling is taken. A quantized model runs in int8
+        whatever is asked for.
     threads : int
         CPU threads; 0 leaves it to the runtime.
     progress, should_cancel : callable, optional
@@ -49,7 +52,9 @@ def load_backend(
     Raises
     ------
     UnsupportedBackend
-        If backend or precision are unknown.
+        If backend or precision are unknown, or cannot be had for this model.
+    MissingDependency
+        If the backend is not installed.
     UnknownModel, BadCheckpoint, DownloadFailed
         If the model cannot be had.
     """
@@ -61,9 +66,21 @@ def load_backend(
         raise UnsupportedBackend(
             f"No precision is called '{precision}'. Known: {known}."
         )
+    if precision == Precision.INT8 and weights is None:
+        model = int8_name(model)
     source = resolve_model(
         model, weights, progress=progress, should_cancel=should_cancel
     )
+    if precision == Precision.INT8 and not source.is_int8:
+        raise UnsupportedBackend(
+            f"'{model}' is a float model: it has no int8 form. Quantize it with "
+            "`qmedsam quantize --method nncf-int8` or train it with `qmedsam train "
+            "qat`, and load the result."
+        )
+    if backend == BackendName.ONNXRUNTIME:
+        from napari_qmedsam.runtime.onnx_backend import ONNXRuntimeBackend
+
+        return ONNXRuntimeBackend(source, threads)
     if backend == BackendName.OPENVINO:
         from napari_qmedsam.runtime.openvino_backend import OpenVINOBackend
 

@@ -1,5 +1,6 @@
 """The default runtime on CPUs: OpenVINO."""
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -7,19 +8,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_qmedsam.models.checkpoints import ModelSource
-from napari_qmedsam.runtime.conversion import (
-    converted,
-    import_openvino,
-    points_decoder,
-)
-from napari_qmedsam.runtime.protocol import BackendName, Points, info_of
+from napari_qmedsam.models.exported import read_graph
+from napari_qmedsam.models.openvino_import import import_openvino
+from napari_qmedsam.runtime.conversion import ConvertedModel, converted, points_decoder
+from napari_qmedsam.runtime.executed import any_int8
+from napari_qmedsam.runtime.graph_inputs import as_logits, decoder_inputs
+from napari_qmedsam.runtime.overflow import processor_overflows, weights_are_safe
+from napari_qmedsam.runtime.protocol import BackendName, Points, Precision, info_of
 
 if TYPE_CHECKING:
     import openvino
 
+log = logging.getLogger(__name__)
+
 
 class OpenVINOBackend:
-    """Runs the converted graphs on the CPU in float32.
+    """Runs the converted graphs on the CPU, quantized ones in int8.
 
     OpenVINO would choose bf16 by itself on processors that have it; float32
     is asked for, so that every machine gives the same masks.
@@ -38,6 +42,17 @@ class OpenVINOBackend:
         }
         if threads:
             options["INFERENCE_NUM_THREADS"] = threads
+        int8 = source.is_int8
+        if int8 and self._would_overflow(graphs):
+            int8 = False
+            log.warning(
+                "8-bit weights overflow in this processor's 8-bit kernels: '%s' "
+                "computes with its integers in float32.",
+                source.name,
+            )
+            options["LP_TRANSFORMS_MODE"] = False
+            # OpenVINO's own cache would not tell the two forms apart.
+            options["CACHE_DIR"] = str(graphs.compiled.with_name("compiled-float"))
 
         def compiled(path: Path) -> "openvino.CompiledModel":
             return core.compile_model(path, "CPU", options)
@@ -46,11 +61,23 @@ class OpenVINOBackend:
         self._points_decoder: openvino.CompiledModel | None = None
         self._encoder = compiled(graphs.encoder)
         self._decoder = compiled(graphs.decoder)
-        held = sum(
-            graph.with_suffix(".bin").stat().st_size
-            for graph in (graphs.encoder, graphs.decoder)
+        self._ranks = [len(i.get_partial_shape()) for i in self._decoder.inputs]
+        # Told by what was compiled, not by what the file promises.
+        int8 = int8 and any_int8((self._encoder, self._decoder))
+        self.info = info_of(
+            source,
+            BackendName.OPENVINO,
+            "CPU",
+            Precision.INT8 if int8 else Precision.FP32,
+            sum(_constants(path) for path in (graphs.encoder, graphs.decoder)),
         )
-        self.info = info_of(source, BackendName.OPENVINO, "CPU", held)
+
+    @staticmethod
+    def _would_overflow(graphs: ConvertedModel) -> bool:
+        return processor_overflows() and not all(
+            weights_are_safe(read_graph(path))
+            for path in (graphs.encoder, graphs.decoder)
+        )
 
     def encode(self, model_input: NDArray[np.float32]) -> NDArray[np.float32]:
         """Encode one slice; see :class:`~napari_qmedsam.runtime.protocol.Backend`."""
@@ -65,12 +92,20 @@ class OpenVINOBackend:
         points: Points | None = None,
     ) -> NDArray[np.float32]:
         """Decode boxes; see :class:`~napari_qmedsam.runtime.protocol.Backend`."""
-        inputs = [image_embedding, np.ascontiguousarray(boxes, np.float32)]
-        decoder = self._decoder
-        if points is not None:
-            # A graph of its own, converted when the first point is set.
-            if self._points_decoder is None:
-                self._points_decoder = self._compiled(points_decoder(self._source))
-            decoder = self._points_decoder
-            inputs += [np.ascontiguousarray(part, np.float32) for part in points]
-        return decoder(inputs)[0].copy()
+        boxes = np.ascontiguousarray(boxes, np.float32)
+        if points is None:
+            inputs = decoder_inputs(self._ranks, image_embedding, boxes)
+            return as_logits(self._decoder(inputs)[0], boxes)
+        # A graph of its own, converted when the first point is set.
+        if self._points_decoder is None:
+            self._points_decoder = self._compiled(points_decoder(self._source))
+        inputs = [image_embedding, boxes]
+        inputs += [np.ascontiguousarray(part, np.float32) for part in points]
+        return as_logits(self._points_decoder(inputs)[0], boxes)
+
+
+def _constants(graph: Path) -> int:
+    """Bytes of a graph's constants."""
+    return (
+        (graph.with_suffix(".bin") if graph.suffix == ".xml" else graph).stat().st_size
+    )

@@ -15,6 +15,7 @@ class BackendName(str, Enum):
     """The runtimes there are."""
 
     OPENVINO = "openvino"
+    ONNXRUNTIME = "onnxruntime"
     TORCH = "torch"
 
 
@@ -22,6 +23,9 @@ class Precision(str, Enum):
     """Arithmetic of the matrix products."""
 
     FP32 = "fp32"
+
+    INT8 = "int8"
+    """Inputs and weights as 8-bit integers; in torch the same values as floats."""
 
 
 Points = tuple[NDArray[np.float32], NDArray[np.float32]]
@@ -57,16 +61,20 @@ class RuntimeInfo:
 
 
 def info_of(
-    source: ModelSource, backend: BackendName, device: str, memory_bytes: int = 0
+    source: ModelSource,
+    backend: BackendName,
+    device: str,
+    precision: Precision = Precision.FP32,
+    memory_bytes: int = 0,
 ) -> RuntimeInfo:
-    """Return what runs when a backend has loaded a model in float32."""
+    """Return what runs when a backend has loaded a model."""
     return RuntimeInfo(
         model=source.name,
         backend=backend.value,
-        precision=Precision.FP32.value,
+        precision=precision.value,
         device=device,
         weights_sha256=source.sha256,
-        weights_bytes=source.path.stat().st_size,
+        weights_bytes=source.size_bytes,
         memory_bytes=memory_bytes,
     )
 

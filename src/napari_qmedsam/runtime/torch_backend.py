@@ -1,4 +1,4 @@
-"""The reference runtime: plain torch in float32."""
+"""The reference runtime: plain torch, in float32."""
 
 from contextlib import AbstractContextManager, nullcontext
 
@@ -7,13 +7,15 @@ import torch
 from numpy.typing import NDArray
 
 from napari_qmedsam.models.checkpoints import ModelSource
-from napari_qmedsam.runtime.protocol import BackendName, Points, info_of
+from napari_qmedsam.runtime.protocol import BackendName, Points, Precision, info_of
 
 
 class TorchBackend:
     """Runs a model in torch, on the GPU where there is one.
 
-    Convolutions would run in TF32 by default there; float32 is asked for.
+    Quantized models take integer values, as floats: torch shows what they
+    answer, not how fast they are. On a GPU convolutions would run in TF32 by
+    default; float32 is asked for.
     """
 
     def __init__(self, source: ModelSource, device: str | None = None) -> None:
@@ -22,7 +24,10 @@ class TorchBackend:
         self._device = torch.device(chosen)
         self._model = source.build().to(self._device)
         held = sum(value.nbytes for value in self._model.state_dict().values())
-        self.info = info_of(source, BackendName.TORCH, str(self._device), held)
+        precision = Precision.INT8 if source.is_int8 else Precision.FP32
+        self.info = info_of(
+            source, BackendName.TORCH, str(self._device), precision, held
+        )
 
     @torch.inference_mode()
     def encode(self, model_input: NDArray[np.float32]) -> NDArray[np.float32]:

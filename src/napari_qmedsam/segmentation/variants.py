@@ -169,7 +169,7 @@ def variant_of(
         "backend": backend,
         "precision": precision,
         "architecture": source.config.name,
-        "file_bytes": source.path.stat().st_size,
+        "file_bytes": source.size_bytes,
         "parameters": _count_parameters(source),
         **_quantization(source.card),
     }

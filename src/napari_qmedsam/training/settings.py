@@ -127,7 +127,11 @@ class QATSettings(CommonSettings):
         title="Calibration steps",
         description="Steps whose activations the scales start from.",
     )
-    weight_bits: Literal[4, 8] = Field(8, title="Bits of the weights")
+    weight_bits: Literal[4, 7, 8] = Field(
+        8,
+        title="Bits of the weights",
+        description="7 runs in int8 on processors without VNNI too; 8 overflows there.",
+    )
     activation_bits: Literal[4, 8] = Field(8, title="Bits of the activations")
     per_channel: bool = Field(
         False,

@@ -8,6 +8,9 @@ from napari_qmedsam.models.mask_decoder import DownscalingAttention, MaskDecoder
 from napari_qmedsam.models.tiny_vit import WindowAttention
 from napari_qmedsam.models.vit import RelativeAttention
 
+SECOND_FACTORS = ("act_k", "act_v", "act_rh", "act_rw", "act_embedding")
+"""Stand where a layer's weight would, on the right of the product."""
+
 
 class QuantizedProducts:
     """What the classes here share: quantizers by name."""
@@ -21,10 +24,11 @@ class QuantizedProducts:
     def prepare(self, settings: FakeQuantSettings) -> None:
         """Add the quantizers."""
         for name in self.factors:
-            identity = QuantIdentity(
-                settings.activation_bit_width, settings.statistics_steps
+            second = name in SECOND_FACTORS
+            bits = (
+                settings.factor_bit_width if second else settings.activation_bit_width
             )
-            setattr(self, name, identity)
+            setattr(self, name, QuantIdentity(bits, settings.statistics_steps))
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
         """Softmax attention; `q` is on its grid already."""

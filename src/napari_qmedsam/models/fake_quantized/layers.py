@@ -1,5 +1,6 @@
 """Layers whose input and weight are fake-quantized; the bias stays float."""
 
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from torch import Tensor, nn
@@ -26,7 +27,7 @@ class QuantizedLayer:
     """What the three layers share."""
 
     input_quant: ActivationQuantizer
-    quantize_weight: WeightQuantizer
+    quantize_weight: Callable[[Tensor], Tensor]
     channel_axis = 0
     weight: Tensor
 

@@ -5,8 +5,16 @@ from typing import Any
 
 from napari_qmedsam.errors import InvalidSettings
 
-BIT_WIDTHS = (4, 8)
-"""Bits a code may have."""
+WEIGHT_BIT_WIDTHS = (4, 7, 8)
+"""Bits a weight's code may have.
+
+8 is the paper's choice. Processors without VNNI instructions add two 8-bit
+products in 16 bits, which overflows. If the second factor of every product has
+7 bits it cannot, so such a model runs in int8, and right, everywhere.
+"""
+
+ACTIVATION_BIT_WIDTHS = (4, 8)
+"""Bits an activation's code may have."""
 
 
 @dataclass(frozen=True)
@@ -15,7 +23,9 @@ class FakeQuantSettings:
 
     Parameters
     ----------
-    weight_bit_width, activation_bit_width : int
+    weight_bit_width : int
+        4, 7 or 8.
+    activation_bit_width : int
         4 or 8.
     per_channel : bool
         One weight scale for each output channel instead of one for each
@@ -39,10 +49,14 @@ class FakeQuantSettings:
     statistics_steps: int = 300
 
     def __post_init__(self) -> None:
-        for name in ("weight_bit_width", "activation_bit_width"):
-            if getattr(self, name) not in BIT_WIDTHS:
+        for name, known in (
+            ("weight_bit_width", WEIGHT_BIT_WIDTHS),
+            ("activation_bit_width", ACTIVATION_BIT_WIDTHS),
+        ):
+            if getattr(self, name) not in known:
                 raise InvalidSettings(
-                    f"{name} {getattr(self, name)!r} must be 4 or 8 for "
+                    f"{name} {getattr(self, name)!r} must be "
+                    f"{' or '.join(str(bits) for bits in known)} for "
                     "quantization-aware training."
                 )
         if not (self.encoder or self.decoder):
@@ -51,6 +65,16 @@ class FakeQuantSettings:
             raise InvalidSettings(
                 f"statistics_steps must be at least 1, not {self.statistics_steps}."
             )
+
+    @property
+    def factor_bit_width(self) -> int:
+        """Bits of the second factor where both are activations: keys, values.
+
+        With weights below 8 bits it has 7 at most, so that nothing overflows.
+        """
+        if self.weight_bit_width == 8:
+            return self.activation_bit_width
+        return min(self.activation_bit_width, 7)
 
     @property
     def parts(self) -> tuple[str, ...]:

@@ -1,0 +1,62 @@
+"""Commands that write graphs for other programs: export."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from napari_qmedsam.cli import shared
+
+
+def export(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="A model name or weights file.")
+    ] = "demo",
+    weights: shared.Weights = None,
+    form: Annotated[
+        str, typer.Option("--format", help="openvino, onnx or onnx-qcdq.")
+    ] = "openvino",
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="DIR",
+            help="Folder for encoder and decoder; default MODEL-FORMAT.",
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Write encoder and decoder as graphs, and tell how they run.
+
+    Quantized models keep their integers: weights as int8, activations rounded
+    by constant scales. The folder loads like a model: segment --model DIR.
+    """
+    from napari_qmedsam.models.checkpoints import resolve_model
+    from napari_qmedsam.runtime.exporting import ExportFormat, export_model
+
+    chosen = shared.choice(ExportFormat, form, "--format")
+    source = resolve_model(model, weights)
+    folder = output or Path(f"{Path(model).name.split('.')[0]}-{chosen.value}")
+    result = export_model(source, chosen, folder)
+    report = {
+        "output": str(folder),
+        "files": [str(path) for path in result.files],
+        "size_bytes": result.size_bytes,
+        "encoder": {
+            "int8": list(result.encoder.int8),
+            "float": list(result.encoder.floating),
+        },
+        "decoder": {
+            "int8": list(result.decoder.int8),
+            "float": list(result.decoder.floating),
+        },
+    }
+    if as_json:
+        typer.echo(json.dumps(report))
+        return
+    console = shared.console()
+    for part in ("encoder", "decoder"):
+        console.print(f"{part}: {getattr(result, part)} on OpenVINO here")
+    console.print(f"{result.size_bytes / 1e6:.2f} MB: {folder}", soft_wrap=True)

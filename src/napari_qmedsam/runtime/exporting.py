@@ -1,0 +1,107 @@
+"""Export of a model as a pair of graphs for other programs, or to load again."""
+
+import os
+import shutil
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from napari_qmedsam.errors import InvalidSettings, UnsupportedQuantization
+from napari_qmedsam.models.checkpoints import ModelSource
+from napari_qmedsam.models.exported import PARTS, ExportedGraphs
+from napari_qmedsam.models.openvino_import import import_openvino
+from napari_qmedsam.runtime.conversion import converted
+from napari_qmedsam.runtime.executed import ExecutedProducts, executed_products
+from napari_qmedsam.runtime.onnx_conversion import write_onnx
+
+
+class ExportFormat(str, Enum):
+    """Forms of graphs that can be written."""
+
+    OPENVINO = "openvino"
+    """encoder.xml and decoder.xml with their .bin."""
+
+    ONNX = "onnx"
+    """encoder.onnx and decoder.onnx, of float and of quantized models."""
+
+    ONNX_QCDQ = "onnx-qcdq"
+    """The same, of quantized models only."""
+
+
+@dataclass(frozen=True)
+class Export:
+    """What was written, and how it runs here.
+
+    Parameters
+    ----------
+    files : tuple of Path
+    encoder, decoder : ExecutedProducts
+        What OpenVINO executes of each graph on this machine.
+    """
+
+    files: tuple[Path, ...]
+    encoder: ExecutedProducts
+    decoder: ExecutedProducts
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of all files."""
+        return sum(path.stat().st_size for path in self.files)
+
+
+def export_model(source: ModelSource, form: ExportFormat, folder: Path) -> Export:
+    """Write a model as a pair of graphs.
+
+    Parameters
+    ----------
+    source : ModelSource
+    form : ExportFormat
+    folder : Path
+        Made if missing. Files of the same names are replaced.
+
+    Raises
+    ------
+    InvalidSettings
+        If the folder cannot be made, or the model is a pair of graphs already.
+    UnsupportedQuantization
+        If QCDQ is asked of a model that is not quantized.
+    MissingDependency
+        If ONNX is asked for and onnx is not installed.
+    """
+    if isinstance(source, ExportedGraphs):
+        raise InvalidSettings(f"'{source.name}' is exported already.")
+    if form is ExportFormat.ONNX_QCDQ and source.fake_quant is None:
+        raise UnsupportedQuantization(
+            f"'{source.name}' has no quantized activations, which QCDQ is for. Train "
+            "it with `qmedsam train qat`, or export it as onnx."
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidSettings(f"Cannot make the folder '{folder}': {error}.") from error
+    if form is ExportFormat.OPENVINO:
+        graphs = converted(source)
+        for path in (graphs.encoder, graphs.decoder):
+            for file in (path.with_suffix(".bin"), path):
+                _copy(file, folder / file.name)
+        names = [f"{part}{end}" for part in PARTS for end in (".xml", ".bin")]
+    else:
+        write_onnx(source, folder)
+        names = [f"{part}.onnx" for part in PARTS]
+    graph = names[0].removeprefix("encoder")
+    core = import_openvino().Core()
+    encoder, decoder = (
+        executed_products(
+            core.compile_model(
+                folder / f"{part}{graph}", "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
+            )
+        )
+        for part in PARTS
+    )
+    return Export(tuple(folder / name for name in names), encoder, decoder)
+
+
+def _copy(source: Path, target: Path) -> None:
+    part = target.with_name(target.name + ".part")
+    shutil.copyfile(source, part)
+    os.replace(part, target)

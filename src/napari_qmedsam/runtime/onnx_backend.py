@@ -1,0 +1,89 @@
+"""ONNX Runtime on the CPU."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_qmedsam.errors import BadCheckpoint, InvalidPrompt
+from napari_qmedsam.models.checkpoints import ModelSource
+from napari_qmedsam.runtime.graph_inputs import as_logits, decoder_inputs
+from napari_qmedsam.runtime.onnx_conversion import missing_onnx, onnx_pair
+from napari_qmedsam.runtime.protocol import BackendName, Points, Precision, info_of
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+ERRORS_ONLY = 3
+"""Log level of ONNX Runtime: its warnings are about its own optimisations."""
+
+
+class ONNXRuntimeBackend:
+    """Runs ONNX graphs on the CPU, exported elsewhere or made of the model here.
+
+    Raises
+    ------
+    MissingDependency
+        If onnxruntime is not installed.
+    BadCheckpoint
+        If it cannot load a graph.
+    """
+
+    def __init__(self, source: ModelSource, threads: int = 0) -> None:
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise missing_onnx("onnxruntime") from error
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = ERRORS_ONLY
+        options.intra_op_num_threads = threads
+
+        def session(path: Path) -> "onnxruntime.InferenceSession":
+            try:
+                return onnxruntime.InferenceSession(
+                    path, options, providers=["CPUExecutionProvider"]
+                )
+            except Exception as error:  # a tree of its own, from C++
+                raise BadCheckpoint(
+                    f"ONNX Runtime cannot load '{path}': "
+                    f"{str(error).splitlines()[0]} Export it again."
+                ) from error
+
+        self.config = source.config
+        encoder, decoder = onnx_pair(source)
+        self._encoder, self._decoder = session(encoder), session(decoder)
+        self._names = [i.name for i in self._decoder.get_inputs()]
+        self._ranks = [len(i.shape) for i in self._decoder.get_inputs()]
+        precision = Precision.INT8 if source.is_int8 else Precision.FP32
+        held = encoder.stat().st_size + decoder.stat().st_size
+        self.info = info_of(source, BackendName.ONNXRUNTIME, "CPU", precision, held)
+
+    def encode(self, model_input: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Encode one slice; see :class:`~napari_qmedsam.runtime.protocol.Backend`."""
+        image = np.ascontiguousarray(model_input[None], np.float32)
+        name = self._encoder.get_inputs()[0].name
+        return self._encoder.run(None, {name: image})[0]
+
+    def decode(
+        self,
+        image_embedding: NDArray[np.float32],
+        boxes: NDArray[np.float32],
+        points: Points | None = None,
+    ) -> NDArray[np.float32]:
+        """Decode boxes; see :class:`~napari_qmedsam.runtime.protocol.Backend`.
+
+        Raises
+        ------
+        InvalidPrompt
+            If points are given: these graphs take boxes only.
+        """
+        if points is not None:
+            raise InvalidPrompt(
+                "Models on ONNX Runtime take boxes only. Use the backend openvino "
+                "or torch for points."
+            )
+        boxes = np.ascontiguousarray(boxes, np.float32)
+        inputs = decoder_inputs(self._ranks, image_embedding, boxes)
+        feed = dict(zip(self._names, inputs, strict=True))
+        return as_logits(self._decoder.run(None, feed)[0], boxes)
