@@ -219,6 +219,8 @@ def test_boxes_are_drawn_and_segmented_in_every_view(panel, finish, axis):
     slice_index = {1: 15, 2: 10}[axis]
     workspace.go_to(slice_index, axis)
     assert workspace.slice_index == slice_index
+    camera = getattr(panel.viewer, "scene", panel.viewer).camera
+    assert str(camera.orientation2d[0]) == "up"  # the head
     # Slices 1 to 4 of the volume are the rows; the bar lies in the columns.
     columns = (3, 27) if axis == 1 else (8, 22)
     draw(panel, slice_index, Box2D(columns[0], 1, columns[1], 5), axis)

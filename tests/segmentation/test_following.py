@@ -6,7 +6,7 @@ import pytest
 from napari_qmedsam import Session
 from napari_qmedsam.errors import InvalidSettings
 from napari_qmedsam.prompts import Box2D, Box3D
-from napari_qmedsam.segmentation.following import Direction, EarlyStop
+from napari_qmedsam.segmentation.following import Direction, EarlyStop, Sight
 from napari_qmedsam.segmentation.segmenter import SliceSegmenter
 from napari_qmedsam.volumes.windows import Window
 
@@ -72,14 +72,38 @@ def test_the_rest_of_the_box_is_emptied_where_the_object_ends_before(session):
     assert session.labels[10, 20, 20] == 7
 
 
-def test_a_mask_that_grows_or_shrinks_too_much_is_the_end():
-    small, large = np.zeros((9, 9), bool), np.ones((9, 9), bool)
-    small[0, :3] = True
-    stop = EarlyStop(smallest_share=0.15, largest_growth=4)
-    assert stop.says(small, large)
-    assert stop.says(large, small)
-    assert stop.says(np.zeros_like(small), small)
-    assert not stop.says(small, small)
+def sight(rows, columns, grey):
+    mask = np.zeros((20, 20), bool)
+    mask[rows, columns] = True
+    image = np.zeros((20, 20), np.uint8)
+    image[mask] = grey
+    return Sight.of(mask, image)
+
+
+WHOLE = sight(slice(0, 10), slice(0, 10), 100)
+
+
+@pytest.mark.parametrize(
+    ("now", "has_ended"),
+    [
+        (WHOLE, False),
+        (sight(slice(0, 10), slice(1, 11), 100), False),
+        (sight(slice(0, 10), slice(4, 14), 100), True),  # overlaps by 0.6
+        (sight(slice(0, 20), slice(0, 20), 100), True),  # four times as large
+        (sight(slice(0, 3), slice(0, 5), 100), True),  # 15 %
+        (sight(slice(0, 10), slice(0, 10), 114), False),
+        (sight(slice(0, 10), slice(0, 10), 116), True),  # another tissue
+        (sight(slice(0, 0), slice(0, 10), 100), True),
+    ],
+)
+def test_a_mask_that_changes_too_much_is_the_end(now, has_ended):
+    assert EarlyStop().says(now, WHOLE, WHOLE) is has_ended
+
+
+def test_what_a_mask_shows_is_the_middle_of_its_greys():
+    image = np.array([[10, 20, 30, 200]], np.uint8)
+    shown = Sight.of(np.array([[True, True, True, False]]), image)
+    assert (shown.grey, shown.spread, shown.area) == (20, 10, 3)
     with pytest.raises(InvalidSettings, match="smallest_share"):
         EarlyStop(smallest_share=2)
 

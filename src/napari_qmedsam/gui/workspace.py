@@ -22,6 +22,7 @@ from napari_qmedsam.gui.point_layer import PointLayer
 from napari_qmedsam.gui.sharing import shared_by
 from napari_qmedsam.segmentation.autosave import Autosave, Recovery
 from napari_qmedsam.segmentation.measuring import Tally
+from napari_qmedsam.volumes.grid import SUPERIOR, anatomical_axes
 from napari_qmedsam.volumes.reslicing import axis_order
 from napari_qmedsam.volumes.windows import Window
 
@@ -133,6 +134,7 @@ class Workspace:
             dims.ndisplay = 2
             first = dims.ndim - 3
             dims.order = (*range(first), *(first + i for i in axis_order(axis)))
+            self._turn_upright(axis)
             self.viewer.reset_view()
 
     @property
@@ -357,6 +359,18 @@ class Workspace:
         self._drop_labels()
 
     # Helpers --------------------------------------------------------------
+
+    def _turn_upright(self, axis: int) -> None:
+        """Let the patient's head be up where rows run from foot to head.
+
+        napari can turn the screen from 0.6 on; the display world stays.
+        """
+        rows = anatomical_axes(self.session.volume.affine)[axis_order(axis)[1]]
+        # The viewer's own camera is on its way out from 0.9 on.
+        camera = getattr(self.viewer, "scene", self.viewer).camera
+        if hasattr(camera, "orientation2d"):
+            vertical = "up" if rows == SUPERIOR else "down"
+            camera.orientation2d = (vertical, "right")
 
     def _adopt(self, layer: Layer) -> None:
         """Take a layer over that was made for this volume earlier."""

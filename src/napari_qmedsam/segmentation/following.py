@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_qmedsam.errors import InvalidSettings
-from napari_qmedsam.preprocessing import SliceGeometry
+from napari_qmedsam.preprocessing import SliceGeometry, slice_image
 from napari_qmedsam.segmentation.objects import ObjectPrompt
 from napari_qmedsam.segmentation.propagation import SliceUpdate, input_points
 from napari_qmedsam.segmentation.segmenter import InputBox, SliceSegmenter
@@ -28,8 +28,45 @@ class Direction(int, Enum):
 
 
 @dataclass(frozen=True)
+class Sight:
+    """What a mask shows of an object on one slice.
+
+    Parameters
+    ----------
+    mask : ndarray, (Y, X) bool
+    grey : float
+        Median of the windowed grey values, 0 to 255, inside the mask.
+    spread : float
+        Median distance of these values from `grey`.
+    """
+
+    mask: NDArray[np.bool_]
+    grey: float
+    spread: float
+
+    @classmethod
+    def of(cls, mask: NDArray[np.bool_], image: NDArray[np.uint8]) -> "Sight":
+        """Look at a (Y, X) or (Y, X, 3) slice through a mask."""
+        values = image[mask].astype(np.float32)
+        if values.size == 0:
+            return cls(mask, 0.0, 0.0)
+        grey = float(np.median(values))
+        return cls(mask, grey, float(np.median(np.abs(values - grey))))
+
+    @property
+    def area(self) -> int:
+        """Pixels of the mask."""
+        return int(self.mask.sum())
+
+
+@dataclass(frozen=True)
 class EarlyStop:
-    """When an object counts as ended: its mask vanishes, or changes too much.
+    """When an object counts as ended.
+
+    A model that was shown a box finds something in it on any slice. So masks
+    are compared with the one before, and greys with where the way began: a
+    mask that slips off an object changes little by little, its grey does not
+    come back.
 
     Parameters
     ----------
@@ -37,15 +74,24 @@ class EarlyStop:
         Of the area on the slice before; less than this is its end.
     largest_growth : float
         Times the area on the slice before; more than this is another object.
+    least_overlap : float
+        Of the masks of two neighbouring slices, as a share of the smaller one.
+    grey_spreads : float
+        How far the grey may move, in spreads of the first slice.
+    least_grey : float
+        Grey levels of 255 that it may always move.
 
     Raises
     ------
     InvalidSettings
-        If the two do not enclose 1.
+        If `smallest_share` and `largest_growth` do not enclose 1.
     """
 
-    smallest_share: float = 0.15
-    largest_growth: float = 4.0
+    smallest_share: float = 0.2
+    largest_growth: float = 3.0
+    least_overlap: float = 0.7
+    grey_spreads: float = 3.0
+    least_grey: float = 15.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.smallest_share < 1 < self.largest_growth:
@@ -54,20 +100,27 @@ class EarlyStop:
                 f"largest_growth {self.largest_growth} above 1."
             )
 
-    def says(self, mask: NDArray[np.bool_], previous: NDArray[np.bool_]) -> bool:
+    def says(self, now: Sight, previous: Sight, first: Sight) -> bool:
         """Tell whether the object has ended between two slices."""
-        area, before = int(mask.sum()), int(previous.sum())
-        if area == 0 or before == 0:
+        if now.area == 0 or previous.area == 0:
             return True
-        return not self.smallest_share <= area / before <= self.largest_growth
+        share = now.area / previous.area
+        both = int((now.mask & previous.mask).sum())
+        may_move = max(self.grey_spreads * first.spread, self.least_grey)
+        return (
+            not self.smallest_share <= share <= self.largest_growth
+            or both / min(now.area, previous.area) < self.least_overlap
+            or abs(now.grey - first.grey) > may_move
+        )
 
 
 @dataclass
 class _Follower:
-    """One object on its way: its last mask, and where it may go."""
+    """One object on its way: how it began, its last mask, and where it may go."""
 
     prompt: ObjectPrompt
-    mask: NDArray[np.bool_]
+    first: Sight
+    sight: Sight
     last: int
     has_ended: bool = False
 
@@ -111,10 +164,12 @@ def follow(
     axis = prompts[0].axis
     seen = seen_along(volume, axis)
     geometry = segmenter.geometry(seen)
-    followers = [
-        _Follower(prompt, mask, _last_slice(prompt, slice_index, direction, seen))
-        for prompt, mask in zip(prompts, masks, strict=True)
-    ]
+    start = slice_image(seen.array, slice_index, window)
+    followers = []
+    for prompt, mask in zip(prompts, masks, strict=True):
+        sight = Sight.of(mask, start)
+        last = _last_slice(prompt, slice_index, direction, seen)
+        followers.append(_Follower(prompt, sight, sight, last))
     furthest = max(f.last * direction for f in followers) * direction
     visits = range(slice_index + direction, furthest + direction, direction)
     for done, here in enumerate(visits, 1):
@@ -132,14 +187,15 @@ def follow(
             asked = [followers[i].prompt.points_on(here) for i in wanted]
             points = [input_points(geometry, p) for p in asked]
             given = segmenter.masks(seen, here, list(wanted.values()), window, points)
+            image = slice_image(seen.array, here, window)
             for i, mask in zip(wanted, given, strict=True):
-                follower = followers[i]
+                follower, sight = followers[i], Sight.of(mask, image)
                 is_key = follower.prompt.is_key(here)
-                if not is_key and stop.says(mask, follower.mask):
+                if is_key or not stop.says(sight, follower.sight, follower.first):
+                    follower.sight = sight
+                else:
                     follower.has_ended = True
                     mask = np.zeros_like(mask)
-                else:
-                    follower.mask = mask
                 found[i] = mask
         if not found and all(_is_done(f, here, direction) for f in followers):
             return
@@ -171,6 +227,6 @@ def _next_box(
         return geometry.box_to_input(follower.prompt.box_on(slice_index))
     if follower.has_ended:
         return None
-    box = geometry.mask_to_input_box(follower.mask)
+    box = geometry.mask_to_input_box(follower.sight.mask)
     follower.has_ended = box is None
     return box

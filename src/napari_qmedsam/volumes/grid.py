@@ -10,6 +10,9 @@ from napari_qmedsam.volumes.volume import Volume
 LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """Turns RAS mm into LPS mm and back; nibabel uses RAS, ITK and DICOM use LPS."""
 
+SUPERIOR = 2
+"""The anatomical axis from foot to head, as :func:`anatomical_axes` counts."""
+
 
 def spacing_from_affine(
     affine: NDArray[np.float64],
