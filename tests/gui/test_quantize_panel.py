@@ -21,8 +21,13 @@ from napari_qmedsam.gui.quantize_controls import (
 from napari_qmedsam.gui.quantize_panel import QuantizePanel
 from napari_qmedsam.models import build_model
 from napari_qmedsam.models.checkpoints import read_card, read_state, save_model
+from napari_qmedsam.models.fake_quantized.model import collect_statistics, fake_quantize
+from napari_qmedsam.models.fake_quantized.settings import FakeQuantSettings
+from napari_qmedsam.quantization import nncf_apart
 from napari_qmedsam.quantization.model_layers import quantizable_layers
+from napari_qmedsam.runtime import load_backend
 from napari_qmedsam.runtime.protocol import BackendName
+from napari_qmedsam.segmentation.variants import NNCF
 
 pytestmark = pytest.mark.gui
 
@@ -175,6 +180,78 @@ def test_loaded_file_is_a_variant_and_can_be_removed(panel, finish, weights, tmp
     assert panel.controls.variants.count() == 1
     panel.controls.variants.setCurrentRow(0)
     panel.controls.remove.click()
+    assert len(panel.shared.variants) == 0
+
+
+@pytest.fixture
+def qat_checkpoint(tiny_config, tmp_path):
+    torch.manual_seed(0)
+    model = fake_quantize(build_model("tiny"), FakeQuantSettings(7))
+    image, boxes = torch.rand(1, 3, 64, 64), torch.tensor([[4.0, 6.0, 40.0, 50.0]])
+    collect_statistics(model, [(image, boxes)])
+    return save_model(model, tmp_path / "trained.safetensors")
+
+
+def test_qat_checkpoint_is_a_variant_and_others_are_told_apart(
+    panel, finish, qat_checkpoint, weights
+):
+    panel.load_qat(qat_checkpoint)
+    finish(panel)
+    (trained,) = panel.shared.variants
+    assert (trained.method, trained.bits, trained.precision) == ("qat", "7", "int8")
+    assert not trained.is_float
+    assert trained.file_bytes == qat_checkpoint.stat().st_size
+    panel.load_qat(weights)
+    finish(panel)
+    assert "no checkpoint of quantization-aware training" in last_message()
+    assert len(panel.shared.variants) == 1
+
+
+def test_nncf_is_offered_where_it_is_installed(make_napari_viewer, monkeypatch):
+    for installed in (True, False):
+        monkeypatch.setattr(nncf_apart, "is_installed", lambda on=installed: on)
+        viewer = make_napari_viewer()
+        panel = QuantizePanel(viewer)
+        viewer.window.add_dock_widget(panel)
+        method = panel.controls.method
+        assert (method.findData(NNCF) >= 0) == installed
+        if installed:
+            choose(method, NNCF)
+            assert panel.controls.calibration.isEnabled()
+            assert not panel.controls.bits.isEnabled()
+            assert not panel.controls.granularity.isEnabled()
+            choose(method, "comq")
+            assert panel.controls.bits.isEnabled()
+
+
+@pytest.mark.slow
+def test_nncf_makes_graphs_in_int8(panel, finish, qtbot, tmp_path):
+    pytest.importorskip("nncf")
+    choose(panel.controls.method, NNCF)
+    panel.quantize()
+    qtbot.waitUntil(lambda: not panel.worker.is_busy, timeout=300_000)
+    made = list(panel.shared.variants)[-1]
+    assert (made.name, made.method, made.bits) == ("tiny 8-bit NNCF", NNCF, "8")
+    assert made.backend == BackendName.OPENVINO.value
+    panel.save(tmp_path / "graphs")
+    finish(panel)
+    assert list(panel.shared.variants)[-1].model == str(tmp_path / "graphs")
+    backend = load_backend(str(tmp_path / "graphs"))
+    assert backend.info.precision == "int8"
+    panel.load_model(tmp_path / "graphs" / "encoder.xml")
+    finish(panel)
+    assert panel.shared.variants["graphs"].precision == "int8"
+
+
+def test_failure_in_the_other_process_is_told(panel, finish, monkeypatch):
+    monkeypatch.setattr(nncf_apart, "is_installed", lambda: True)
+    if panel.controls.method.findData(NNCF) < 0:
+        panel.controls.method.addItem("NNCF int8", NNCF)
+    monkeypatch.setattr(nncf_apart, "QUANTIZE", "import sys; sys.exit('no room')")
+    choose(panel.controls.method, NNCF)
+    panel.quantize()
+    finish(panel)
+    assert last_message() == "NNCF made no model: no room"
     assert len(panel.shared.variants) == 0
 
 

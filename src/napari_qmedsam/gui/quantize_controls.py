@@ -21,12 +21,14 @@ from qtpy.QtWidgets import (
 from napari_qmedsam.gui.model_form import ModelForm
 from napari_qmedsam.gui.plots import ErrorPlot
 from napari_qmedsam.models.quantized.granularity import Permutation
+from napari_qmedsam.quantization import nncf_apart
 from napari_qmedsam.quantization.job import Budget
 from napari_qmedsam.quantization.settings import (
     DEFAULT_GROUP,
     Method,
     QuantizationSettings,
 )
+from napari_qmedsam.segmentation.variants import NNCF
 
 if TYPE_CHECKING:
     import napari
@@ -80,6 +82,11 @@ class QuantizeControls(QWidget):
         self.size.currentIndexChanged.connect(self._show_what_applies)
         self._method_chosen()
 
+    @property
+    def is_nncf(self) -> bool:
+        """Whether NNCF is to do it, with settings of its own."""
+        return self.method.currentData() == NNCF
+
     def settings(self) -> QuantizationSettings:
         """Return what is chosen.
 
@@ -119,11 +126,13 @@ class QuantizeControls(QWidget):
     def _make_settings(self) -> None:
         self.method = self._choice(
             "How codes and scales are found: rounding to nearest (RTN), coordinate "
-            "descent on calibration inputs (COMQ), or that with weights sorted into "
-            "units first."
+            "descent on calibration inputs (COMQ), that with weights sorted into units "
+            "first, or NNCF's 8-bit arithmetic for OpenVINO."
         )
         for method, title in METHODS.items():
             self.method.addItem(title, method.value)
+        if nncf_apart.is_installed():
+            self.method.addItem("NNCF int8", NNCF)
         self.size = self._choice(
             "Give every layer the same bits, or let measured sensitivity share out a "
             "size over the layers."
@@ -168,10 +177,15 @@ class QuantizeControls(QWidget):
         )
         self.cancel = self._button("Cancel", "Stop after this layer; nothing is kept.")
         self.load = self._button(
-            "Load model…", "Add a float or quantized weights file as a variant."
+            "Load model…", "Add a weights file or exported graphs as a variant."
+        )
+        self.load_qat = self._button(
+            "Load QAT…",
+            "Add a checkpoint of quantization-aware training as a variant.",
         )
         self.save = self._button(
-            "Save…", "Write the chosen variant as *.qmedsam.safetensors."
+            "Save…",
+            "Write the chosen variant as *.qmedsam.safetensors, or NNCF's as a folder.",
         )
         self.remove = self._button(
             "Remove", "Take the chosen variant off the list; files stay."
@@ -192,7 +206,9 @@ class QuantizeControls(QWidget):
         work.addWidget(self.cancel, 0, 1)
         work.addWidget(self.progress, 1, 0, 1, 2)
         buttons = QGridLayout()
-        for place, button in enumerate((self.load, self.save, self.remove)):
+        for place, button in enumerate(
+            (self.load, self.load_qat, self.save, self.remove)
+        ):
             buttons.addWidget(button, 0, place)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -238,6 +254,9 @@ class QuantizeControls(QWidget):
 
     def _permutation_chosen(self) -> None:
         """Go to the granularity that is best for the permutation."""
+        if self.is_nncf:
+            self._show_what_applies()
+            return
         defaults = QuantizationSettings.of(
             method=self.method.currentData(),
             permutation=self.permutation.currentData(),
@@ -250,16 +269,19 @@ class QuantizeControls(QWidget):
         self._show_what_applies()
 
     def _show_what_applies(self) -> None:
-        method = Method(self.method.currentData())
+        method = self.method.currentData()
         by_bits = self.size.currentText() == BITS
         self.bits.setVisible(by_bits)
         self.amount.setVisible(not by_bits)
+        is_ours = not self.is_nncf
         grouped = self.granularity.currentData() == PER_GROUP
-        self.group_size.setEnabled(grouped)
-        self.permutation.setEnabled(method is Method.PERMUTATION_COMQ)
-        self.sweeps.setEnabled(method is not Method.RTN)
+        for field in (self.size, self.bits, self.amount, self.granularity):
+            field.setEnabled(is_ours)
+        self.group_size.setEnabled(is_ours and grouped)
+        self.permutation.setEnabled(method == Method.PERMUTATION_COMQ.value)
+        self.sweeps.setEnabled(is_ours and method != Method.RTN.value)
         # RTN looks at no inputs, unless a budget has layers measured on them.
-        calibrates = method is not Method.RTN or not by_bits
+        calibrates = method != Method.RTN.value or not by_bits
         self.calibration.setEnabled(calibrates)
         self.slices.setEnabled(calibrates)
 

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,17 +23,32 @@ from napari_qmedsam.gui.quantize_controls import (
 )
 from napari_qmedsam.gui.sharing import shared_by
 from napari_qmedsam.gui.workers import Job, Report, ShouldStop, Worker
-from napari_qmedsam.models.checkpoints import resolve_model
+from napari_qmedsam.models.checkpoints import ModelSource, resolve_model
 from napari_qmedsam.models.quantized.model_file import SUFFIX
 from napari_qmedsam.quantization.job import CalibrationPlan, QuantizationJob
+from napari_qmedsam.quantization.nncf_apart import quantize_graphs_apart
 from napari_qmedsam.quantization.whole_model import QuantizationProgress
-from napari_qmedsam.segmentation.variants import Variant, variant_of
+from napari_qmedsam.segmentation.variants import (
+    NNCF,
+    QAT,
+    SHORT_NAMES,
+    Variant,
+    variant_of,
+)
 
 if TYPE_CHECKING:
     import napari
 
 WEIGHTS_FILTER = "Weights (*.pth *.pt *.safetensors)"
+GRAPH_SUFFIXES = (".onnx", ".xml")
+MODEL_FILTER = (
+    "Models (*.pth *.pt *.safetensors *.onnx *.xml);;"
+    f"{WEIGHTS_FILTER};;Exported graphs (*.onnx *.xml)"
+)
 QUANTIZED_FILTER = f"Quantized model (*{SUFFIX})"
+
+Make = Callable[[ModelSource, Report, ShouldStop], Variant]
+"""Quantizes a float model."""
 
 NAME_ROLE = Qt.ItemDataRole.UserRole
 """Where an item of the list keeps the name of its variant."""
@@ -68,10 +84,9 @@ class QuantizePanel(QWidget):
         """Quantize the chosen model; the result joins the variants."""
         with errors_shown():
             choice = self.controls.models.choice()
-            settings, budget = self.controls.settings(), self.controls.budget()
-            plan = self._plan()
-            self._made += 1
-            target = self.shared.folder / f"{self._made}{SUFFIX}"
+            plan, target = self._plan(), self._target()
+            quantized = self._by_nncf if self.controls.is_nncf else self._layerwise
+            make = quantized(plan, target, choice.backend)
             known = {(v.model, v.backend) for v in self.shared.variants}
             variants: list[Variant] = []
 
@@ -81,36 +96,51 @@ class QuantizePanel(QWidget):
                     progress=report_download(report),
                     should_cancel=should_stop,
                 )
-                work = QuantizationJob(source, settings, plan, budget)
-                work.run(target, report, should_stop)
+                made = make(source, report, should_stop)
                 if (choice.model, choice.backend) not in known:
                     # What the others are measured by.
                     variants.append(variant_of(choice.model, backend=choice.backend))
-                variants.append(variant_of(str(target), backend=choice.backend))
+                variants.append(made)
 
             self._layers_known = False
             self._start(job, "Preparing…", partial(self._take, variants))
 
     def load_model(self, path: str | Path | None = None) -> None:
-        """Add a weights file as a variant; without path, ask."""
-        path = path or self._ask_for_file("Load a model", WEIGHTS_FILTER)
+        """Add a weights file or exported graphs as a variant; without path, ask."""
+        self._load(path or self._ask_for_file("Load a model", MODEL_FILTER))
+
+    def load_qat(self, path: str | Path | None = None) -> None:
+        """Add a checkpoint of quantization-aware training; without path, ask."""
+        title = "Load a checkpoint of quantization-aware training"
+        self._load(path or self._ask_for_file(title, WEIGHTS_FILTER), QAT)
+
+    def _load(self, path: str | Path, method: str | None = None) -> None:
         if not path:
             return
+        path = Path(path)
+        # Graphs come in pairs, and a pair is a folder.
+        model = path.parent if path.suffix in GRAPH_SUFFIXES else path
         backend = self.controls.models.choice().backend
         variants: list[Variant] = []
 
         def job(report: Report, should_stop: ShouldStop) -> None:
-            name = Path(path).name.removesuffix(SUFFIX)
-            variants.append(variant_of(str(path), name, backend=backend))
+            name = model.name.removesuffix(SUFFIX)
+            variant = variant_of(str(model), name, backend=backend)
+            if method not in (None, variant.method):
+                raise InvalidSettings(
+                    f"'{model.name}' is no checkpoint of quantization-aware training: "
+                    "it holds no scales of activations. Add it with Load model."
+                )
+            variants.append(variant)
 
-        text = f"Reading {Path(path).name}…"
-        self._start(job, text, partial(self._take, variants))
+        self._start(job, f"Reading {model.name}…", partial(self._take, variants))
 
     def save(self, path: str | Path | None = None) -> None:
         """Write the chosen quantized variant to a file; without path, ask."""
         with errors_shown():
             variant = self._chosen()
-            if not variant.model.endswith(SUFFIX):
+            source = Path(variant.model)
+            if not (source.is_dir() or variant.model.endswith(SUFFIX)):
                 raise InvalidSettings(
                     f"'{variant.name}' is not quantized here: its file is "
                     f"'{variant.model}' already."
@@ -121,7 +151,7 @@ class QuantizePanel(QWidget):
             target = Path(path)
 
             def job(report: Report, should_stop: ShouldStop) -> None:
-                copy_file(Path(variant.model), target)
+                copy_model(source, target)
 
             def saved() -> None:
                 self.shared.variants.change(variant.name, model=str(target))
@@ -140,6 +170,32 @@ class QuantizePanel(QWidget):
         if self.worker.is_busy:
             self.worker.cancel()
             self.controls.status.setText("Stopping after this layer…")
+
+    # Ways to quantize -----------------------------------------------------
+
+    def _layerwise(self, plan: CalibrationPlan, target: Path, backend: str) -> Make:
+        settings, budget = self.controls.settings(), self.controls.budget()
+
+        def make(source: ModelSource, report: Report, stop: ShouldStop) -> Variant:
+            file = target.with_name(target.name + SUFFIX)
+            QuantizationJob(source, settings, plan, budget).run(file, report, stop)
+            return variant_of(str(file), backend=backend)
+
+        return make
+
+    def _by_nncf(self, plan: CalibrationPlan, target: Path, backend: str) -> Make:
+        def make(source: ModelSource, report: Report, stop: ShouldStop) -> Variant:
+            quantize_graphs_apart(source, plan, target, stop)
+            name = f"{source.config.name} 8-bit {SHORT_NAMES[NNCF]}"
+            # The graphs are OpenVINO's, whatever the float model runs on.
+            variant = variant_of(str(target), name)
+            return replace(variant, method=NNCF)
+
+        return make
+
+    def _target(self) -> Path:
+        self._made += 1
+        return self.shared.folder / f"{self._made}"
 
     # Choices --------------------------------------------------------------
 
@@ -264,6 +320,7 @@ class QuantizePanel(QWidget):
             (controls.quantize, is_free),
             (controls.cancel, not is_free),
             (controls.load, is_free),
+            (controls.load_qat, is_free),
             (controls.save, is_free and is_chosen),
             (controls.remove, is_free and is_chosen),
         ):
@@ -275,6 +332,7 @@ class QuantizePanel(QWidget):
             (controls.quantize, self.quantize),
             (controls.cancel, self.cancel),
             (controls.load, self.load_model),
+            (controls.load_qat, self.load_qat),
             (controls.save, self.save),
             (controls.remove, self.remove),
         ):
@@ -291,7 +349,11 @@ class QuantizePanel(QWidget):
         return path
 
     def _ask_where_to_save(self, variant: Variant) -> str:
-        start = f"{variant.name.replace(' ', '-')}{SUFFIX}"
+        stem = variant.name.replace(" ", "-")
+        if Path(variant.model).is_dir():
+            path, _ = QFileDialog.getSaveFileName(self, "Save as a folder", stem)
+            return path
+        start = f"{stem}{SUFFIX}"
         path, _ = QFileDialog.getSaveFileName(
             self, "Save the quantized model", start, QUANTIZED_FILTER
         )
@@ -308,21 +370,26 @@ class QuantizePanel(QWidget):
         self.shared.variants_changed.disconnect(self._show_variants)
 
 
-def copy_file(source: Path, target: Path) -> None:
-    """Copy a model file, whole or not at all.
+def copy_model(source: Path, target: Path) -> None:
+    """Copy a model file or folder, whole or not at all.
 
     Raises
     ------
     BadCheckpoint
         If it cannot be written, or is not called as model files are.
     """
-    if not target.name.endswith(SUFFIX):
+    if source.is_file() and not target.name.endswith(SUFFIX):
         raise BadCheckpoint(f"The file '{target.name}' must end in {SUFFIX}.")
     part = target.with_name(target.name + ".part")
     try:
-        shutil.copyfile(source, part)
+        if source.is_dir():
+            shutil.copytree(source, part)
+        else:
+            shutil.copyfile(source, part)
         part.replace(target)
     except OSError as error:
         raise BadCheckpoint(f"Cannot write '{target}': {error}.") from error
     finally:
+        if part.is_dir():
+            shutil.rmtree(part)
         part.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Converting a model in a process of its own.
+"""Work in a process of its own: converting a model, first of all.
 
 Tracing and converting hold Python's lock for up to half a second at a time.
 An interface that has to stay alive converts here first and then loads what
@@ -9,7 +9,9 @@ import logging
 import pickle
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
+from typing import Any
 
 from napari_qmedsam.errors import Cancelled
 from napari_qmedsam.models.checkpoints import ModelSource
@@ -20,7 +22,7 @@ log = logging.getLogger(__name__)
 POLL_SECONDS = 0.1
 """Time between two looks at whether the other process is done."""
 
-PROGRAM = """
+CONVERT = """
 import pickle, sys
 from napari_qmedsam.runtime.conversion import converted
 converted(pickle.load(sys.stdin.buffer))
@@ -40,29 +42,63 @@ def convert_apart(
     Cancelled
         If `should_cancel` said so; the other process is ended then.
     """
-    if not sys.executable or is_converted(source):
+    if is_converted(source):
         return
-    process = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    assert process.stdin is not None
     try:
-        # Our own bytes, to our own program: nobody else can write them.
-        process.stdin.write(pickle.dumps(source))
-        process.stdin.close()
-        while process.poll() is None:
-            if should_cancel():
-                raise Cancelled("Cancelled while the model was converted.")
-            try:
-                process.wait(POLL_SECONDS)
-            except subprocess.TimeoutExpired:
-                continue
+        code, complaint = run_apart(CONVERT, source, should_cancel)
     except OSError as error:
-        log.info("Cannot convert in a process of its own: %s", error)
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
+        code, complaint = -1, str(error)
+    if code:
+        log.info("Could not convert in a process of its own: %s", complaint)
+
+
+def run_apart(
+    program: str, payload: Any, should_cancel: Callable[[], bool] = lambda: False
+) -> tuple[int, str]:
+    """Run a Python program in another process.
+
+    Parameters
+    ----------
+    program : str
+    payload : object
+        Pickled to the program's standard input.
+    should_cancel : callable
+        Asked ten times a second.
+
+    Returns
+    -------
+    tuple of int and str
+        Exit code, and the last line that was written to standard error.
+
+    Raises
+    ------
+    Cancelled
+        If `should_cancel` said so; the other process is ended then.
+    OSError
+        If it cannot be started.
+    """
+    with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as complaints:
+        # Our own bytes, to our own program: nobody else can write them.
+        pickle.dump(payload, given)
+        given.seek(0)
+        process = subprocess.Popen(
+            [sys.executable, "-c", program],
+            stdin=given,
+            stdout=subprocess.DEVNULL,
+            stderr=complaints,
+        )
+        try:
+            while process.poll() is None:
+                if should_cancel():
+                    raise Cancelled("Cancelled.")
+                try:
+                    process.wait(POLL_SECONDS)
+                except subprocess.TimeoutExpired:
+                    continue
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+        complaints.seek(0)
+        lines = complaints.read().decode(errors="replace").strip().splitlines()
+    return process.returncode, lines[-1] if lines else ""

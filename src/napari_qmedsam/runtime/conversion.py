@@ -59,6 +59,8 @@ def converted(source: ModelSource) -> ConvertedModel:
 
 def is_converted(source: ModelSource) -> bool:
     """Whether the graphs of a model are on disk already."""
+    if isinstance(source, ExportedGraphs):
+        return True
     return (_folder(source) / "decoder.bin").exists()
 
 

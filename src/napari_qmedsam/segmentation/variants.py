@@ -13,7 +13,17 @@ FLOAT = "float32"
 
 FLOAT_BITS = 32
 
-SHORT_NAMES = {"permutation-comq": "P-COMQ", "comq": "COMQ", "rtn": "RTN"}
+QAT, NNCF, GRAPHS = "qat", "nncf-int8", "int8 graphs"
+"""Methods of models in int8: trained for it, by NNCF, by whoever exported them."""
+
+SHORT_NAMES = {
+    "permutation-comq": "P-COMQ",
+    "comq": "COMQ",
+    "rtn": "RTN",
+    QAT: "QAT",
+    NNCF: "NNCF",
+    GRAPHS: "int8",
+}
 """Methods as names of variants have them: columns and layers are narrow."""
 
 
@@ -36,7 +46,8 @@ class Variant:
     bit_widths : tuple of int
         Bits per code, ascending; several where layers differ.
     effective_bits : float
-        Stored bits per quantized weight, scales and indices included.
+        Stored bits per quantized weight, scales and indices included; of models
+        in int8 the bits of a code, whatever form their file has.
     file_bytes : int
     parameters : int
         Numbers in the model, quantized or not.
@@ -151,11 +162,12 @@ def variant_of(
     Parameters
     ----------
     model : str
-        A model name or a weights file. Official weights are downloaded.
+        A model name, a weights file, or a folder with exported graphs. Official
+        weights are downloaded.
     name : str, optional
         Default: model, bits and method.
     backend, precision : str
-        What it is to run on; not loaded here.
+        What it is to run on; not loaded here. Models in int8 run in int8.
     progress, should_cancel : callable, optional
         For the download.
 
@@ -171,7 +183,7 @@ def variant_of(
         "architecture": source.config.name,
         "file_bytes": source.size_bytes,
         "parameters": _count_parameters(source),
-        **_quantization(source.card),
+        **_quantization(source),
     }
     variant = Variant("", str(model), **facts)
     return replace(variant, name=name or _default_name(variant))
@@ -180,8 +192,18 @@ def variant_of(
 # Helpers ------------------------------------------------------------------
 
 
-def _quantization(card: dict[str, Any]) -> dict[str, Any]:
-    """Read method, bits and effective bits from a model card; none for float."""
+def _quantization(source: ModelSource) -> dict[str, Any]:
+    """Return method, bits and effective bits; none for a float model."""
+    if source.is_int8:
+        trained = source.fake_quant
+        bits = 8 if trained is None else trained.weight_bit_width
+        return {
+            "precision": Precision.INT8.value,
+            "method": GRAPHS if trained is None else QAT,
+            "bit_widths": (bits,),
+            "effective_bits": float(bits),
+        }
+    card = source.card
     layers = card.get(QUANTIZED_KEY)
     if not layers:
         return {}

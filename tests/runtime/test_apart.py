@@ -1,0 +1,58 @@
+"""Work in another process: converted there, stopped there, told from there."""
+
+import time
+
+import pytest
+import torch
+
+from napari_qmedsam.errors import Cancelled
+from napari_qmedsam.models import build_model
+from napari_qmedsam.models.checkpoints import resolve_model, save_model
+from napari_qmedsam.runtime import apart
+from napari_qmedsam.runtime.conversion import is_converted
+
+
+@pytest.fixture
+def source(tiny_config, tmp_path):
+    torch.manual_seed(0)
+    weights = save_model(build_model("tiny"), tmp_path / "tiny.safetensors")
+    return resolve_model(str(weights))
+
+
+def test_model_is_converted_once(source, monkeypatch, tmp_path):
+    monkeypatch.setenv("QMEDSAM_CACHE", str(tmp_path / "cache"))
+    assert not is_converted(source)
+    apart.convert_apart(source)
+    assert is_converted(source)
+
+    def refuse(*_):
+        raise AssertionError
+
+    monkeypatch.setattr(apart, "run_apart", refuse)
+    apart.convert_apart(source)
+
+
+def test_failure_is_left_to_the_loading(source, monkeypatch, tmp_path):
+    monkeypatch.setenv("QMEDSAM_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(apart, "CONVERT", "raise SystemExit(3)")
+    apart.convert_apart(source)
+    assert not is_converted(source)
+
+
+def test_program_tells_why_it_failed():
+    program = "import pickle, sys; sys.exit(pickle.load(sys.stdin.buffer))"
+    assert apart.run_apart(program, "no room") == (1, "no room")
+    assert apart.run_apart("pass", None) == (0, "")
+
+
+def test_cancelling_ends_the_program():
+    asked = []
+
+    def second_time():
+        asked.append(True)
+        return len(asked) > 1
+
+    start = time.perf_counter()
+    with pytest.raises(Cancelled):
+        apart.run_apart("import time; time.sleep(600)", None, second_time)
+    assert time.perf_counter() - start < 60
