@@ -5,7 +5,8 @@ Needs a display; without one::
     scripts/headless.sh .venv/bin/python scripts/screenshots.py
 
 Opens the CT phantom, draws boxes around four organs, segments them with the
-demo model and saves the window, once in each theme.
+demo model and saves the window, once in each theme; then a box in the coronal
+view with its points, and the list of keys.
 """
 
 import argparse
@@ -66,6 +67,45 @@ def draw_organs(panel):
     panel.workspace.on_change()
 
 
+def draw_coronal(panel):
+    """Draw a box around a kidney in the coronal view; its slice is segmented."""
+    import numpy as np
+
+    from napari_qmedsam.gui.boxes import rectangle
+    from napari_qmedsam.gui.samples import phantom
+    from napari_qmedsam.prompts import Box2D
+    from napari_qmedsam.volumes.volume import Modality
+
+    case = phantom(Modality.CT)
+    kidney = case.labels.array == {n: i for i, n in case.names.items()}["left kidney"]
+    row = int(np.argmax(kidney.sum((0, 2))))
+    panel.workspace.look_along(1)
+    settle()
+    panel.workspace.go_to(row, 1)
+    mask = kidney[:, row]
+    box = Box2D.enclosing(mask)
+    panel.draw_boxes()
+    panel.workspace.boxes.add_rectangles(rectangle(row, box, 3, axis=1))
+    finish(panel)
+    new = max(panel.workspace.session.objects)
+    panel.workspace.rename(new, "kidney, coronal")
+    panel.workspace.set_points(new, True)
+    inside = np.argwhere(mask)
+    panel.workspace.points.add([[inside[0][0] + 4, row, int(inside[:, 1].mean())]])
+    panel.workspace.points.selected_data = set()
+    panel.workspace.boxes.selected_data = set()
+    finish(panel)
+
+
+def save_keys(panel, path):
+    """Save the list of keys."""
+    panel.show_help()
+    settle()
+    [dialog] = [w for w in panel.children() if type(w).__name__ == "HelpDialog"]
+    dialog.grab().save(str(path))
+    dialog.close()
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("docs/images"))
@@ -82,6 +122,7 @@ def main():
     window = viewer.window._qt_window
     window.resize(*SIZE)
     panel.controls.models.choose(chosen.model)
+    panel.controls.automatic.setChecked(True)
     settle(1)
     viewer.reset_view(margin=0)
     draw_organs(panel)
@@ -92,6 +133,12 @@ def main():
         settle(1)
         window.grab().save(str(chosen.out / name))
         print(chosen.out / name)
+    viewer.theme = "dark"
+    draw_coronal(panel)
+    settle(1)
+    window.grab().save(str(chosen.out / "panel-coronal.png"))
+    save_keys(panel, chosen.out / "panel-keys.png")
+    panel.workspace.mark_saved()  # nothing is to be offered at the next start
     viewer.close()
 
 

@@ -88,6 +88,16 @@ def test_boxes_that_change_while_a_model_works_are_segmented_after(
     assert [np.unique(labels[z][BAR]).tolist() for z in (1, 2, 3)] == [[1], [2], [3]]
 
 
+def test_a_range_asked_for_meanwhile_is_segmented_after(panel, backend, finish):
+    backend.seconds = 0.05
+    panel.controls.automatic.setChecked(True)
+    draw(panel, 1, FIRST)
+    panel._range_changed(1, 0, 4)
+    panel.segment_range()
+    finish(panel)
+    assert panel.workspace.labels.data.any((1, 2)).tolist() == 4 * [True] + 2 * [False]
+
+
 def test_key_boxes_are_added_adjusted_and_interpolated(panel, finish):
     panel.workspace.go_to(1)
     draw(panel, 1, FIRST)
@@ -125,6 +135,9 @@ def test_a_rectangle_copied_to_another_slice_is_a_key_box(panel):
 
 
 def test_a_corrected_slice_is_carried_up_and_down(panel, finish):
+    # In a narrow window the slices, each brighter than the last, would be another
+    # tissue before long.
+    panel.workspace.image.contrast_limits = (-1000, 1000)
     panel.workspace.go_to(2)
     draw(panel, 2, FIRST)
     labels = panel.workspace.labels.data

@@ -39,7 +39,7 @@ def another(panel, backend):
 
 
 def is_idle(panel):
-    return not panel.housekeeper._worker.is_busy
+    return not panel.housekeeper.is_busy
 
 
 # Preview ------------------------------------------------------------------

@@ -53,6 +53,11 @@ class Housekeeper(QObject):
         self._counting = self._timer(20, self._count)
         self._saving = self._timer(AUTOSAVE_MS, self.autosave)
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether something is being written or read."""
+        return self._worker.is_busy
+
     def stir(self) -> None:
         """Something may have changed."""
         if not self._counting.isActive():

@@ -62,6 +62,7 @@ class SegmentPanel(QWidget):
         self.recovery = RecoveryBar(self)
         self.remembered = remembered()
         self._waiting: dict[tuple[Workspace, int, int], set[int]] = {}
+        self._later: Request | None = None
         self._is_closed = False
         self._watch = ClosingWatch(self, self.close_down)
         methods = {a.name: getattr(self, a.name) for a in ACTIONS}
@@ -131,6 +132,7 @@ class SegmentPanel(QWidget):
     def cancel(self) -> None:
         """Stop after the step under way; what is done stays."""
         self._waiting.clear()
+        self._later = None
         self.runner.cancel()
 
     def undo(self) -> None:
@@ -180,19 +182,15 @@ class SegmentPanel(QWidget):
         self, slice_index: int | None, direction: Direction | None = None
     ) -> None:
         workspace = self._chosen()
-        if self.runner.is_busy:
-            return  # a key, while the buttons are off
         ids = self.controls.table.selected_ids() or workspace.session.objects
-        self._watch.look()
-        self.runner.segment(
-            self._request(
-                workspace,
-                tuple(ids),
-                slice_index,
-                axis=workspace.axis,
-                direction=direction,
-            )
+        request = self._request(
+            workspace, tuple(ids), slice_index, axis=workspace.axis, direction=direction
         )
+        if self.runner.is_busy:
+            self._later = request  # by a key, while the buttons are off
+            return
+        self._watch.look()
+        self.runner.segment(request)
 
     def _request(
         self,
@@ -268,6 +266,10 @@ class SegmentPanel(QWidget):
                         workspace, tuple(ids), slice_index, axis=axis, join=True
                     )
                     self.runner.segment(request)
+        if self._later is not None and not self.runner.is_busy:
+            request, self._later = self._later, None
+            with errors_shown():
+                self.runner.segment(request)
 
     # What the table and the forms do --------------------------------------
 

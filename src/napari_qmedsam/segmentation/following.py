@@ -89,7 +89,7 @@ class EarlyStop:
 
     smallest_share: float = 0.2
     largest_growth: float = 3.0
-    least_overlap: float = 0.7
+    least_overlap: float = 0.8
     grey_spreads: float = 3.0
     least_grey: float = 15.0
 
