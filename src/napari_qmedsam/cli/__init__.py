@@ -13,6 +13,7 @@ import typer
 
 import napari_qmedsam
 from napari_qmedsam.cli import (
+    evaluating,
     exporting,
     models,
     quantizing,
@@ -34,6 +35,7 @@ app = typer.Typer(
 app.command()(segmenting.demo)
 app.command(epilog=segmenting.COORDINATES)(segmenting.segment)
 app.command()(segmenting.evaluate)
+app.command()(evaluating.evaluate_modalities)
 app.command()(quantizing.quantize)
 app.command()(exporting.export)
 app.command()(models.models)
