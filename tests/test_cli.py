@@ -302,6 +302,8 @@ EVALUATE = ("evaluate", "--image", "ct.nii.gz", "--labels", "labels.nii.gz")
         (("demo", "--out", "text.nii.gz"), "a file has that name"),
         ((*TRAIN, "text.nii.gz"), "a file has that name"),
         ((*ON_DATA, "none"), "There is no data folder"),
+        (("train", "qat", "--out", "run", "--model", "none.pth"), "none.pth"),
+        (("evaluate-modalities", "--data", "none"), "There is no data folder"),
         ((*ON_DATA, "."), "no labels for them"),
         ((*ON_DATA, "mixture", "--model", "best"), "No model is called 'best'"),
         ((*ON_DATA, "mixture", "--start", "none.pth"), "none.pth"),
@@ -445,7 +447,7 @@ def test_models_and_info_say_where_weights_are(run):
     status, out, _ = run("models", "--json")
     assert status == 0
     rows = {row["name"]: row for row in json.loads(out)}
-    assert set(rows) == {"demo", "lite_medsam", "medsam_vit_b"}
+    assert set(rows) == {"demo", "demo-qat", "lite_medsam", "medsam_vit_b"}
     assert rows["demo"]["installed"]
     assert not rows["lite_medsam"]["installed"]
     status, out, _ = run("info", "demo", "--json")
@@ -526,6 +528,45 @@ def test_training_goes_on_from_weights_on_a_folder(run, tiny_config, tmp_path):
     assert card["training"]["data"] == "a data folder with 2 CT slices"
     assert card["training"]["start"] == "start.safetensors"
     assert "CT" in Path("run/log.csv").read_text().splitlines()[0]
+
+
+def test_qat_writes_a_model_for_each_stage_and_scores_them_by_modality(
+    run, tiny_config, tmp_path
+):
+    import torch
+
+    from napari_qmedsam.models import build_model
+    from napari_qmedsam.models.checkpoints import save_model
+
+    torch.manual_seed(0)
+    save_model(build_model("tiny"), tmp_path / "start.safetensors")
+    (tmp_path / "few.yaml").write_text(
+        "samples: 1\nslices_per_step: [3, 3, 3]\nprompts: 2\nworkers: 0\n"
+        "warmup_epochs: 0\nannealing_epochs: 1\ncalibration_steps: 1\n"
+        "validation_slices: 1\n"
+    )
+    arguments = ("train", "qat", "--out", "run", "--model", "start.safetensors")
+    status, out, err = run(*arguments, "--config", "few.yaml")
+    assert status == 0, err
+    assert out == f"Weights: {Path('run/tiny-qat.safetensors')}\n"
+    card = json.loads(run("info", "run/tiny-qat.safetensors", "--json")[1])
+    assert card["training"]["stage"] == "stage-3"
+    assert card["command"].endswith("--data phantoms --config few.yaml --seed 0")
+    status, out, err = run(
+        "evaluate-modalities", "--data", "phantoms", "--cases", "1", "--backend",
+        "torch", "--model", "Stage 1:=run/stage-1.safetensors", "--model",
+        "Stage 3:=run/tiny-qat.safetensors", "--out", "scores",
+    )  # fmt: skip
+    assert status == 0, err
+    lines = Path("scores/modalities.csv").read_text().splitlines()
+    assert lines[0].split(",")[:2] == ["modality", "Stage 1: DSC %"]
+    assert [line.split(",")[0] for line in lines[1:]] == [
+        "CT",
+        "MR",
+        "Mosaic",
+        "Average",
+    ]
+    assert len(Path("scores/cases.csv").read_text().splitlines()) == 7
 
 
 def test_demo_model_beats_the_filled_box_on_a_phantom(run, tmp_path):

@@ -295,7 +295,9 @@ def test_weights_may_be_given_for_a_named_model(demo, pth):
 @pytest.mark.parametrize("weights", [None, "given"])
 def test_unknown_models_are_refused_with_those_there_are(demo, pth, weights):
     given = pth(demo.state_dict()) if weights else None
-    with pytest.raises(UnknownModel, match=r"'sam3'.*demo, lite_medsam, medsam_vit_b"):
+    with pytest.raises(
+        UnknownModel, match=r"'sam3'.*demo, demo-qat, lite_medsam, medsam_vit_b"
+    ):
         resolve_model("sam3", given)
 
 

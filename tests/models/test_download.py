@@ -323,5 +323,5 @@ def test_catalogue_entries_say_where_they_come_from():
 
 
 def test_unknown_names_list_the_known_ones():
-    with pytest.raises(UnknownModel, match="demo, lite_medsam, medsam_vit_b"):
+    with pytest.raises(UnknownModel, match="demo, demo-qat, lite_medsam, medsam_vit_b"):
         entry_of("medsam")

@@ -7,8 +7,10 @@ import pytest
 import torch
 
 from napari_qmedsam.errors import BadCheckpoint, InvalidSettings
+from napari_qmedsam.models import build_model
 from napari_qmedsam.training.float_training import FloatTraining
 from napari_qmedsam.training.settings import TrainingSettings
+from napari_qmedsam.training.validation import Validation
 
 FEW = TrainingSettings(
     steps=4,
@@ -174,3 +176,36 @@ def test_a_finished_run_is_left_as_it_is(tmp_path):
     again = FloatTraining("tiny", tmp_path, one)
     again.run(lambda *now: pytest.fail("went on"))
     assert (tmp_path / "last.pt").read_bytes() == before
+
+
+def test_only_the_best_epoch_is_kept_and_given_out(tmp_path, monkeypatch):
+    scores = iter([70.0, 60.0])
+    monkeypatch.setattr(
+        Validation, "score", lambda *_: {"CT": next(scores), "MR": 10.0}
+    )
+    run = FloatTraining("tiny", tmp_path, FEW)
+    run.run()
+    assert run.history.best == {"float": (1, 40.0)}
+    assert [path.name for path in (tmp_path / "float").iterdir()] == ["epoch-001.pt"]
+    first = torch.load(tmp_path / "float" / "epoch-001.pt", weights_only=True)
+    for name, value in run.best().state_dict().items():
+        assert torch.equal(value, first[name])
+
+
+def test_without_validation_the_last_epoch_is_given_out(tmp_path):
+    settings = FEW.model_copy(update={"validation_slices": 0})
+    run = FloatTraining("tiny", tmp_path, settings)
+    run.run()
+    last = run.loop.average.state_dict()
+    for name, value in run.best().state_dict().items():
+        assert torch.equal(value, last[name])
+
+
+def test_training_starts_from_given_weights(tmp_path):
+    torch.manual_seed(5)
+    start = build_model("tiny")
+    before = start.mask_decoder.mask_tokens.weight.clone()
+    settings = FEW.model_copy(update={"learning_rate": 1e-9, "steps": 1})
+    run = FloatTraining("tiny", tmp_path, settings, start=start)
+    run.run()
+    torch.testing.assert_close(run.best().mask_decoder.mask_tokens.weight, before)

@@ -1,7 +1,30 @@
+from pathlib import Path
+
 import pytest
 
 from napari_qmedsam.errors import InvalidSettings
-from napari_qmedsam.training.settings import TrainingSettings, load_settings
+from napari_qmedsam.training.settings import (
+    QATSettings,
+    TrainingSettings,
+    load_settings,
+)
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.iterdir()), ids=lambda path: path.name)
+def test_shipped_settings_are_read(path):
+    assert load_settings(QATSettings, path).epochs > 0
+
+
+def test_defaults_are_those_of_the_paper():
+    settings = QATSettings()
+    assert settings.slices_per_step == (2, 4, 2)
+    assert (settings.warmup_epochs, settings.annealing_epochs) == (5, 10)
+    assert (settings.learning_rate, settings.momentum) == (0.01, 0.9)
+    quantized = settings.fake_quant(decoder=True)
+    assert quantized.weight_bit_width == quantized.activation_bit_width == 8
+    assert not quantized.per_channel
 
 
 def test_settings_come_from_file_and_options(tmp_path):

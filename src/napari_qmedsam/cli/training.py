@@ -1,4 +1,4 @@
-"""Commands that train: train float, train demo."""
+"""Commands that train: train float, train qat, train demo."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -120,6 +120,75 @@ def train_float(
             run.run(lambda *now: advance(*now[:2], _description("Training", now[-1])))
         if processes.is_first:
             path = export_float(run, target, start)
+            shared.console().print(f"Weights: {path}", soft_wrap=True)
+
+
+@app.command("qat")
+def train_qat(
+    out: Out,
+    data: Data = "phantoms",
+    model: Annotated[
+        str,
+        typer.Option(metavar="MODEL", help="The float model: a name or a file."),
+    ] = "demo",
+    teacher: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Model whose embedding stage 1 is drawn to, as medsam_vit_b for "
+            "lite_medsam. Default: the float model.",
+        ),
+    ] = None,
+    validation: ValidationData = None,
+    config: Config = None,
+    samples: Samples = None,
+    seed: Seed = None,
+    workers: Workers = None,
+    threads: Threads = None,
+    export: Export = None,
+    compact: Annotated[
+        bool,
+        typer.Option(
+            "--compact",
+            help="Write the last model's weights as 8-bit integers: a quarter of the "
+            "size, the same masks.",
+        ),
+    ] = False,
+) -> None:
+    """Train a model for int8 in three stages: encoder, decoder, everything.
+
+    The best epoch of each stage is written too, as stage-1.safetensors and
+    stage-2.safetensors in the folder of the run.
+    """
+    from napari_qmedsam.training.export import export_qat
+    from napari_qmedsam.training.processes import join_processes
+    from napari_qmedsam.training.qat import STAGES, QuantizationAwareTraining
+    from napari_qmedsam.training.settings import QATSettings, load_settings
+
+    given = {
+        "samples": samples,
+        "seed": seed,
+        "workers": workers,
+        "threads": threads,
+    }
+    settings = load_settings(QATSettings, config, given)
+    start = _load(model)
+    master = None if teacher is None else _load(teacher)
+    name = start.config.name
+    target = _target(export, out / f"{name}-qat.safetensors")
+    sets = _data(data, validation, settings.seed, name)
+    with _training(out):
+        processes = join_processes()
+        run = QuantizationAwareTraining(
+            start, out, settings, *sets, teacher=master, processes=processes
+        )
+        with shared.bar("Training", quiet=not processes.is_first) as advance:
+            run.run(lambda stage, *now: advance(*now[:2], _description(stage, now[-1])))
+        if processes.is_first:
+            source = config.name if config else None
+            for stage in STAGES[:-1]:
+                export_qat(run, out / f"{stage}.safetensors", model, stage, source)
+            path = export_qat(run, target, model, STAGES[-1], source, compact)
             shared.console().print(f"Weights: {path}", soft_wrap=True)
 
 

@@ -176,4 +176,5 @@ class PanelView(QObject):
         choice = self.controls.models.choice()
         if self.runner.has_loaded(choice):
             return self.runner.segmenter.backend.config
-        return CONFIGS.get(choice.model)
+        entry = CATALOGUE.get(choice.model)
+        return CONFIGS[entry.architecture] if entry is not None else None

@@ -87,8 +87,24 @@ DEMO = CheckpointEntry(
     sha256=None,
     citation="",
     notes="Comes with the package. For trying things out, never for clinical use.",
+    int8="demo-qat",
 )
 """The default: works without a download."""
+
+DEMO_QAT = CheckpointEntry(
+    name="demo-qat",
+    title="Demo model, trained on for int8",
+    architecture="demo",
+    filename="demo-qat.safetensors",
+    urls=(),
+    page="",
+    licence="Apache-2.0",
+    size_bytes=None,
+    sha256=None,
+    citation="",
+    notes="Comes with the package. For trying things out, never for clinical use.",
+)
+"""The demo model after quantization-aware training."""
 
 LITE_MEDSAM = CheckpointEntry(
     name="lite_medsam",
@@ -135,7 +151,7 @@ MEDSAM_VIT_B = CheckpointEntry(
 """The official MedSAM weights."""
 
 CATALOGUE: dict[str, CheckpointEntry] = {
-    entry.name: entry for entry in (DEMO, LITE_MEDSAM, MEDSAM_VIT_B)
+    entry.name: entry for entry in (DEMO, DEMO_QAT, LITE_MEDSAM, MEDSAM_VIT_B)
 }
 """Every known checkpoint by name, the default first."""
 

@@ -225,11 +225,12 @@ def read_state(path: str | os.PathLike) -> dict[str, "Tensor"]:
         card = read_card(path)  # refuses damaged files and later versions
         from safetensors.torch import load_file
 
+        from napari_qmedsam.models.fake_quantized.compact import expanded_state
         from napari_qmedsam.models.quantized.model_file import dense_state
 
         if QUANTIZED_KEY in card:
             return dense_state(load_file(path), card, path.name)
-        return _cleaned(load_file(path), path)
+        return expanded_state(_cleaned(load_file(path), path))
     return _cleaned(_torch_content(path), path)
 
 
@@ -315,6 +316,8 @@ def save_model(
     path: str | os.PathLike,
     card: Mapping[str, Any] | None = None,
     quantized: "Mapping[str, QuantizedTensor] | None" = None,
+    *,
+    compact: bool = False,
 ) -> Path:
     """Write weights and model card as safetensors, atomically.
 
@@ -328,6 +331,10 @@ def save_model(
     quantized : mapping of QuantizedTensor, optional
         Quantized weights by name of the layer; they are stored packed, in
         place of the model's own.
+    compact : bool
+        Store the weights of fake-quantized layers as the integers that
+        inference needs: the model runs as before, but training it further
+        would start from rounded weights.
 
     Raises
     ------
@@ -346,7 +353,13 @@ def save_model(
         "format_version": FORMAT_VERSION,
         "architecture": model.config.name,
     }
-    tensors, entries = file_content(model.state_dict(), quantized or {})
+    if compact:
+        from napari_qmedsam.models.fake_quantized.compact import compact_state
+
+        state = compact_state(model)
+    else:
+        state = model.state_dict()
+    tensors, entries = file_content(state, quantized or {})
     header.pop(CARD_KEY, None)
     if model.fake_quant is not None:
         header[CARD_KEY] = model.fake_quant.to_dict()

@@ -1,1 +1,1 @@
-"""Training: phantom samples, losses, and resumable runs."""
+"""Training, float and quantization-aware: samples, losses, resumable runs."""

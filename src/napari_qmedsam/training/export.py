@@ -7,6 +7,7 @@ import napari_qmedsam
 from napari_qmedsam.datasets.dataset import DataSet
 from napari_qmedsam.models.checkpoints import save_model
 from napari_qmedsam.training.float_training import STAGE, FloatTraining
+from napari_qmedsam.training.qat import QuantizationAwareTraining
 
 LIMITS = (
     "For research and for trying the software out. Not a medical device and not "
@@ -55,6 +56,67 @@ def export_float(run: FloatTraining, export: Path, start: str | None = None) -> 
         ),
     }
     return save_model(run.best(), export, card)
+
+
+def export_qat(
+    run: QuantizationAwareTraining,
+    export: Path,
+    start: str,
+    stage: str,
+    config: str | None = None,
+    compact: bool = False,
+) -> Path:
+    """Write the best epoch of a stage of quantization-aware training.
+
+    Parameters
+    ----------
+    run : QuantizationAwareTraining
+    export : Path
+        Ends in ``.safetensors``.
+    start : str
+        Name of the float model.
+    stage : str
+    config : str, optional
+        Name of the settings file, for the command on the card.
+    compact : bool
+        Write weights as 8-bit integers; see :func:`save_model`.
+
+    Returns
+    -------
+    Path
+        Weights and scales with their card.
+    """
+    model, settings = run.best(stage), run.settings
+    epoch, score = run.history.best[stage]
+    card = {
+        "title": f"{float_title(model.config.name, run.data)}, for int8",
+        **shared_card(run.data),
+        "training": {
+            "data": described(run.data),
+            "start": start,
+            "stage": stage,
+            "best_epoch": epoch,
+            **({"validation_dsc": round(score, 2)} if run.validation else {}),
+            **settings.model_dump(
+                include={
+                    "seed",
+                    "slices_per_step",
+                    "prompts",
+                    "samples",
+                    "warmup_epochs",
+                    "annealing_epochs",
+                    "learning_rate",
+                },
+                mode="json",
+            ),
+        },
+        "command": (
+            f"qmedsam train qat --model {start} --data {run.data.source}"
+            + (f" --config {config}" if config else "")
+            + f" --seed {settings.seed}"
+        ),
+    }
+    return save_model(model, export, card, compact=compact)
 
 
 def float_title(architecture: str, data: DataSet) -> str:

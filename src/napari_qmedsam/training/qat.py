@@ -1,6 +1,7 @@
 """Quantization-aware training in three stages (QMedSAM, section 3.3)."""
 
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from napari_qmedsam.models.fake_quantized.model import (
     quantizers,
 )
 from napari_qmedsam.models.medsam import MedSAM
+from napari_qmedsam.training.attention_ranges import fit_attention_ranges
 from napari_qmedsam.training.folder import RunFolder
 from napari_qmedsam.training.loop import History, Progress, Stage, TrainingLoop
 from napari_qmedsam.training.objective import (
@@ -31,6 +33,9 @@ from napari_qmedsam.training.validation import Validation
 
 STAGES = ("stage-1", "stage-2", "stage-3")
 """Encoder with a frozen float decoder; decoder; everything."""
+
+FITTING_STEPS = 4
+"""Of the calibration steps, those that ranges of attention are fitted on."""
 
 EPOCHS_APART = 10_000
 """Distance of the stages' epoch numbers, so that each sees other samples."""
@@ -154,8 +159,8 @@ class QuantizationAwareTraining:
             settings = self.settings.fake_quant(decoder=True)
             model = fake_quantize(self.best(STAGES[number - 1]), settings)
         model = model.to(self.processes.device)
-        if not resumed and not all(q.learned.is_known for _, q in quantizers(model)):
-            collect_statistics(model, self._calibration(number))
+        if not resumed:
+            self._calibrate(number, model)
         loop = TrainingLoop(
             self._stage(number, model),
             self.folder,
@@ -207,6 +212,14 @@ class QuantizationAwareTraining:
             config = self.teacher.config
         feed = Feed(self.start.config, batch, config)
         return SampleStream(self.data, feed, self.settings, EPOCHS_APART * number)
+
+    def _calibrate(self, number: int, model: MedSAM) -> None:
+        """Set the scales that are not known yet."""
+        unknown = {name for name, q in quantizers(model) if not q.learned.is_known}
+        if unknown:
+            collect_statistics(model, self._calibration(number))
+            batches = islice(self._calibration(number), FITTING_STEPS)
+            fit_attention_ranges(model, batches, unknown)
 
     def _calibration(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Batches that every process sees alike, from an epoch of their own."""
