@@ -5,7 +5,7 @@
 #             ARGS         passed on to qmedsam demo, pytest or the viewer
 
 VENV ?= .venv
-EXTRAS ?= gui,dev,onnx
+EXTRAS ?= gui,dev,onnx,qat,nncf
 ARGS ?=
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup-done

@@ -1,0 +1,154 @@
+"""Time the engines on float and quantized encoders, as QMedSAM's Tables 5 and 6 do.
+
+    python benchmarks/engines.py [--models demo,lite_medsam,medsam_vit_b]
+        [--runs 7] [--threads N] [--out docs/benchmarks.md]
+
+One slice through the image encoder, which is nearly all of the time. All engines
+of a model take turns within one process, so a busy machine disturbs them alike;
+figures are medians, and ratios to torch matter more than milliseconds. Float demo
+weights are the embedded ones; all others are seeded and random, and quantized
+models have scales of 1, since time does not depend on values. Weights have 7 bits
+so that int8 kernels are used on every processor. With --out each model's table is put
+between its markers in that file. On a busy machine use --threads 1: with more, the
+engines wait for each other's threads more than they compute.
+"""
+
+import argparse
+import platform
+import tempfile
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import onnxruntime
+import torch
+from pages import put_between
+
+from napari_qmedsam.models import build_model, config_of
+from napari_qmedsam.models.checkpoints import save_model
+from napari_qmedsam.models.fake_quantized.checkpoint import empty_model
+from napari_qmedsam.models.fake_quantized.settings import FakeQuantSettings
+from napari_qmedsam.models.openvino_import import import_openvino
+from napari_qmedsam.runtime import Backend, load_backend
+from napari_qmedsam.runtime.executed import executed_products
+from napari_qmedsam.runtime.overflow import processor_overflows
+
+SEED = 0
+
+PAPER = {
+    "lite_medsam": {
+        ("torch", "float"): 1.180,
+        ("onnxruntime", "float"): 0.787,
+        ("openvino", "float"): 0.574,
+        ("onnxruntime", "quantized"): 0.769,
+        ("openvino", "quantized"): 0.585,
+    },
+    "medsam_vit_b": {
+        ("torch", "float"): 10.181,
+        ("onnxruntime", "float"): 5.707,
+        ("openvino", "float"): 4.202,
+        ("onnxruntime", "quantized"): 4.531,
+        ("openvino", "quantized"): 3.558,
+    },
+}
+"""Seconds of the paper's Tables 5 and 6: a whole inference on a Core i7-8750H."""
+
+METHODS = (
+    ("torch", "float"),
+    ("onnxruntime", "float"),
+    ("openvino", "float"),
+    ("onnxruntime", "quantized"),
+    ("openvino", "quantized"),
+)
+"""Engine and kind of model, in the paper's order."""
+
+TITLES = {"torch": "PyTorch", "onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
+
+
+def model_files(name: str, folder: Path) -> dict[str, str]:
+    """Float and quantized weights of one architecture."""
+    torch.manual_seed(SEED)
+    config = config_of(name)
+    float_model = name
+    if name != "demo":
+        float_model = str(
+            save_model(build_model(config), folder / f"{name}.safetensors")
+        )
+    quantized = empty_model(config, FakeQuantSettings(7))
+    path = save_model(quantized, folder / f"{name}-int8.safetensors")
+    return {"float": float_model, "quantized": str(path)}
+
+
+def timed(backends: list[Backend], image: np.ndarray, runs: int) -> list[float]:
+    """Median milliseconds of each; they take turns, after one unmeasured round."""
+    calls = [partial(backend.encode, image) for backend in backends]
+    records: list[list[float]] = [[] for _ in calls]
+    for turn in range(runs + 1):
+        for call, record in zip(calls, records, strict=True):
+            start = time.perf_counter()
+            call()
+            if turn:
+                record.append(1000 * (time.perf_counter() - start))
+    return [median(record) for record in records]
+
+
+def table(name: str, folder: Path, runs: int, threads: int) -> Iterator[str]:
+    """One model on all engines."""
+    files = model_files(name, folder)
+    backends = [
+        load_backend(files[kind], engine, threads=threads) for engine, kind in METHODS
+    ]
+    products = executed_products(backends[-1]._encoder)
+    size = backends[0].config.input_size
+    image = np.random.default_rng(SEED).random((3, size, size), np.float32)
+    times = timed(backends, image, runs)
+    paper = PAPER.get(name, {})
+    yield f"**{name}**, one slice through the encoder; {products} on OpenVINO."
+    yield ""
+    yield "| method | ms | torch / it | paper s | paper torch / it |"
+    yield "| --- | ---: | ---: | ---: | ---: |"
+    for (engine, kind), spent in zip(METHODS, times, strict=True):
+        theirs = paper.get((engine, kind))
+        figures = (
+            "| |"
+            if theirs is None
+            else (f"| {theirs:.3f} | {paper['torch', 'float'] / theirs:.2f} |")
+        )
+        ratio = times[0] / spent
+        yield f"| {kind}, {TITLES[engine]} | {spent:.0f} | {ratio:.2f} {figures}"
+    ratio = times[METHODS.index(("openvino", "float"))] / times[-1]
+    yield ""
+    yield f"Quantized against float on OpenVINO: {ratio:.2f} times as fast."
+    yield ""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--models", default="demo,lite_medsam,medsam_vit_b")
+    parser.add_argument("--runs", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--out", type=Path)
+    arguments = parser.parse_args()
+    openvino = import_openvino()
+    kernels = "overflow with 8-bit weights" if processor_overflows() else "are exact"
+    threads = arguments.threads or torch.get_num_threads()
+    machine = (
+        f"{platform.machine()}, {threads} threads, torch {torch.__version__}, ONNX "
+        f"Runtime {onnxruntime.__version__}, OpenVINO "
+        f"{openvino.__version__.split('-')[0]}; int8 kernels {kernels} here; medians "
+        f"of {arguments.runs}, seed {SEED}."
+    )
+    for name in arguments.models.split(","):
+        with tempfile.TemporaryDirectory() as folder:
+            lines = table(name, Path(folder), arguments.runs, arguments.threads)
+            text = "\n".join([machine, "", *lines]).rstrip()
+        print(text, flush=True)
+        if arguments.out:
+            put_between(arguments.out, f"engines {name}", text)
+
+
+if __name__ == "__main__":
+    main()
