@@ -11,11 +11,16 @@ The last two panels are taken in both themes.
 """
 
 import argparse
+import os
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 from screenshots import settle
+
+# Nothing that an earlier window left unsaved is to be offered in the pictures.
+os.environ["QMEDSAM_HOME"] = tempfile.mkdtemp()
 
 ORGANS = ("right kidney", "left kidney", "spleen")
 SIZE = (1280, 800)
@@ -27,13 +32,16 @@ class Camera:
 
     def __init__(self, viewer, folder):
         self.viewer, self.folder = viewer, folder
+        self.frames = []
 
     def take(self, name, theme="dark"):
         """Save the window in a theme."""
         self.viewer.theme = theme
         settle(1)
         path = self.folder / f"{name}.png"
-        self.viewer.window._qt_window.grab().save(str(path))
+        picture = self.viewer.window._qt_window.grab()
+        picture.save(str(path))
+        self.frames.append(path)
         print(path, flush=True)
 
     def take_both(self, name):
@@ -49,6 +57,12 @@ def wait(worker, seconds=1200):
             sys.exit("The work did not end.")
         settle(0.05)
     settle()
+
+
+def wait_for_layers(quantize, layers=60):
+    """Wait until the plot shows something of the work."""
+    while quantize.worker.is_busy and len(quantize.controls.plot.errors) < layers:
+        settle(0.05)
 
 
 def reference_layer():
@@ -95,6 +109,26 @@ def dock(viewer, panel, name):
     settle()
 
 
+def animate(frames, path):
+    """Write the dark pictures one after the other as an animated picture."""
+    from PIL import Image
+
+    pictures = [Image.open(f) for f in frames if not f.stem.endswith("-light")]
+    size = (SIZE[0] * 5 // 8, SIZE[1] * 5 // 8)
+    small = [
+        picture.convert("RGB").resize(size, Image.Resampling.LANCZOS)
+        for picture in pictures
+    ]
+    # One palette for all, so that nothing flickers but what changes.
+    sheet = Image.new("RGB", (size[0], size[1] * len(small)))
+    for number, picture in enumerate(small):
+        sheet.paste(picture, (0, number * size[1]))
+    palette = sheet.quantize(160)
+    small = [picture.quantize(palette=palette, dither=0) for picture in small]
+    small[0].save(path, save_all=True, append_images=small[1:], duration=1800, loop=0)
+    print(path)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("docs/images"))
@@ -128,8 +162,10 @@ def main():
     for bits in BITS:
         quantize.controls.bits.setValue(bits)
         quantize.quantize()
+        if bits == BITS[-1]:
+            wait_for_layers(quantize)
+            camera.take_both("quantize-panel")
         wait(quantize.worker)
-    camera.take_both("quantize-panel")
 
     compare = ComparePanel(viewer)
     dock(viewer, compare, "Compare")
@@ -150,6 +186,7 @@ def main():
     compare.show_view(View.GRID)
     camera.take("tutorial-grid")
     viewer.close()
+    animate(camera.frames, chosen.out / "session.gif")
 
 
 if __name__ == "__main__":
