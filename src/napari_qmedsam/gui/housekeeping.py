@@ -105,7 +105,7 @@ class Housekeeper(QObject):
         """
         self._counting.stop()
         self._saving.stop()
-        self._worker.close()
+        self._worker.close(0.1)
         unsaved = [w for w in workspaces if w.is_unsaved and self.is_autosaving]
         for workspace in workspaces:
             if workspace not in unsaved:
@@ -117,7 +117,7 @@ class Housekeeper(QObject):
                     _write(workspace, True, report, should_stop)
 
             self._worker.start(job, lambda _: None, lambda error: None)
-            self._worker.close(0.5)
+            self._worker.close(0.3)
 
     def _count(self) -> None:
         for workspace in self._workspaces():

@@ -70,7 +70,7 @@ class Preview(QLabel):
         """Make no more pictures."""
         self._timer.stop()
         self._wanted = None
-        self.worker.close()
+        self.worker.close(0.1)  # a picture under way ends in its thread
 
     def _make(self) -> None:
         if self.worker.is_busy:

@@ -101,13 +101,11 @@ class SegmentPanel(QWidget):
 
     def set_positive(self) -> None:
         """Turn the point tool on, for points inside the selected object."""
-        with errors_shown():
-            self._chosen().set_points(self._target(), True)
+        self._set_points(True)
 
     def set_negative(self) -> None:
         """Turn the point tool on, for points outside the selected object."""
-        with errors_shown():
-            self._chosen().set_points(self._target(), False)
+        self._set_points(False)
 
     def segment_slice(self) -> None:
         """Segment the boxes on the slice in view."""
@@ -209,6 +207,14 @@ class SegmentPanel(QWidget):
             controls.protect.isChecked(),
             **more,
         )
+
+    def _set_points(self, is_positive: bool) -> None:
+        with errors_shown():
+            self._chosen().set_points(self._target(), is_positive)
+            if str(self.controls.models.choice().model).startswith("demo"):
+                self.runner.said.emit(
+                    "The demo model was not trained with points and hardly heeds them."
+                )
 
     def _travel(self, step: Callable[[Workspace], None]) -> None:
         with errors_shown():
