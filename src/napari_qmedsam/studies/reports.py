@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 COLOURS = ("#8c8c8c", "#3b7dd8", "#e07b1a", "#2a9d68", "#b14fc5")
 """One per method, apart for colour-blind eyes."""
 
+TICKS = (2, 3, 4, 6, 8, 12, 16)
+"""Effective bits along the axis of Table 1 and 2, which is logarithmic."""
+
 Cells = Sequence[Sequence[str]]
 
 
@@ -114,6 +117,8 @@ def _draw_scores(axes: "Axes", rows: Sequence[Row], name: str) -> None:
             [row.scores[name][0] for row in own],
             "o-",
             color=colour,
+            markersize=4,
+            alpha=0.85,
             label=method,
         )
         for row in own:
@@ -126,6 +131,9 @@ def _draw_scores(axes: "Axes", rows: Sequence[Row], name: str) -> None:
             axes.axhline(
                 row.scores[name][0], color="black", lw=1, ls="dashed", label="FP32"
             )
+    axes.set_xscale("log")
+    axes.set_xticks(TICKS, [str(tick) for tick in TICKS])
+    axes.minorticks_off()
     axes.set_xlabel("effective bits per weight (numbers: bits per code)")
     axes.set_ylabel("DSC, %")
     axes.set_title(name)
