@@ -1,7 +1,5 @@
 """Results as CSV, Markdown and pictures."""
 
-import csv
-import io
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import napari_qmedsam
+from napari_qmedsam.evaluation.tables import FORMATS, Cells, save_table
 from napari_qmedsam.studies.simulation import BITS, METHODS, Simulation
 from napari_qmedsam.studies.tables import Row
 
@@ -21,8 +20,6 @@ COLOURS = ("#8c8c8c", "#3b7dd8", "#e07b1a", "#2a9d68", "#b14fc5")
 
 TICKS = (2, 3, 4, 6, 8, 12, 16)
 """Effective bits along the axis of Table 1 and 2, which is logarithmic."""
-
-Cells = Sequence[Sequence[str]]
 
 
 def made_by() -> str:
@@ -79,18 +76,7 @@ def simulation_cells(simulation: Simulation) -> list[list[str]]:
 def write_table(cells: Cells, folder: Path, name: str, note: str) -> list[Path]:
     """Write ``name.csv`` and ``name.md``."""
     folder.mkdir(parents=True, exist_ok=True)
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(cells)
-    head, *body = cells
-    lines = [
-        "| " + " | ".join(head) + " |",
-        "|" + " --- |" * len(head),
-        *("| " + " | ".join(row) + " |" for row in body),
-    ]
-    paths = [folder / f"{name}.csv", folder / f"{name}.md"]
-    paths[0].write_text(text.getvalue(), encoding="utf-8")
-    paths[1].write_text(f"{note}\n\n" + "\n".join(lines) + "\n", encoding="utf-8")
-    return paths
+    return [save_table(cells, folder / f"{name}{end}", note) for end in FORMATS]
 
 
 def draw_table(rows: Sequence[Row], path: Path, title: str) -> Path:
