@@ -42,6 +42,7 @@ def test_quantized_file_says_its_bits_and_method(weights, tmp_path):
     assert variant.backend == "torch"
 
 
+@pytest.mark.slow
 def test_budget_gives_several_bit_widths(weights, tmp_path):
     target = tmp_path / "mixed.qmedsam.safetensors"
     settings = QuantizationSettings.of(method="comq")

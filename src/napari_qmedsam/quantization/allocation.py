@@ -37,6 +37,9 @@ PROBE = 3
 PROBE_SLICES = 6
 """Calibration slices on which it is measured."""
 
+PROBE_BOXES = 4
+"""Boxes of each; every layer is tried on all of them."""
+
 
 @dataclass(frozen=True)
 class LayerChoice:
@@ -79,7 +82,10 @@ def measure(
     layers = quantizable_layers(model)
     sums = GramPass(layers)
     sums.run(model, calibration.samples, should_cancel=should_cancel)
-    probes = calibration.samples[:PROBE_SLICES]
+    probes = [
+        CalibrationSample(sample.image, sample.boxes[:PROBE_BOXES])
+        for sample in calibration.samples[:PROBE_SLICES]
+    ]
     exact = [_logits(model, sample) for sample in probes]
     choices = []
     for done, layer in enumerate(layers):
