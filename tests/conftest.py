@@ -3,6 +3,7 @@
 import hashlib
 import importlib.util
 import json
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,6 +24,16 @@ from napari_qmedsam.runtime.protocol import RuntimeInfo
 from napari_qmedsam.volumes.volume import Volume
 
 PARITY = Path(__file__).parents[2] / "shared" / "parity"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ctrl_c_heard() -> Iterator[None]:
+    """Hear Ctrl-C where the tests were started in the background, which mutes it."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session", autouse=True)

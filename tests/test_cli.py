@@ -388,8 +388,6 @@ def test_a_notice_is_printed_once(scan, tmp_path):
 def test_ctrl_c_ends_the_process_with_130_and_no_output(scan, tmp_path):
     code = (
         "import os, signal, sys\n"
-        # Started in the background, a process ignores Ctrl-C.
-        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from napari_qmedsam.cli import main\n"
         "from napari_qmedsam.segmentation.segmenter import SliceSegmenter\n"
         "encode = SliceSegmenter.embed\n"
