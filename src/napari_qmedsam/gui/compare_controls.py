@@ -10,7 +10,6 @@ from qtpy.QtWidgets import (
     QGridLayout,
     QHBoxLayout,
     QLabel,
-    QProgressBar,
     QPushButton,
     QSizePolicy,
     QVBoxLayout,
@@ -19,6 +18,7 @@ from qtpy.QtWidgets import (
 
 from napari_qmedsam.gui.comparison_layers import View
 from napari_qmedsam.gui.plots import SizePlot
+from napari_qmedsam.gui.progress import StepBar
 from napari_qmedsam.gui.variant_table import VariantTable
 
 if TYPE_CHECKING:
@@ -65,9 +65,8 @@ class CompareControls(QWidget):
         self.scores.addItem(MEAN, None)
         self.table = VariantTable(self)
         self.plot = SizePlot(viewer)
-        self.progress = QProgressBar(self)
-        self.progress.setTextVisible(False)
-        self.progress.setToolTip("Share of the work that is done.")
+        self.progress = StepBar(self)
+        self.show_progress = self.progress.show_steps
         self.status = QLabel(self)
         self.status.setWordWrap(True)
         self.status.setToolTip("What happens, and what the figures were measured on.")
@@ -78,14 +77,6 @@ class CompareControls(QWidget):
         self.view.addItems([view.value for view in View])
         self._make_buttons()
         self._arrange()
-
-    def show_progress(self, done: int, total: int) -> None:
-        """Show steps done; total 0 means that nobody knows how many there are."""
-        self.progress.setRange(0, total)
-        if done:
-            self.progress.setValue(done)
-        else:
-            self.progress.reset()
 
     def _make_buttons(self) -> None:
         self.compare = self._button(

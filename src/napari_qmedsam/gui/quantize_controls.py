@@ -11,7 +11,6 @@ from qtpy.QtWidgets import (
     QHBoxLayout,
     QLabel,
     QListWidget,
-    QProgressBar,
     QPushButton,
     QSpinBox,
     QVBoxLayout,
@@ -20,6 +19,7 @@ from qtpy.QtWidgets import (
 
 from napari_qmedsam.gui.model_form import ModelForm
 from napari_qmedsam.gui.plots import ErrorPlot
+from napari_qmedsam.gui.progress import StepBar
 from napari_qmedsam.models.quantized.granularity import Permutation
 from napari_qmedsam.quantization import nncf_apart
 from napari_qmedsam.quantization.job import Budget
@@ -63,9 +63,8 @@ class QuantizeControls(QWidget):
         self._make_settings()
         self._make_calibration()
         self.plot = ErrorPlot(viewer)
-        self.progress = QProgressBar(self)
-        self.progress.setTextVisible(False)
-        self.progress.setToolTip("Share of the work that is done.")
+        self.progress = StepBar(self)
+        self.show_progress = self.progress.show_steps
         self.status = QLabel(self)
         self.status.setWordWrap(True)
         self.status.setToolTip("What happens, and how large and exact the result is.")
@@ -112,14 +111,6 @@ class QuantizeControls(QWidget):
         if chosen == MEGABYTES:
             return Budget(megabytes=value)
         return Budget(average_bits=value) if chosen == AVERAGE else None
-
-    def show_progress(self, done: int, total: int) -> None:
-        """Show steps done; total 0 means that nobody knows how many there are."""
-        self.progress.setRange(0, total)
-        if done:
-            self.progress.setValue(done)
-        else:
-            self.progress.reset()
 
     # Making ---------------------------------------------------------------
 

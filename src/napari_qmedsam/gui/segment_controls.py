@@ -8,7 +8,6 @@ from qtpy.QtWidgets import (
     QGridLayout,
     QHBoxLayout,
     QLabel,
-    QProgressBar,
     QPushButton,
     QSizePolicy,
     QVBoxLayout,
@@ -20,6 +19,7 @@ from napari_qmedsam.gui.keys import tip
 from napari_qmedsam.gui.model_form import ModelForm
 from napari_qmedsam.gui.object_table import ObjectTable
 from napari_qmedsam.gui.preview import Preview
+from napari_qmedsam.gui.progress import StepBar
 from napari_qmedsam.gui.window_form import WindowForm
 from napari_qmedsam.segmentation.propagation import Propagation
 
@@ -64,22 +64,13 @@ class SegmentControls(QWidget):
         self.protect.setToolTip(
             "Keep the voxels of objects that are not being segmented."
         )
-        self.progress = QProgressBar(self)
-        self.progress.setToolTip("Share of the work that is done.")
-        self.progress.setTextVisible(False)
+        self.progress = StepBar(self)
+        self.show_progress = self.progress.show_steps
         self.status = QLabel(self)
         self.status.setToolTip("What happens.")
         self.status.setWordWrap(True)
         self._make_buttons()
         self._arrange()
-
-    def show_progress(self, done: int, total: int) -> None:
-        """Show steps done; total 0 means that nobody knows how many there are."""
-        self.progress.setRange(0, total)
-        if done:
-            self.progress.setValue(done)
-        else:
-            self.progress.reset()
 
     def chosen_propagation(self) -> Propagation:
         """Return how boxes are carried from slice to slice."""
