@@ -28,9 +28,16 @@ from napari_qmedsam.models.fake_quantized.model import (
 from napari_qmedsam.models.fake_quantized.settings import FakeQuantSettings
 from napari_qmedsam.models.mask_decoder import DownscalingAttention
 from napari_qmedsam.models.openvino_import import import_openvino
-from napari_qmedsam.runtime import load_backend, openvino_backend, overflow, tracing
+from napari_qmedsam.runtime import (
+    load_backend,
+    onnx_conversion,
+    openvino_backend,
+    overflow,
+    tracing,
+)
 from napari_qmedsam.runtime.executed import executed_products
 from napari_qmedsam.runtime.exporting import ExportFormat, export_model
+from napari_qmedsam.runtime.onnx_backend import open_session
 
 BOXES = np.array([[4, 6, 40, 50], [10, 10, 30, 20], [2, 2, 60, 60]], np.float32)
 
@@ -113,6 +120,26 @@ def test_int8_kernels_compute_what_torch_does(block, bits):
     )
     assert executed_products(compiled).all_int8
     assert error(compiled([x.numpy() for x in inputs])[0], expected) < 2e-3
+
+
+def test_weights_of_8_bits_do_not_overflow_on_onnx_runtime(tmp_path):
+    """Its own choice of kernels would, without an error, where there is no VNNI."""
+    pytest.importorskip("onnxruntime", reason="extra onnx")
+    layer = nn.Linear(64, 32, bias=False)
+    nn.init.constant_(layer.weight, 1.0)
+    module = _quantized(layer.eval(), "block", FakeQuantSettings(8))
+    module.input_quant.learned.set(1.0)
+    largest = torch.full((1, 50, 64), 127 / 128)
+    path = tmp_path / "linear.onnx"
+    with tracing.quiet_tracing():
+        torch.onnx.export(
+            fixed(module), (largest,), path, input_names=["x"], dynamo=False
+        )
+    graph = onnx_conversion.import_onnx().load(path)
+    assert onnx_conversion.store_integers(graph) == 1
+    path.write_bytes(graph.SerializeToString())
+    (result,) = open_session(path).run(None, {"x": largest.numpy()})
+    assert np.allclose(result, 64 * 127 / 128)
 
 
 def test_runtimes_agree_and_tell_that_it_is_int8(tiny_config, tmp_path):

@@ -1,6 +1,7 @@
 """ONNX Runtime on the CPU."""
 
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 ERRORS_ONLY = 3
 """Log level of ONNX Runtime: its warnings are about its own optimisations."""
 
+EXACT_INTEGERS = ("session.x64quantprecision", "1")
+"""Has weights multiplied as unsigned where signed ones overflow without an error:
+on x86 processors without VNNI; see :mod:`~napari_qmedsam.runtime.overflow`."""
+
 
 class ONNXRuntimeBackend:
     """Runs ONNX graphs on the CPU, exported elsewhere or made of the model here.
@@ -31,28 +36,11 @@ class ONNXRuntimeBackend:
     """
 
     def __init__(self, source: ModelSource, threads: int = 0) -> None:
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise missing_onnx("onnxruntime") from error
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = ERRORS_ONLY
-        options.intra_op_num_threads = threads
-
-        def session(path: Path) -> "onnxruntime.InferenceSession":
-            try:
-                return onnxruntime.InferenceSession(
-                    path, options, providers=["CPUExecutionProvider"]
-                )
-            except Exception as error:  # a tree of its own, from C++
-                raise BadCheckpoint(
-                    f"ONNX Runtime cannot load '{path}': "
-                    f"{str(error).splitlines()[0]} Export it again."
-                ) from error
-
+        _import_onnxruntime()  # before the work of a conversion
         self.config = source.config
         encoder, decoder = onnx_pair(source)
-        self._encoder, self._decoder = session(encoder), session(decoder)
+        self._encoder = open_session(encoder, threads)
+        self._decoder = open_session(decoder, threads)
         self._names = [i.name for i in self._decoder.get_inputs()]
         self._ranks = [len(i.shape) for i in self._decoder.get_inputs()]
         precision = Precision.INT8 if source.is_int8 else Precision.FP32
@@ -87,3 +75,37 @@ class ONNXRuntimeBackend:
         inputs = decoder_inputs(self._ranks, image_embedding, boxes)
         feed = dict(zip(self._names, inputs, strict=True))
         return as_logits(self._decoder.run(None, feed)[0], boxes)
+
+
+def open_session(path: Path, threads: int = 0) -> "onnxruntime.InferenceSession":
+    """Load a graph so that its integers are computed with exactly.
+
+    Raises
+    ------
+    MissingDependency
+        If onnxruntime is not installed.
+    BadCheckpoint
+        If it cannot load the graph.
+    """
+    onnxruntime = _import_onnxruntime()
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = ERRORS_ONLY
+    options.intra_op_num_threads = threads
+    options.add_session_config_entry(*EXACT_INTEGERS)
+    try:
+        return onnxruntime.InferenceSession(
+            path, options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:  # a tree of its own, from C++
+        raise BadCheckpoint(
+            f"ONNX Runtime cannot load '{path}': "
+            f"{str(error).splitlines()[0]} Export it again."
+        ) from error
+
+
+def _import_onnxruntime() -> ModuleType:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise missing_onnx("onnxruntime") from error
+    return onnxruntime
