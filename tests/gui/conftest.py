@@ -1,6 +1,7 @@
 """A model that thresholds inside the box, and viewers with the panel."""
 
 import time
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -97,6 +98,23 @@ def finish(qtbot):
         qtbot.waitUntil(lambda: not panel.runner.is_busy, timeout=timeout)
 
     return wait
+
+
+@pytest.fixture
+def told_to_stop():
+    """Check that work under way is told to stop in a block, and then ends."""
+
+    @contextmanager
+    def block(worker):
+        thread, stop = worker._thread, worker._stop
+        assert not stop.is_set()
+        yield
+        assert stop.is_set()
+        assert not worker.is_busy
+        thread.join(60)
+        assert not thread.is_alive()
+
+    return block
 
 
 class GapMeter:

@@ -17,7 +17,7 @@ from napari_qmedsam.runtime import load_backend
 from napari_qmedsam.segmentation.variants import Variant
 from napari_qmedsam.volumes.volume import Modality, Volume
 
-pytestmark = pytest.mark.gui
+pytestmark = [pytest.mark.gui, pytest.mark.slow]
 
 LONGEST_GAP = 0.1
 """Seconds, from the promise that the interface never stalls for longer."""
@@ -87,7 +87,7 @@ def test_interface_never_stalls_while_a_model_is_quantized(
         if meter.longest < LONGEST_GAP:
             break
         panel.controls.plot.start(1)
-    panel.worker.close()
+    panel.close_down()
     print(f"longest gaps: {[f'{1000 * gap:.0f} ms' for gap in gaps]}")
     assert min(gaps) < LONGEST_GAP
 
@@ -121,12 +121,11 @@ def test_interface_never_stalls_while_variants_are_compared(
         gaps.append(meter.longest)
         if meter.longest < LONGEST_GAP:
             break
-    panel.worker.close()
+    panel.close_down()
     print(f"longest gaps: {[f'{1000 * gap:.0f} ms' for gap in gaps]}")
     assert min(gaps) < LONGEST_GAP
 
 
-@pytest.mark.slow
 def test_interface_never_stalls_beside_the_work(
     make_napari_viewer, qtbot, finish, gap_meter, tmp_path, monkeypatch
 ):

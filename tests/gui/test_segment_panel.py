@@ -337,26 +337,24 @@ def test_plain_2d_image_is_segmented(make_napari_viewer, backend, finish):
     panel.close_down()
 
 
-def test_closing_the_window_during_work_ends_it(panel, backend, qtbot):
+def test_closing_the_window_during_work_ends_it(panel, backend, qtbot, told_to_stop):
     backend.seconds = 0.2
     draw(panel, 0, FIRST)
     panel._range_changed(1, 0, 6)
     panel.segment_range()
     qtbot.waitUntil(lambda: backend.encoded >= 1, timeout=20_000)
-    thread = panel.runner.worker._thread
-    panel.viewer.close()
-    assert not thread.is_alive()
+    with told_to_stop(panel.runner.worker):
+        panel.viewer.close()
     assert backend.encoded < 6
 
 
-def test_closing_the_dock_during_work_ends_it(panel, backend, qtbot):
+def test_closing_the_dock_during_work_ends_it(panel, backend, qtbot, told_to_stop):
     backend.seconds = 0.2
     draw(panel, 0, FIRST)
     panel._range_changed(1, 0, 6)
     panel.segment_range()
     qtbot.waitUntil(lambda: backend.encoded >= 1, timeout=20_000)
-    thread = panel.runner.worker._thread
-    panel.viewer.window.remove_dock_widget(panel)
-    assert not thread.is_alive()
+    with told_to_stop(panel.runner.worker):
+        panel.viewer.window.remove_dock_widget(panel)
     (labels,) = (x for x in panel.viewer.layers if isinstance(x, Labels))
     assert labels.metadata[RESULT]

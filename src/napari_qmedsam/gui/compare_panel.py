@@ -4,6 +4,7 @@ from collections.abc import Callable
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -70,7 +71,7 @@ class ComparePanel(QWidget):
         layout = QVBoxLayout(self)
         layout.addWidget(self.controls)
         self._connect()
-        self._watch = ClosingWatch(self, self.close_down)
+        self._watch = ClosingWatch(self, self._let_go)
         self.controls.show_progress(0, 1)
         self._list_layers()
         self._show_rows()
@@ -446,7 +447,10 @@ class ComparePanel(QWidget):
 
     def close_down(self) -> None:
         """Stop the work, within a second, and let go of viewer and layers."""
-        self.worker.close()
+        self._watch.close()
+
+    def _let_go(self) -> list[Thread]:
+        running = self.worker.close()
         layers = self.viewer.layers
         layers.events.inserted.disconnect(self._layer_added)
         layers.events.removed.disconnect(self._layer_removed)
@@ -456,3 +460,4 @@ class ComparePanel(QWidget):
             self.layers.close()
         self.controls.plot.close_down()
         self.shared.variants_changed.disconnect(self._show_rows)
+        return running

@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
+from threading import Thread
 
 from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QWidget
@@ -98,14 +99,14 @@ class Housekeeper(QObject):
         workspace.autosave.discard()
         self._kept.pop(workspace, None)
 
-    def leave(self, workspaces: list[Workspace]) -> None:
+    def let_go(self, workspaces: list[Workspace]) -> list[Thread]:
         """Keep unsaved work for the next start, and stop.
 
         A large volume is written in a thread that outlasts the window.
         """
         self._counting.stop()
         self._saving.stop()
-        self._worker.close(0.1)
+        earlier = self._worker.close()
         unsaved = [w for w in workspaces if w.is_unsaved and self.is_autosaving]
         for workspace in workspaces:
             if workspace not in unsaved:
@@ -113,11 +114,13 @@ class Housekeeper(QObject):
         if unsaved:
 
             def job(report: Report, should_stop: ShouldStop) -> None:
+                for thread in earlier:
+                    thread.join()  # it may be writing the same file
                 for workspace in unsaved:
                     _write(workspace, True, report, should_stop)
 
             self._worker.start(job, lambda _: None, lambda error: None)
-            self._worker.close(0.3)
+        return earlier + self._worker.close()
 
     def _count(self) -> None:
         for workspace in self._workspaces():

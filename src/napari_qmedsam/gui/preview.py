@@ -1,6 +1,7 @@
 """A small picture of exactly what the model sees of the slice in view."""
 
 from dataclasses import dataclass
+from threading import Thread
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,11 +67,11 @@ class Preview(QLabel):
         self._wanted = view
         self._timer.start()
 
-    def close_down(self) -> None:
-        """Make no more pictures."""
+    def let_go(self) -> list[Thread]:
+        """Make no more pictures; return the thread of one under way."""
         self._timer.stop()
         self._wanted = None
-        self.worker.close(0.1)  # a picture under way ends in its thread
+        return self.worker.close()
 
     def _make(self) -> None:
         if self.worker.is_busy:

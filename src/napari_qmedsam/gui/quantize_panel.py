@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image
@@ -73,7 +74,7 @@ class QuantizePanel(QWidget):
         layout = QVBoxLayout(self)
         layout.addWidget(self.controls)
         self._connect()
-        self._watch = ClosingWatch(self, self.close_down)
+        self._watch = ClosingWatch(self, self._let_go)
         self.controls.show_progress(0, 1)
         self.controls.status.setText("Choose a model and a size.")
         self._show_variants()
@@ -365,9 +366,13 @@ class QuantizePanel(QWidget):
 
     def close_down(self) -> None:
         """Stop the work, within a second, and let go of the viewer."""
-        self.worker.close()
+        self._watch.close()
+
+    def _let_go(self) -> list[Thread]:
+        running = self.worker.close()
         self.controls.plot.close_down()
         self.shared.variants_changed.disconnect(self._show_variants)
+        return running
 
 
 def copy_model(source: Path, target: Path) -> None:

@@ -7,6 +7,7 @@ shows what comes back.
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
@@ -63,8 +64,7 @@ class SegmentPanel(QWidget):
         self.remembered = remembered()
         self._waiting: dict[tuple[Workspace, int, int], set[int]] = {}
         self._later: Request | None = None
-        self._is_closed = False
-        self._watch = ClosingWatch(self, self.close_down)
+        self._watch = ClosingWatch(self, self._let_go)
         methods = {a.name: getattr(self, a.name) for a in ACTIONS}
         self.images = ImageChoice(viewer, self.controls.image, methods, self)
         self.housekeeper = Housekeeper(
@@ -364,15 +364,16 @@ class SegmentPanel(QWidget):
 
     def close_down(self) -> None:
         """Stop the work, within a second, and let go of viewer and layers."""
-        if self._is_closed:
-            return
-        self._is_closed = True
+        self._watch.close()
+
+    def _let_go(self) -> list[Thread]:
         self._remember()
-        self.runner.worker.close()
-        self.controls.preview.close_down()
-        self.housekeeper.leave(list(self.images.workspaces()))
+        running = self.runner.worker.close()
+        running += self.controls.preview.let_go()
+        running += self.housekeeper.let_go(list(self.images.workspaces()))
         self.view.disconnect_viewer()
         self.images.close_down()
+        return running
 
     # Making ---------------------------------------------------------------
 

@@ -17,9 +17,6 @@ ShouldStop = Callable[[], bool]
 Job = Callable[[Report, ShouldStop], None]
 """Work to be done outside the interface's thread."""
 
-CLOSE_SECONDS = 1.0
-"""How long closing waits for the step that is under way."""
-
 NICENESS = 10
 """How far the work stands back for the interface; 19 is the most."""
 
@@ -77,21 +74,18 @@ class Worker(QObject):
         """Ask the job to stop after the step it is in."""
         self._stop.set()
 
-    def close(self, seconds: float = CLOSE_SECONDS) -> bool:
-        """Stop the job and forget its callbacks.
+    def close(self) -> list[threading.Thread]:
+        """Tell the job to stop and forget its callbacks.
 
         Returns
         -------
-        bool
-            Whether the job ended within `seconds`.
+        list of Thread
+            That of the job, if one was running; it ends after its step.
         """
         self._on_progress = self._on_end = _ignore
         self._stop.set()
         thread, self._thread = self._thread, None
-        if thread is None:
-            return True
-        thread.join(seconds)
-        return not thread.is_alive()
+        return [] if thread is None else [thread]
 
     def _run(self, job: Job, stop: threading.Event) -> None:
         _step_back()
