@@ -185,6 +185,8 @@ def main():
     viewer.layers[-1].visible = False
     compare.show_view(View.GRID)
     camera.take("tutorial-grid")
+    compare.show_view(View.SWIPE)
+    camera.take("tutorial-swipe")
     viewer.close()
     animate(camera.frames, chosen.out / "session.gif")
 

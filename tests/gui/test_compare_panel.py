@@ -6,16 +6,24 @@ import io
 import numpy as np
 import pytest
 from napari.layers import Image, Labels, Layer
+from napari.utils._test_utils import read_only_mouse_event
+from napari.utils.interactions import (
+    mouse_move_callbacks,
+    mouse_press_callbacks,
+    mouse_release_callbacks,
+)
 from napari.utils.notifications import notification_manager
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication, QComboBox, QPushButton
 
 from napari_qmedsam.gui.boxes import DrawnBox, box_layer
-from napari_qmedsam.gui.compare_controls import AROUND, SLICE
+from napari_qmedsam.gui.canvas import grid_of, text_of
+from napari_qmedsam.gui.compare_controls import AROUND, DIVIDER_STEPS, SLICE
 from napari_qmedsam.gui.compare_panel import ComparePanel
-from napari_qmedsam.gui.comparison_layers import View, _grid, _text_overlay
+from napari_qmedsam.gui.comparison_layers import View
 from napari_qmedsam.gui.layers import RESULT, image_layer, labels_layer
 from napari_qmedsam.gui.navigation import show_slice, slice_in_view
+from napari_qmedsam.gui.swipe import DIVIDER
 from napari_qmedsam.prompts import Box3D
 from napari_qmedsam.segmentation.variants import Variant
 
@@ -220,7 +228,7 @@ def test_masks_are_shown_as_layers_grid_and_flicker(compared, qtbot):
     assert [x.name for x in results] == [f"bars: {v.name}" for v in (WHOLE, LOSSY)]
     assert all(isinstance(x, Labels) and x.visible for x in results)
     compared.show_view(View.GRID)
-    assert _grid(viewer).enabled
+    assert grid_of(viewer).enabled
     shown = [x.name for x in viewer.layers if x.visible]
     assert shown == [
         WHOLE.name,
@@ -231,19 +239,104 @@ def test_masks_are_shown_as_layers_grid_and_flicker(compared, qtbot):
     assert list(viewer.layers)[:4] == [x for x in viewer.layers if x.visible]
     assert compared.controls.image.count() == 1
     compared.show_view(View.FLICKER)
-    assert not _grid(viewer).enabled
+    assert not grid_of(viewer).enabled
     seen = set()
     for _ in range(2):
         (visible,) = (x for x in results if x.visible)
-        assert _text_overlay(viewer).text in visible.name
+        assert text_of(viewer).text in visible.name
         seen.add(visible)
         compared.layers.next_variant()
     assert seen == set(results)
     compared.show_view(View.HIDDEN)
     assert not any(x.visible for x in results)
-    assert not _text_overlay(viewer).visible
+    assert not text_of(viewer).visible
     assert [x for x in viewer.layers if x in before] == before
     assert all(x.visible for x in before)
+
+
+def swiped(panel, horizontal=2):
+    """Return the swipe's and both variants' masks as seen, columns last.
+
+    Along x this volume runs against the display, along y with it.
+    """
+    results = panel.comparison.results
+    sides = [results[name].labels for name in panel.layers.sides]
+    arrays = [panel.layers.swipe.layer.data, *sides]
+    step = -1 if horizontal == 2 else 1
+    return [np.moveaxis(array, horizontal, -1)[..., ::step] for array in arrays]
+
+
+def test_swipe_shows_one_variant_left_and_another_right(compared):
+    compared.show_view(View.SWIPE)
+    layer = compared.layers.swipe.layer
+    assert not compared.controls.sides.isHidden()
+    assert text_of(compared.viewer).text == f"{WHOLE.name} | {LOSSY.name}"
+    for share in (0.5, 0.0, 0.3, 1.0, 0.2):
+        compared.controls.divider.setValue(round(share * DIVIDER_STEPS))
+        shown, left, right = swiped(compared)
+        (here,) = np.flatnonzero((shown == DIVIDER).all((0, 1)))
+        assert abs(here + 0.5 - 48 * share) <= 1
+        np.testing.assert_array_equal(shown[..., :here], left[..., :here])
+        np.testing.assert_array_equal(shown[..., here + 1 :], right[..., here + 1 :])
+    assert not any(x.visible for x in compared.layers.results)
+    compared.show_view(View.HIDDEN)
+    assert layer not in compared.viewer.layers
+    assert compared.controls.sides.isHidden()
+    assert not text_of(compared.viewer).visible
+
+
+@pytest.mark.parametrize(("axis", "horizontal"), [(0, 2), (1, 2), (2, 1)])
+def test_divider_stands_upright_in_every_view(compared, axis, horizontal):
+    compared.show_view(View.SWIPE)
+    compared.controls.divider.setValue(DIVIDER_STEPS // 4)
+    show_slice(compared.viewer, compared.layers.image, (axis, 3))
+    shown, left, right = swiped(compared, horizontal)
+    (here,) = np.flatnonzero((shown == DIVIDER).all((0, 1)))
+    assert abs(here + 0.5 - shown.shape[-1] / 4) <= 1
+    np.testing.assert_array_equal(shown[..., :here], left[..., :here])
+    np.testing.assert_array_equal(shown[..., here + 1 :], right[..., here + 1 :])
+
+
+def test_sides_of_the_swipe_are_chosen(compared):
+    compared.show_view(View.SWIPE)
+    controls = compared.controls
+    controls.divider.setValue(DIVIDER_STEPS)
+    controls.left.setCurrentText(LOSSY.name)
+    controls.left.activated.emit(controls.left.currentIndex())
+    assert compared.layers.sides == (LOSSY.name, LOSSY.name)
+    shown, left, _ = swiped(compared)
+    np.testing.assert_array_equal(shown[..., :47], left[..., :47])
+    assert controls.divider.value() == DIVIDER_STEPS
+
+
+def drag(layer, start, end):
+    """Drag the mouse on slice 2 from one column to another; tell what was handled."""
+    handled = []
+    for kind, column, callbacks in (
+        ("mouse_press", start, mouse_press_callbacks),
+        ("mouse_move", end, mouse_move_callbacks),
+        ("mouse_release", end, mouse_release_callbacks),
+    ):
+        event = read_only_mouse_event(
+            type=kind,
+            is_dragging=kind == "mouse_move",
+            position=layer.data_to_world((2, 30, column)),
+        )
+        callbacks(layer, event)
+        handled.append(getattr(event, "handled", False))
+    return handled
+
+
+def test_divider_is_dragged_with_the_mouse(compared):
+    compared.show_view(View.SWIPE)
+    layer = compared.layers.swipe.layer
+    assert compared.viewer.layers.selection.active is layer
+    # What is handled does not move the image.
+    assert drag(layer, 23.6, 10) == [True, True, False]
+    assert (layer.data[..., 10] == DIVIDER).all()
+    assert compared.controls.divider.value() == round(DIVIDER_STEPS * (1 - 10.5 / 48))
+    assert drag(layer, 40, 30) == [False, False, False]
+    assert (layer.data[..., 10] == DIVIDER).all()
 
 
 def test_layers_may_be_deleted_while_they_are_shown(compared):
@@ -317,9 +410,7 @@ def test_failed_loading_is_a_notification(panel, finish):
     assert panel.controls.compare.isEnabled()
 
 
-def test_closing_the_window_during_work_ends_it(
-    panel, backends, qtbot, told_to_stop
-):
+def test_closing_the_window_during_work_ends_it(panel, backends, qtbot, told_to_stop):
     backends["whole"].seconds = 0.2
     panel.compare()
     qtbot.waitUntil(lambda: backends["whole"].encoded >= 2, timeout=20_000)
@@ -328,10 +419,10 @@ def test_closing_the_window_during_work_ends_it(
     assert backends["whole"].encoded < 5  # a warm-up and four slices
 
 
-def test_closing_the_dock_leaves_the_grid(compared):
+def test_closing_the_dock_leaves_thegrid_of(compared):
     compared.show_view(View.GRID)
     compared.viewer.window.remove_dock_widget(compared)
-    assert not _grid(compared.viewer).enabled
+    assert not grid_of(compared.viewer).enabled
 
 
 def test_plain_2d_image_is_compared(make_napari_viewer, backends, finish):

@@ -12,6 +12,7 @@ from qtpy.QtWidgets import (
     QLabel,
     QPushButton,
     QSizePolicy,
+    QSlider,
     QVBoxLayout,
     QWidget,
 )
@@ -29,6 +30,9 @@ DRAWN, AROUND = "Drawn boxes", "Around each label"
 
 RANGE, SLICE = "Whole range", "This slice"
 """What is segmented and scored."""
+
+DIVIDER_STEPS = 1000
+"""Places that the swipe's slider has."""
 
 MEAN = "Mean over objects"
 """The entry of the score combo that stands for all objects."""
@@ -71,10 +75,17 @@ class CompareControls(QWidget):
         self.status.setWordWrap(True)
         self.status.setToolTip("What happens, and what the figures were measured on.")
         self.view = self._choice(
-            "Show the masks of the variants as layers, side by side in a grid, or one "
-            "after the other in place."
+            "Show the masks of the variants as layers, side by side in a grid, one "
+            "after the other in place, or left and right of a divider."
         )
         self.view.addItems([view.value for view in View])
+        self.left = self._choice("Variant left of the divider.")
+        self.right = self._choice("Variant right of the divider.")
+        self.divider = QSlider(Qt.Orientation.Horizontal, self)
+        self.divider.setRange(0, DIVIDER_STEPS)
+        self.divider.setToolTip(
+            "Place of the divider, which can be dragged in the picture as well."
+        )
         self._make_buttons()
         self._arrange()
 
@@ -110,6 +121,11 @@ class CompareControls(QWidget):
         scores.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
         scores.addRow("Scores", self.scores)
         scores.addRow("Masks", self.view)
+        self.sides = QWidget(self)
+        sides = _row(self.left, self.divider, self.right)
+        sides.setContentsMargins(0, 0, 0, 0)
+        self.sides.setLayout(sides)
+        self.sides.hide()
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(6)
@@ -120,6 +136,7 @@ class CompareControls(QWidget):
         layout.addWidget(self.table, 2)
         layout.addLayout(_row(self.copy_csv, self.copy_markdown, self.save))
         layout.addLayout(scores)
+        layout.addWidget(self.sides)
         layout.addLayout(_row(self.differences, self.distance))
         layout.addWidget(self.plot, 1)
 

@@ -23,7 +23,13 @@ from napari_qmedsam.evaluation.comparison_table import (
 from napari_qmedsam.evaluation.matching import boxes_of_labels, match_objects
 from napari_qmedsam.evaluation.tables import csv_text, markdown_text, save_table
 from napari_qmedsam.gui.closing import ClosingWatch
-from napari_qmedsam.gui.compare_controls import AROUND, MEAN, SLICE, CompareControls
+from napari_qmedsam.gui.compare_controls import (
+    AROUND,
+    DIVIDER_STEPS,
+    MEAN,
+    SLICE,
+    CompareControls,
+)
 from napari_qmedsam.gui.comparison_layers import COMPARED, ComparisonLayers, View
 from napari_qmedsam.gui.layers import RESULT, window_of
 from napari_qmedsam.gui.loading import (
@@ -197,8 +203,39 @@ class ComparePanel(QWidget):
     def show_view(self, view: View) -> None:
         """Show the masks in another way."""
         self.controls.view.setCurrentText(view.value)
+        self.controls.sides.setVisible(view is View.SWIPE)
         with errors_shown():
-            self._compared()[1].show(view)
+            layers = self._compared()[1]
+            layers.show(view)
+            if view is View.SWIPE:
+                self._swiped(0.5)
+                self._offer_sides(layers)
+
+    def _offer_sides(self, layers: ComparisonLayers) -> None:
+        names = list(layers.comparison.results)
+        sides = self.controls.left, self.controls.right
+        for combo, name in zip(sides, layers.sides, strict=True):
+            combo.clear()
+            combo.addItems(names)
+            combo.setCurrentText(name)
+
+    def _sides_chosen(self) -> None:
+        controls = self.controls
+        with errors_shown():
+            self._compared()[1].choose_sides(
+                controls.left.currentText(), controls.right.currentText()
+            )
+
+    def _swiped(self, share: float) -> None:
+        """Show where the divider is; the user dragged it in the picture."""
+        divider = self.controls.divider
+        divider.blockSignals(True)
+        divider.setValue(round(share * DIVIDER_STEPS))
+        divider.blockSignals(False)
+
+    def _divider_moved(self, value: int) -> None:
+        if self.layers is not None and self.layers.swipe is not None:
+            self.layers.swipe.move(value / DIVIDER_STEPS)
 
     # Choices --------------------------------------------------------------
 
@@ -291,12 +328,15 @@ class ComparePanel(QWidget):
         if not made or not made[0].results:
             return
         self.comparison = made[0]
-        self.layers = ComparisonLayers(self.viewer, image, self.comparison)
+        self.layers = ComparisonLayers(
+            self.viewer, image, self.comparison, self._swiped
+        )
         for name, result in self.comparison.results.items():
             if name in self.shared.variants:
                 time = result.variant.milliseconds_per_slice
                 self.shared.variants.change(name, milliseconds_per_slice=time)
         self.controls.view.setCurrentText(View.HIDDEN.value)
+        self.controls.sides.hide()
         scores = self.controls.scores
         scores.clear()
         scores.addItem(MEAN, None)
@@ -436,6 +476,9 @@ class ComparePanel(QWidget):
         controls.view.activated.connect(
             lambda _: self.show_view(View(controls.view.currentText()))
         )
+        for side in (controls.left, controls.right):
+            side.activated.connect(lambda _: self._sides_chosen())
+        controls.divider.valueChanged.connect(self._divider_moved)
         self.shared.variants_changed.connect(self._show_rows)
         layers = self.viewer.layers
         layers.events.inserted.connect(self._layer_added)

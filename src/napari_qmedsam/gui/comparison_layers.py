@@ -1,5 +1,6 @@
-"""Results of a comparison as layers: on top of one another, in a grid, in turn."""
+"""Results of a comparison as layers: stacked, in a grid, in turn, side by side."""
 
+from collections.abc import Callable
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +11,10 @@ from numpy.typing import NDArray
 from qtpy.QtCore import QTimer
 
 from napari_qmedsam.evaluation.comparison import Comparison
+from napari_qmedsam.gui.canvas import grid_of, text_of
 from napari_qmedsam.gui.colours import label_colours
 from napari_qmedsam.gui.layers import VOLUME, placement_of
+from napari_qmedsam.gui.swipe import Swipe, swipe_colours
 
 if TYPE_CHECKING:
     import napari
@@ -37,6 +40,7 @@ class View(str, Enum):
     LAYERS = "Layers"
     GRID = "Grid"
     FLICKER = "Flicker"
+    SWIPE = "Swipe"
 
 
 class ComparisonLayers:
@@ -47,15 +51,26 @@ class ComparisonLayers:
     viewer : napari.viewer.Viewer
     image : Image
     comparison : Comparison
+    on_swipe : callable
+        Called with the divider's place, 0 to 1, when the user drags it.
     """
 
     def __init__(
-        self, viewer: "napari.viewer.Viewer", image: Image, comparison: Comparison
+        self,
+        viewer: "napari.viewer.Viewer",
+        image: Image,
+        comparison: Comparison,
+        on_swipe: Callable[[float], None] = lambda _: None,
     ) -> None:
         self.viewer, self.image, self.comparison = viewer, image, comparison
         self.view = View.HIDDEN
         self.copies: list[Image] = []
         """Images that stand in the cells of the grid."""
+        self.swipe: Swipe | None = None
+        names = list(comparison.results)
+        self.sides = names[0], names[-1]
+        """Variants left and right of the swipe's divider."""
+        self._on_swipe = on_swipe
         self._hidden: list[Layer] = []
         self._shown = 0
         self._timer = QTimer()
@@ -72,9 +87,11 @@ class ComparisonLayers:
         """Show the results in another way."""
         self._leave()
         self.view = view
-        if view is View.HIDDEN:
+        if view in (View.HIDDEN, View.SWIPE):
             for layer in self.results:
                 layer.visible = False
+            if view is View.SWIPE:
+                self._enter_swipe()
             return
         for name, result in self.comparison.results.items():
             self._labels(name, result.labels).visible = True
@@ -95,9 +112,17 @@ class ComparisonLayers:
         self._shown = (self._shown + 1) % len(layers)
         for index, layer in enumerate(layers):
             layer.visible = index == self._shown
-        text = _text_overlay(self.viewer)
+        text = text_of(self.viewer)
         text.text = layers[self._shown].metadata[COMPARED]
         text.visible = True
+
+    def choose_sides(self, left: str, right: str) -> None:
+        """Show these variants left and right of the divider, where it is."""
+        self.sides = left, right
+        if self.swipe is not None:
+            share = self.swipe.share
+            self.show(View.SWIPE)
+            self.swipe.move(share)
 
     def show_disagreement(self, differs: NDArray[np.uint8]) -> Labels:
         """Show where variants differ."""
@@ -128,7 +153,7 @@ class ComparisonLayers:
         )
 
     def close(self) -> None:
-        """Leave grid and flicker; plain layers stay."""
+        """Leave grid, flicker and swipe; plain layers stay."""
         self._leave()
 
     # Helpers --------------------------------------------------------------
@@ -202,17 +227,38 @@ class ComparisonLayers:
             self.copies.append(copy)
             layers.insert(2 * index, copy)
             layers.move(layers.index(labels), 2 * index + 1)
-        grid = _grid(self.viewer)
+        grid = grid_of(self.viewer)
         grid.stride, grid.shape = 2, (-1, -1)
         grid.enabled = True
         self.viewer.reset_view()
 
+    def _enter_swipe(self) -> None:
+        self._hide_others()
+        left, right = (
+            self._shaped(self.comparison.results[n].labels) for n in self.sides
+        )
+        layer = self._replace(
+            Labels(
+                np.zeros_like(left),
+                name=f"{self.image.name}: swipe",
+                colormap=swipe_colours(o.object_id for o in self.comparison.objects),
+                opacity=0.5,
+                **self._common(""),
+            )
+        )
+        # The divider is dragged on the active layer.
+        self.viewer.layers.selection.active = layer
+        self.swipe = Swipe(self.viewer, layer, left, right, self._on_swipe)
+        text = text_of(self.viewer)
+        text.text = " | ".join(self.sides)
+        text.visible = True
+
     def _leave(self) -> None:
         self._timer.stop()
-        _text_overlay(self.viewer).visible = False
+        text_of(self.viewer).visible = False
         layers = self.viewer.layers
         if self.copies:
-            grid = _grid(self.viewer)
+            grid = grid_of(self.viewer)
             grid.enabled, grid.stride = False, 1
             for copy in self.copies:
                 if copy in layers:
@@ -221,19 +267,12 @@ class ComparisonLayers:
                 layers.move(layers.index(labels), len(layers))
             self.copies = []
             self.viewer.reset_view()
+        if self.swipe is not None:
+            self.swipe.close()
+            if self.swipe.layer in layers:
+                layers.remove(self.swipe.layer)
+            self.swipe = None
         for layer in self._hidden:
             if layer in layers:
                 layer.visible = True
         self._hidden = []
-
-
-def _grid(viewer: "napari.viewer.Viewer") -> Any:
-    """Return napari's grid, which moved to the canvas in 0.9."""
-    return viewer.canvas.grid if hasattr(viewer, "canvas") else viewer.grid
-
-
-def _text_overlay(viewer: "napari.viewer.Viewer") -> Any:
-    """Return napari's text on the canvas, which moved in 0.9 too."""
-    if hasattr(viewer, "canvas"):
-        return viewer.canvas.overlays.text
-    return viewer.text_overlay

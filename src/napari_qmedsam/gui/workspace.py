@@ -10,6 +10,7 @@ from napari.layers import Image, Labels, Layer, Points, Shapes
 from napari_qmedsam.errors import InvalidSettings
 from napari_qmedsam.gui.box_layer import BoxLayer, Edit
 from napari_qmedsam.gui.boxes import ID
+from napari_qmedsam.gui.canvas import camera_of
 from napari_qmedsam.gui.colours import label_colours, with_hidden
 from napari_qmedsam.gui.layers import (
     RESULT,
@@ -366,8 +367,7 @@ class Workspace:
         napari can turn the screen from 0.6 on; the display world stays.
         """
         rows = anatomical_axes(self.session.volume.affine)[axis_order(axis)[1]]
-        # The viewer's own camera is on its way out from 0.9 on.
-        camera = getattr(self.viewer, "scene", self.viewer).camera
+        camera = camera_of(self.viewer)
         if hasattr(camera, "orientation2d"):
             vertical = "up" if rows == SUPERIOR else "down"
             camera.orientation2d = (vertical, "right")
