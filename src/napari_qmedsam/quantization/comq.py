@@ -201,6 +201,8 @@ def _same(first: State, second: State) -> bool:
 
 
 def _take_rows(values: Tensor, rows: Tensor) -> Tensor:
+    if len(values) == 1:
+        return values.index_select(1, rows[0])
     return values.gather(1, rows[:, :, None].expand_as(values))
 
 
@@ -208,5 +210,5 @@ def _reordered(
     weight: Tensor, gram: Tensor, inverse: Tensor, rows: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Take the inputs of a layer in another order."""
-    gram = _take_rows(_take_rows(gram, rows).transpose(1, 2), rows)
-    return _take_rows(weight, rows), gram.contiguous(), inverse.gather(1, rows)
+    gram = _take_rows(_take_rows(gram, rows).mT.contiguous(), rows)
+    return _take_rows(weight, rows), gram, inverse.gather(1, rows)

@@ -96,4 +96,6 @@ def damped(gram: Tensor, share: float) -> Tensor:
         return gram
     diagonal = gram.diagonal(dim1=-2, dim2=-1)
     added = share * diagonal.mean(dim=-1, keepdim=True)
-    return gram + torch.diag_embed(added.expand_as(diagonal))
+    result = gram.clone()
+    result.diagonal(dim1=-2, dim2=-1).add_(added)
+    return result

@@ -105,7 +105,7 @@ class QuantizationSettings(BaseModel):
     )
     scale_format: ScaleFormat = Field(ScaleFormat.AUTO, title="Stored scales")
     block_size: int = Field(
-        64, ge=1, title="Rows of a block", description="Speed only."
+        128, ge=1, title="Rows of a block", description="Speed only."
     )
 
     @model_validator(mode="before")

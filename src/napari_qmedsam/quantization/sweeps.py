@@ -72,21 +72,31 @@ def natural_sweep(
     """
     m = gram.shape[1]
     scale, smallest = units.expand(state.scale), units.expand(state.zero_point)
-    top = 2**bit_width - 1
+    largest = smallest + (2**bit_width - 1)
     for start in range(0, m, block_size):
         rows = slice(start, min(start + block_size, m))
-        inner = gram[:, rows, rows]
-        local = state.gradient[:, rows].clone()
+        inner, local = gram[:, rows, rows], state.gradient[:, rows].clone()
         change = torch.empty_like(local)
-        for k, i in enumerate(range(rows.start, rows.stop)):
-            current, step, z = state.quantized[:, i], scale[:, i], smallest[:, i]
-            target = torch.addcmul(current, local[:, k], inverse[:, i, None])
-            codes = target.div_(step).round_().clamp_(z, z + top)
-            moved = codes * step
-            torch.sub(current, moved, out=change[:, k])
-            state.codes[:, i] = codes
-            state.quantized[:, i] = moved
-            local[:, k + 1 :].addcmul_(inner[:, k + 1 :, k, None], change[:, k, None])
+        # Views, made once: for a layer's thousands of rows they take as long
+        # as the arithmetic. Written to in place.
+        views = zip(
+            *(
+                values[:, rows].unbind(1)
+                for values in (state.quantized, state.codes, scale, smallest, largest)
+            ),
+            *(values.unbind(1) for values in (local, change)),
+            inverse[:, rows, None].unbind(1),
+            strict=True,
+        )
+        for k, (current, code, step, low, high, gradient, moved, share) in enumerate(
+            views, start=1
+        ):
+            torch.addcmul(current, gradient, share, out=code)
+            code.div_(step).round_().clamp_(low, high)
+            moved.copy_(current)
+            torch.mul(code, step, out=current)
+            moved.sub_(current)
+            local[:, k:].addcmul_(inner[:, k:, k - 1, None], moved[:, None])
         state.gradient.baddbmm_(gram[:, :, rows], change)
 
 

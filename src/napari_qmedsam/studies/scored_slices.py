@@ -4,7 +4,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from statistics import fmean
 
 import numpy as np
 import torch
@@ -89,22 +88,33 @@ def score(model: MedSAM, slices: Iterable[ScoredSlice]) -> tuple[float, float]:
     slices : iterable of ScoredSlice
         With at least one object.
     """
-    pairs = []
+    dsc, nsd = np.concatenate(object_scores(model, slices)).mean(0)
+    return float(dsc), float(nsd)
+
+
+def object_scores(
+    model: MedSAM, slices: Iterable[ScoredSlice]
+) -> list[NDArray[np.float64]]:
+    """Return DSC and NSD in percent of every object, (n, 2) for each slice.
+
+    Parameters are those of :func:`score`.
+    """
+    scores = []
     for item in slices:
         with torch.inference_mode():
             logits = model(
                 torch.from_numpy(item.image)[None], torch.from_numpy(item.boxes)
             )
         found = item.geometry.logits_to_masks(logits[:, 0].numpy())
-        pairs += [
+        pairs = [
             (
                 dice(mask, truth),
                 normalized_surface_distance(mask, truth, item.spacing_mm, TOLERANCE_MM),
             )
             for mask, truth in zip(found, item.masks, strict=True)
         ]
-    dsc, nsd = (100 * fmean(column) for column in zip(*pairs, strict=True))
-    return dsc, nsd
+        scores.append(100 * np.array(pairs))
+    return scores
 
 
 def _of_cases(config: ModelConfig, folder: Path) -> Iterator[ScoredSlice]:

@@ -77,6 +77,9 @@ class UnitMap:
             return values.expand(self.weight_shape)
         if len(self.shape) == 1:
             return values[self.index]
+        if self.weight_shape[0] == 1:
+            # Whole rows at a time: several times faster than one by one.
+            return values.index_select(1, self._row_units())
         return values.gather(1, self._rows())
 
     def sum(self, values: Tensor) -> Tensor:
@@ -87,6 +90,8 @@ class UnitMap:
         zeros = values.new_zeros(self.shape)
         if len(self.shape) == 1:
             return zeros.index_add_(0, self.index.reshape(-1), values.reshape(-1))
+        if self.weight_shape[0] == 1:
+            return zeros.index_add_(1, self._row_units(), values)
         return zeros.scatter_add_(1, self._rows(), values)
 
     def minimum(self, values: Tensor) -> Tensor:
@@ -106,6 +111,11 @@ class UnitMap:
         if len(self.shape) == 1:
             dim, index, values = 0, self.index.reshape(-1), values.reshape(-1)
         return start.scatter_reduce_(dim, index, values, reduce, include_self=False)
+
+    def _row_units(self) -> Tensor:
+        """Group of each row of an ungrouped layer, (m,)."""
+        assert self.index is not None
+        return self.index[0]
 
     def _rows(self) -> Tensor:
         assert self.index is not None
