@@ -8,6 +8,7 @@ from napari_qmedsam.errors import BadCheckpoint, Cancelled, UnsupportedQuantizat
 from napari_qmedsam.models import build_model
 from napari_qmedsam.models.checkpoints import (
     METADATA_KEY,
+    ModelSource,
     read_card,
     read_state,
     resolve_model,
@@ -305,3 +306,9 @@ def test_damaged_quantized_files_are_refused(saved, tmp_path):
         save_file(tensors | {key: value}, bad, metadata=metadata)
         with pytest.raises(BadCheckpoint, match=complaint):
             resolve_model(str(bad)).build()
+    flipped = bytearray(content)
+    flipped[-100] ^= 1
+    bad.write_bytes(flipped)
+    for use in (ModelSource.build, ModelSource.quantized):
+        with pytest.raises(BadCheckpoint, match="checksum"):
+            use(resolve_model(str(bad)))

@@ -5,10 +5,11 @@ from typing import Any
 
 from napari_qmedsam.models.catalogue import CATALOGUE, entry_of
 from napari_qmedsam.models.checkpoints import ModelSource, resolve_model
+from napari_qmedsam.models.checksum import CHECKSUM_KEY
 from napari_qmedsam.models.configuration import config_of
 from napari_qmedsam.models.download import is_fetched, weights_path
 
-LEFT_OUT = ("architecture", "format_version", "quantized", "layers")
+LEFT_OUT = ("architecture", "format_version", "quantized", "layers", CHECKSUM_KEY)
 """Entries of the header that are said otherwise, or are for programs."""
 
 

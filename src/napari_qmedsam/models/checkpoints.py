@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_qmedsam.errors import BadCheckpoint, UnknownModel
 from napari_qmedsam.models.catalogue import CATALOGUE
+from napari_qmedsam.models.checksum import CHECKSUM_KEY, check_tensors, tensor_checksum
 from napari_qmedsam.models.configuration import CONFIGS, ModelConfig, config_of
 from napari_qmedsam.models.fake_quantized.checkpoint import CARD_KEY
 
@@ -104,7 +105,10 @@ class ModelSource:
 
         from napari_qmedsam.models.quantized.model_file import quantized_weights
 
-        return quantized_weights(load_file(self.path), self.card, self.path.name)
+        tensors = load_file(self.path)
+        weights = quantized_weights(tensors, self.card, self.path.name)
+        check_tensors(tensors, self.card, self.path.name)
+        return weights
 
     @cached_property
     def sha256(self) -> str:
@@ -228,9 +232,14 @@ def read_state(path: str | os.PathLike) -> dict[str, "Tensor"]:
         from napari_qmedsam.models.fake_quantized.compact import expanded_state
         from napari_qmedsam.models.quantized.model_file import dense_state
 
+        tensors = load_file(path)
+        # First what can say which tensor is damaged.
         if QUANTIZED_KEY in card:
-            return dense_state(load_file(path), card, path.name)
-        return expanded_state(_cleaned(load_file(path), path))
+            state = dense_state(tensors, card, path.name)
+        else:
+            state = expanded_state(_cleaned(tensors, path))
+        check_tensors(tensors, card, path.name)
+        return state
     return _cleaned(_torch_content(path), path)
 
 
@@ -365,6 +374,7 @@ def save_model(
         header[CARD_KEY] = model.fake_quant.to_dict()
     if entries:
         header[QUANTIZED_KEY] = entries
+    header[CHECKSUM_KEY] = tensor_checksum(tensors)
     part = path.with_name(path.name + ".part")
     try:
         part.touch()
