@@ -27,10 +27,12 @@ from napari_qmedsam.models.fake_quantized.model import (
 )
 from napari_qmedsam.models.fake_quantized.quantizers import (
     ActivationQuantizer,
+    QuantIdentity,
     WeightQuantizer,
     magnitude,
 )
 from napari_qmedsam.models.fake_quantized.settings import FakeQuantSettings
+from napari_qmedsam.models.fake_quantized.statistics import _fit_others
 from napari_qmedsam.models.mask_decoder import DownscalingAttention
 
 SCALE = ".fused_activation_quant_proxy.tensor_quant.scaling_impl.value"
@@ -399,6 +401,28 @@ def test_collecting_leaves_weights_and_norms_alone(tiny_config):
     assert model.training
     after = model.state_dict()
     assert all(torch.equal(after[n], v) for n, v in before.items())
+
+
+class OneActivation(nn.Module):
+    """Its images are what it rounds; the other quantizer sees nothing."""
+
+    def __init__(self, value: float) -> None:
+        super().__init__()
+        self.used, self.idle = QuantIdentity(8, 1), QuantIdentity(8, 1)
+        self.used.act_quant.learned.set(value)
+        self.idle.act_quant.learned.set(value)
+
+    def forward(self, x: Tensor, boxes: Tensor) -> Tensor:
+        return self.used(x)
+
+
+@pytest.mark.parametrize("collected", [0.5, 1.0, 4.0])
+def test_ranges_are_set_to_where_rounding_costs_least(collected):
+    model, values = OneActivation(collected), torch.linspace(-1, 1, 999)
+    names = {name for name, _ in quantizers(model)}
+    _fit_others(model, names, [(values, BOXES)], lambda done: None)
+    assert model.used.act_quant.learned.value.item() == pytest.approx(1.0)
+    assert model.idle.act_quant.learned.value.item() == collected
 
 
 def test_collecting_needs_a_fake_quantized_model_and_batches(tiny_config):

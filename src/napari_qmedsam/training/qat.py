@@ -1,7 +1,6 @@
 """Quantization-aware training in three stages (QMedSAM, section 3.3)."""
 
 from collections.abc import Callable, Iterator
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ from napari_qmedsam.models.fake_quantized.model import (
     quantizers,
 )
 from napari_qmedsam.models.medsam import MedSAM
-from napari_qmedsam.training.attention_ranges import fit_attention_ranges
 from napari_qmedsam.training.folder import RunFolder
 from napari_qmedsam.training.loop import History, Progress, Stage, TrainingLoop
 from napari_qmedsam.training.objective import (
@@ -33,9 +31,6 @@ from napari_qmedsam.training.validation import Validation
 
 STAGES = ("stage-1", "stage-2", "stage-3")
 """Encoder with a frozen float decoder; decoder; everything."""
-
-FITTING_STEPS = 4
-"""Of the calibration steps, those that ranges of attention are fitted on."""
 
 EPOCHS_APART = 10_000
 """Distance of the stages' epoch numbers, so that each sees other samples."""
@@ -215,11 +210,8 @@ class QuantizationAwareTraining:
 
     def _calibrate(self, number: int, model: MedSAM) -> None:
         """Set the scales that are not known yet."""
-        unknown = {name for name, q in quantizers(model) if not q.learned.is_known}
-        if unknown:
+        if not all(q.learned.is_known for _, q in quantizers(model)):
             collect_statistics(model, self._calibration(number))
-            batches = islice(self._calibration(number), FITTING_STEPS)
-            fit_attention_ranges(model, batches, unknown)
 
     def _calibration(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Batches that every process sees alike, from an epoch of their own."""

@@ -33,8 +33,8 @@ Interface
     What is frozen in a stage is the caller's choice, through `requires_grad`.
 :func:`~napari_qmedsam.models.fake_quantized.model.collect_statistics`
     ``collect_statistics(model, batches)`` sends (images, boxes) through the
-    model and sets every scale that has none yet; ranges of attention weights
-    are shrunk to where training can start from. After it, a state dict is the
-    whole state, so training can be resumed from one. Without it, the first
-    `statistics_steps` training forwards collect, as in Brevitas.
+    model and sets every scale that has none yet, where rounding costs least.
+    After it, a state dict is the whole state, so training can be resumed from
+    one. Without it, the first `statistics_steps` training forwards collect, as
+    in Brevitas.
 """

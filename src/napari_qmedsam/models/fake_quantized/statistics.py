@@ -8,14 +8,27 @@ from torch import Tensor, nn
 
 from napari_qmedsam.errors import CalibrationMismatch
 from napari_qmedsam.models.fake_quantized.attention import QuantizedProducts
-from napari_qmedsam.models.fake_quantized.quantizers import fake_quantized, quantizers
+from napari_qmedsam.models.fake_quantized.quantizers import (
+    ActivationQuantizer,
+    fake_quantized,
+    quantizers,
+)
 from napari_qmedsam.models.medsam import MedSAM
 
 Batch = tuple[Tensor, Tensor]
 """Images (N, 3, S, S) and boxes (B, 4), N dividing B."""
 
+ATTENTION = ".act_attn.act_quant"
+"""How the names of attention weights' quantizers end."""
+
 SHRINKS = tuple(2.0**-i for i in range(9))
 """Shares of the largest attention weight that are tried as range."""
+
+RANGES = tuple(2 ** (i / 2) for i in range(-8, 3))
+"""Multiples of the collected range that are tried for everything else."""
+
+SAMPLE = 1 << 18
+"""Elements of a tensor that its range is fitted on, at most about twice as many."""
 
 
 def collect_statistics(
@@ -28,8 +41,10 @@ def collect_statistics(
     Ranges start as the running 99.999 percentile of the magnitudes. Those of
     attention weights are then shrunk to what keeps the attention's output best:
     a token that looks at a thousand pixels gives each a thousandth, which the
-    range of its largest weight would round to nothing. All of them are learned
-    from then on. Float weights and normalisation statistics stay.
+    range of its largest weight would round to nothing. All others are set to
+    the multiple with the least squared error: in small tensors, a box's tokens
+    for one, a mean over slices cuts off what half of them hold. All of them are
+    learned from then on. Float weights and normalisation statistics stay.
 
     Parameters
     ----------
@@ -38,7 +53,7 @@ def collect_statistics(
     batches : iterable of Batch
         On the model's device. A few dozen slices are enough.
     progress : callable
-        Called with the number of batches done; the count starts over once.
+        Called with the number of batches done; the count starts over twice.
 
     Raises
     ------
@@ -60,6 +75,7 @@ def collect_statistics(
         for learned in unknown.values():
             learned.settle()
         _shrink_attention(model, set(unknown), batches, progress)
+        _fit_others(model, set(unknown), batches, progress)
     finally:
         for learned in unknown.values():
             learned.collecting = False
@@ -86,8 +102,7 @@ def _shrink_attention(
     modules = [
         module
         for name, module in model.named_modules()
-        if isinstance(module, QuantizedProducts)
-        and f"{name}.act_attn.act_quant" in names
+        if isinstance(module, QuantizedProducts) and f"{name}{ATTENTION}" in names
     ]
     if not modules:
         return
@@ -99,6 +114,52 @@ def _shrink_attention(
     for module, sums in zip(modules, errors, strict=True):
         learned = module.act_attn.act_quant.learned
         learned.set(float(learned.value.detach()) * SHRINKS[int(sums.argmin())])
+
+
+def _fit_others(
+    model: MedSAM,
+    names: set[str],
+    batches: Sequence[Batch],
+    progress: Callable[[int], None],
+) -> None:
+    """Give every other range the multiple with the least squared error.
+
+    On what single masks need: the three alternatives' tokens share quantizers
+    with the one that answers a box. Quantizers of theirs alone stay as they are.
+    """
+    chosen = {
+        name: quantizer
+        for name, quantizer in quantizers(model)
+        if name in names and not name.endswith(ATTENTION)
+    }
+    sums = {name: torch.zeros(len(RANGES), dtype=torch.float64) for name in chosen}
+    with ExitStack() as stack, torch.no_grad():
+        for name, quantizer in chosen.items():
+            handle = quantizer.register_forward_pre_hook(_errors(sums[name]))
+            stack.callback(handle.remove)
+        for done, (images, boxes) in enumerate(batches):
+            model(images, boxes)
+            progress(done + 1)
+    for name, quantizer in chosen.items():
+        if sums[name].any():
+            learned = quantizer.learned
+            best = RANGES[int(sums[name].argmin())]
+            learned.set(float(learned.value.detach()) * best)
+
+
+def _errors(sums: Tensor) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+    """Add up the mean squared error of a quantizer's input for each range."""
+
+    def measure(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        assert isinstance(module, ActivationQuantizer)
+        x = inputs[0].reshape(-1)
+        x = x[:: max(1, x.numel() // SAMPLE)]
+        for i, multiple in enumerate(RANGES):
+            value = module.learned.value.detach() * multiple
+            error = fake_quantized(x, value, module.levels) - x
+            sums[i] += error.square().mean(dtype=torch.float64).cpu()
+
+    return measure
 
 
 @contextmanager
