@@ -25,7 +25,7 @@ def tensor_checksum(tensors: Mapping[str, "Tensor"]) -> str:
     for name in sorted(tensors):
         value = tensors[name].detach().cpu().contiguous()
         digest.update(f"{name} {tuple(value.shape)} {value.dtype};".encode())
-        digest.update(value.reshape(-1).view(torch.uint8).numpy())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
