@@ -444,6 +444,19 @@ def test_plain_2d_image_is_compared(make_napari_viewer, backends, finish):
     viewer.window.remove_dock_widget(panel)
 
 
+def test_choices_are_remembered(panel, qtbot):
+    panel.controls.boxes.setCurrentText(AROUND)
+    panel.controls.scope.setCurrentText(SLICE)
+    panel.controls.tolerance.setValue(3.5)
+    panel.close_down()
+    again = ComparePanel(panel.viewer)
+    qtbot.addWidget(again)
+    assert again.controls.boxes.currentText() == AROUND
+    assert again.controls.scope.currentText() == SLICE
+    assert again.controls.tolerance.value() == 3.5
+    again.close_down()
+
+
 def test_every_control_says_what_it_is(panel):
     controls = vars(panel.controls).values()
     for control in (w for w in controls if isinstance(w, QPushButton | QComboBox)):

@@ -11,9 +11,9 @@ from napari_qmedsam.errors import Cancelled, DownloadFailed
 from napari_qmedsam.gui.boxes import rectangle
 from napari_qmedsam.gui.icons import icon, theme_ink
 from napari_qmedsam.gui.layers import image_layer
-from napari_qmedsam.gui.loading import Downloading
+from napari_qmedsam.gui.loading import Downloading, ModelChoice
 from napari_qmedsam.gui.preview import View
-from napari_qmedsam.gui.remembered import remembered
+from napari_qmedsam.gui.remembered import SegmentChoices, recall
 from napari_qmedsam.gui.segment_panel import SegmentPanel
 from napari_qmedsam.models.configuration import CONFIGS
 from napari_qmedsam.preprocessing import SliceGeometry, slice_image
@@ -79,14 +79,14 @@ def test_preview_of_a_view_uses_the_models_own_steps(volume, model):
 
 def test_choices_are_remembered(panel, backend):
     controls = panel.controls
-    controls.models.choose("lite_medsam", "torch")
+    controls.models.choose("demo", "torch", "int8")
     controls.protect.setChecked(True)
     controls.propagation.setCurrentIndex(1)
     controls.propagation.activated.emit(1)
     again = another(panel, backend)
     try:
         choice = again.controls.models.choice()
-        assert (choice.model, choice.backend) == ("lite_medsam", "torch")
+        assert choice == ModelChoice("demo", "torch", "int8")
         assert again.controls.protect.isChecked()
         assert not again.controls.automatic.isChecked()
         assert again.controls.propagation.currentIndex() == 1
@@ -103,7 +103,7 @@ def test_damaged_memories_are_forgotten(tmp_path, monkeypatch, text):
     path = tmp_path / "state" / "segment-panel.json"
     path.parent.mkdir()
     path.write_text(text, encoding="utf-8")
-    known = remembered()
+    known = recall(SegmentChoices)
     assert (known.model, known.automatic) == ("demo", True)
 
 

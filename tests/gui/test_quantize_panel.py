@@ -14,6 +14,7 @@ from napari_qmedsam.gui.quantize_controls import (
     OPEN_IMAGES,
     PER_CHANNEL,
     PER_GROUP,
+    PER_LAYER,
     PHANTOMS,
 )
 from napari_qmedsam.gui.quantize_panel import QuantizePanel
@@ -22,6 +23,7 @@ from napari_qmedsam.models.checkpoints import read_card, read_state, save_model
 from napari_qmedsam.models.fake_quantized.model import collect_statistics, fake_quantize
 from napari_qmedsam.models.fake_quantized.settings import FakeQuantSettings
 from napari_qmedsam.quantization import nncf_apart
+from napari_qmedsam.quantization.job import Budget
 from napari_qmedsam.quantization.model_layers import quantizable_layers
 from napari_qmedsam.runtime import load_backend
 from napari_qmedsam.runtime.protocol import BackendName
@@ -272,6 +274,61 @@ def test_units_follow_the_method(panel):
     assert "Permuting rows changes nothing" in last_message()
     assert controls.size.currentText() == BITS
     assert controls.calibration.currentText() == PHANTOMS
+
+
+def again_after_a_start(panel):
+    panel.close_down()
+    return QuantizePanel(panel.viewer)
+
+
+def test_choices_are_remembered(panel, weights, tmp_path, qtbot):
+    controls = panel.controls
+    choose(controls.method, "comq")
+    choose(controls.granularity, PER_LAYER)
+    controls.size.setCurrentText(AVERAGE)
+    controls.amount.setValue(5.5)
+    controls.sweeps.setValue(7)
+    panel.choose_folder(tmp_path)
+    before = controls.settings()
+    again = again_after_a_start(panel)
+    qtbot.addWidget(again)
+    assert again.controls.models.choice() == controls.models.choice()
+    assert again.controls.settings() == before
+    assert again.controls.budget() == Budget(average_bits=5.5)
+    assert (again._plan().path, again._plan().slices) == (tmp_path, 2)
+    again.close_down()
+
+
+def test_units_that_differ_from_the_methods_own_are_remembered(panel, qtbot):
+    controls = panel.controls
+    choose(controls.permutation, "elements")
+    choose(controls.granularity, PER_GROUP)
+    controls.group_size.setValue(16)
+    controls.bits.setValue(2)
+    before = controls.settings()
+    again = again_after_a_start(panel)
+    qtbot.addWidget(again)
+    assert again.controls.settings() == before
+    again.close_down()
+
+
+def test_what_is_gone_is_not_remembered(panel, weights, tmp_path, qtbot, monkeypatch):
+    monkeypatch.setattr(nncf_apart, "is_installed", lambda: True)
+    if panel.controls.method.findData(NNCF) < 0:
+        panel.controls.method.addItem("NNCF int8", NNCF)
+    choose(panel.controls.method, NNCF)
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    panel.choose_folder(folder)
+    folder.rmdir()
+    weights.unlink()
+    monkeypatch.setattr(nncf_apart, "is_installed", lambda: False)
+    again = again_after_a_start(panel)
+    qtbot.addWidget(again)
+    assert again.controls.models.choice().model == "demo"
+    assert again.controls.method.currentData() == "permutation-comq"
+    assert again.controls.calibration.currentText() == PHANTOMS
+    again.close_down()
 
 
 def test_every_control_says_what_it_is_in_one_sentence(panel):

@@ -40,6 +40,13 @@ from napari_qmedsam.gui.loading import (
 )
 from napari_qmedsam.gui.navigation import show_slice, slice_in_view
 from napari_qmedsam.gui.notices import errors_shown
+from napari_qmedsam.gui.remembered import (
+    CompareChoices,
+    recall,
+    remember,
+    restore,
+    take,
+)
 from napari_qmedsam.gui.sharing import shared_by
 from napari_qmedsam.gui.workers import Job, Report, ShouldStop, Worker
 from napari_qmedsam.gui.workspace import Workspace
@@ -70,6 +77,8 @@ class ComparePanel(QWidget):
         self.viewer, self.load, self.shared = viewer, load, shared_by(viewer)
         self.worker = Worker(self)
         self.controls = CompareControls(viewer, self)
+        self.remembered = recall(CompareChoices)
+        restore(self.remembered, self.controls)
         self.comparison: Comparison | None = None
         self.layers: ComparisonLayers | None = None
         self._images: list[Image] = []
@@ -129,6 +138,7 @@ class ComparePanel(QWidget):
                             raise Cancelled("Cancelled.")
 
             self._drop_layers()
+            self._remember()
             self._start(job, "Preparing…", partial(self._take, image, made))
 
     def cancel(self) -> None:
@@ -486,6 +496,11 @@ class ComparePanel(QWidget):
         for layer in layers:
             layer.events.name.connect(self._list_layers)
 
+    def _remember(self) -> None:
+        """Keep what was chosen for the next start."""
+        take(self.remembered, self.controls)
+        remember(self.remembered)
+
     # Closing --------------------------------------------------------------
 
     def close_down(self) -> None:
@@ -493,6 +508,7 @@ class ComparePanel(QWidget):
         self._watch.close()
 
     def _let_go(self) -> list[Thread]:
+        self._remember()
         running = self.worker.close()
         layers = self.viewer.layers
         layers.events.inserted.disconnect(self._layer_added)

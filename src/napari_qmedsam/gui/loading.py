@@ -3,10 +3,12 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from napari_qmedsam.gui.workers import Report, ShouldStop
-from napari_qmedsam.models.checkpoints import resolve_model
-from napari_qmedsam.runtime import Backend, BackendName, load_backend
+from napari_qmedsam.models.checkpoints import int8_name, resolve_model
+from napari_qmedsam.models.exported import SUFFIXES
+from napari_qmedsam.runtime import Backend, BackendName, Precision, load_backend
 from napari_qmedsam.runtime.apart import convert_apart
 
 REPORT_SECONDS = 0.1
@@ -22,11 +24,21 @@ class ModelChoice:
     model : str
         A name, or the path of a weights file.
     backend : str
-        ``openvino`` or ``torch``.
+        ``openvino``, ``onnxruntime`` or ``torch``.
+    precision : str
+        ``fp32``, or ``int8`` for the int8 form of a named model. Files run as they
+        were made.
     """
 
     model: str
     backend: str
+    precision: str = Precision.FP32.value
+
+    @property
+    def loaded_name(self) -> str:
+        """The name or path that is really loaded: of int8, the quantized sibling."""
+        is_int8 = self.precision == Precision.INT8
+        return int8_name(self.model) if is_int8 else self.model
 
 
 @dataclass(frozen=True)
@@ -50,6 +62,12 @@ LoadModel = Callable[[ModelChoice, Report, ShouldStop], Backend]
 """Loads a choice; reports :class:`Downloading`."""
 
 
+def model_of(path: str | Path) -> str:
+    """Return what to load for a chosen file: for a graph the folder of its pair."""
+    path = Path(path)
+    return str(path.parent if path.suffix in SUFFIXES else path)
+
+
 def load_model(choice: ModelChoice, report: Report, should_stop: ShouldStop) -> Backend:
     """Download the weights if needed and load them on the chosen runtime.
 
@@ -59,11 +77,17 @@ def load_model(choice: ModelChoice, report: Report, should_stop: ShouldStop) -> 
         If the model cannot be had; Cancelled if `should_stop` said so.
     """
     progress = report_download(report)
-    source = resolve_model(choice.model, progress=progress, should_cancel=should_stop)
+    source = resolve_model(
+        choice.loaded_name, progress=progress, should_cancel=should_stop
+    )
     if choice.backend == BackendName.OPENVINO:
         convert_apart(source, should_stop)
     return load_backend(
-        choice.model, choice.backend, progress=progress, should_cancel=should_stop
+        choice.model,
+        choice.backend,
+        precision=choice.precision,
+        progress=progress,
+        should_cancel=should_stop,
     )
 
 

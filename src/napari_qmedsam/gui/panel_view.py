@@ -101,7 +101,7 @@ class PanelView(QObject):
         choice = self.controls.models.choice()
         text = self.runner.describe()
         if not self.runner.has_loaded(choice):
-            entry = CATALOGUE.get(choice.model)
+            entry = CATALOGUE.get(choice.loaded_name)
             state = "not loaded yet"
             if entry is not None and self.controls.models.needs_download():
                 state = "to be downloaded"
@@ -110,7 +110,7 @@ class PanelView(QObject):
             elif entry is not None:
                 size = weights_path(entry).stat().st_size
                 state += f" · {size / 1e6:.1f} MB on disk"
-            text = f"{choice.model} on {choice.backend}: {state}"
+            text = f"{choice.loaded_name} on {choice.backend}: {state}"
         self.controls.runs.setText(text)
         self.show_slice()
 

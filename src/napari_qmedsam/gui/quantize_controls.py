@@ -60,6 +60,7 @@ class QuantizeControls(QWidget):
         self.models.setToolTip("Float model to quantize, and what the result runs on.")
         # Nothing is to be loaded here but what is quantized.
         self.models.load.hide()
+        self.models.precision.hide()
         self._make_settings()
         self._make_calibration()
         self.plot = ErrorPlot(viewer)

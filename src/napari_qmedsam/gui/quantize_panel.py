@@ -15,12 +15,19 @@ from qtpy.QtWidgets import QFileDialog, QListWidgetItem, QVBoxLayout, QWidget
 from napari_qmedsam.errors import BadCheckpoint, Cancelled, InvalidSettings
 from napari_qmedsam.gui.closing import ClosingWatch
 from napari_qmedsam.gui.layers import volume_of
-from napari_qmedsam.gui.loading import Downloading, report_download
+from napari_qmedsam.gui.loading import Downloading, model_of, report_download
 from napari_qmedsam.gui.notices import errors_shown
 from napari_qmedsam.gui.quantize_controls import (
     FOLDER,
     PHANTOMS,
     QuantizeControls,
+)
+from napari_qmedsam.gui.remembered import (
+    QuantizeChoices,
+    recall,
+    remember,
+    restore,
+    take,
 )
 from napari_qmedsam.gui.sharing import shared_by
 from napari_qmedsam.gui.workers import Job, Report, ShouldStop, Worker
@@ -41,7 +48,6 @@ if TYPE_CHECKING:
     import napari
 
 WEIGHTS_FILTER = "Weights (*.pth *.pt *.safetensors)"
-GRAPH_SUFFIXES = (".onnx", ".xml")
 MODEL_FILTER = (
     "Models (*.pth *.pt *.safetensors *.onnx *.xml);;"
     f"{WEIGHTS_FILTER};;Exported graphs (*.onnx *.xml)"
@@ -68,11 +74,13 @@ class QuantizePanel(QWidget):
         self.viewer, self.shared = viewer, shared_by(viewer)
         self.worker = Worker(self)
         self.controls = QuantizeControls(viewer, self)
+        self.remembered = recall(QuantizeChoices)
         self.folder: Path | None = None
         self._made = 0
         self._layers_known = False
         layout = QVBoxLayout(self)
         layout.addWidget(self.controls)
+        self._restore()
         self._connect()
         self._watch = ClosingWatch(self, self._let_go)
         self.controls.show_progress(0, 1)
@@ -104,6 +112,7 @@ class QuantizePanel(QWidget):
                 variants.append(made)
 
             self._layers_known = False
+            self._remember()
             self._start(job, "Preparing…", partial(self._take, variants))
 
     def load_model(self, path: str | Path | None = None) -> None:
@@ -118,9 +127,7 @@ class QuantizePanel(QWidget):
     def _load(self, path: str | Path, method: str | None = None) -> None:
         if not path:
             return
-        path = Path(path)
-        # Graphs come in pairs, and a pair is a folder.
-        model = path.parent if path.suffix in GRAPH_SUFFIXES else path
+        model = Path(model_of(path))
         backend = self.controls.models.choice().backend
         variants: list[Variant] = []
 
@@ -362,6 +369,26 @@ class QuantizePanel(QWidget):
             return path
         return f"{path.removesuffix('.safetensors')}{SUFFIX}"
 
+    # Between starts -------------------------------------------------------
+
+    def _restore(self) -> None:
+        known, controls = self.remembered, self.controls
+        folder = Path(known.folder) if known.folder else None
+        if folder is not None and folder.is_dir():
+            self.folder = folder
+        elif known.calibration == FOLDER:
+            known.calibration = PHANTOMS
+        controls.models.choose_again(known.model, known.backend)
+        restore(known, controls)
+
+    def _remember(self) -> None:
+        known, controls = self.remembered, self.controls
+        choice = controls.models.choice()
+        known.model, known.backend = choice.model, choice.backend
+        known.folder = "" if self.folder is None else str(self.folder)
+        take(known, controls)
+        remember(known)
+
     # Closing --------------------------------------------------------------
 
     def close_down(self) -> None:
@@ -369,6 +396,7 @@ class QuantizePanel(QWidget):
         self._watch.close()
 
     def _let_go(self) -> list[Thread]:
+        self._remember()
         running = self.worker.close()
         self.controls.plot.close_down()
         self.shared.variants_changed.disconnect(self._show_variants)

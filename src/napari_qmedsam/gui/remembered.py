@@ -1,11 +1,15 @@
-"""What the panel remembers from one start to the next."""
+"""What the panels remember from one start to the next."""
 
 import json
 import logging
 import os
 import tempfile
 from dataclasses import asdict, dataclass, fields
+from enum import Enum
 from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+from qtpy.QtWidgets import QAbstractButton, QAbstractSpinBox, QComboBox
 
 from napari_qmedsam.segmentation.autosave import state_folder
 from napari_qmedsam.segmentation.propagation import Propagation
@@ -16,12 +20,12 @@ PLUGIN = "napari-qmedsam"
 
 
 @dataclass
-class Remembered:
-    """Choices in the panel.
+class SegmentChoices:
+    """Choices in the panel Segment.
 
     Parameters
     ----------
-    model, backend : str
+    model, backend, precision : str
     propagation : str
     protect : bool
     automatic : bool
@@ -30,38 +34,130 @@ class Remembered:
         Where files were opened from or saved to last.
     """
 
+    NAME: ClassVar[str] = "segment-panel"
+
     model: str = "demo"
     backend: str = "openvino"
+    precision: str = "fp32"
     propagation: str = Propagation.BOX.value
     protect: bool = False
     automatic: bool = True
     folder: str = ""
 
-    def save(self) -> None:
-        """Write them; a folder that cannot be written to is no reason to stop."""
-        path = _path()
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            handle, part = tempfile.mkstemp(dir=path.parent, suffix=".part")
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                json.dump(asdict(self), file, indent=1)
-            os.replace(part, path)
-        except OSError as error:
-            log.warning("Cannot remember the panel's state in '%s': %s", path, error)
+
+@dataclass
+class QuantizeChoices:
+    """Choices in the panel Quantize; its controls stand before the others they rule.
+
+    Parameters
+    ----------
+    model, backend : str
+    folder : str
+        Of calibration images.
+    method, permutation, granularity, size, calibration : str
+        Entries of the controls of these names; empty for what a control starts with.
+    group_size, bits, sweeps, slices : int
+    amount : float
+        Of the budget, in MB or bits.
+    """
+
+    NAME: ClassVar[str] = "quantize-panel"
+
+    model: str = "demo"
+    backend: str = "openvino"
+    folder: str = ""
+    method: str = ""
+    permutation: str = ""
+    granularity: str = ""
+    group_size: int = 0
+    size: str = ""
+    bits: int = 4
+    amount: float = 3.0
+    sweeps: int = 3
+    calibration: str = ""
+    slices: int = 32
 
 
-def remembered() -> Remembered:
-    """Return what was remembered; defaults where nothing was, or it is damaged."""
-    known = Remembered()
+@dataclass
+class CompareChoices:
+    """Choices in the panel Compare.
+
+    Parameters
+    ----------
+    boxes, scope : str
+        Entries of the controls of these names; empty for what a control starts with.
+    tolerance : float
+        In mm.
+    """
+
+    NAME: ClassVar[str] = "compare-panel"
+
+    boxes: str = ""
+    scope: str = ""
+    tolerance: float = 2.0
+
+
+Choices = TypeVar("Choices", SegmentChoices, QuantizeChoices, CompareChoices)
+
+
+def remember(choices: Choices) -> None:
+    """Write choices; a folder that cannot be written to is no reason to stop."""
+    path = _path(type(choices))
     try:
-        stored = json.loads(_path().read_text(encoding="utf-8"))
-        for field in fields(Remembered):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, part = tempfile.mkstemp(dir=path.parent, suffix=".part")
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            json.dump(asdict(choices), file, indent=1)
+        os.replace(part, path)
+    except OSError as error:
+        log.warning("Cannot remember the panel's state in '%s': %s", path, error)
+
+
+def recall(kind: type[Choices]) -> Choices:
+    """Return what was remembered; defaults where nothing was, or it is damaged."""
+    known = kind()
+    try:
+        stored = json.loads(_path(kind).read_text(encoding="utf-8"))
+        for field in fields(kind):
             value = stored.get(field.name)
             if type(value) is type(getattr(known, field.name)):
                 setattr(known, field.name, value)
     except (OSError, ValueError, AttributeError):
-        return Remembered()
+        return kind()
     return known
+
+
+def take(choices: Choices, controls: object) -> None:
+    """Set choices to what the controls of their names say."""
+    for field in fields(choices):
+        control = getattr(controls, field.name, None)
+        if isinstance(control, QComboBox):
+            setattr(choices, field.name, str(_entry(control, control.currentIndex())))
+        elif isinstance(control, QAbstractSpinBox):
+            setattr(choices, field.name, control.value())
+        elif isinstance(control, QAbstractButton):
+            setattr(choices, field.name, control.isChecked())
+
+
+def restore(choices: Choices, controls: object) -> None:
+    """Set controls to the choices of their names, in the order of the choices.
+
+    What a control does not offer, or not any more, changes nothing.
+    """
+    for field in fields(choices):
+        control, value = (
+            getattr(controls, field.name, None),
+            getattr(choices, field.name),
+        )
+        if isinstance(control, QComboBox):
+            entries = [str(_entry(control, i)) for i in range(control.count())]
+            if value in entries:
+                control.setCurrentIndex(entries.index(value))
+        elif isinstance(control, QAbstractSpinBox):
+            if control.minimum() <= value <= control.maximum():
+                control.setValue(value)
+        elif isinstance(control, QAbstractButton):
+            control.setChecked(value)
 
 
 def preference(name: str, default: bool) -> bool:
@@ -79,5 +175,13 @@ def preference(name: str, default: bool) -> bool:
         return default  # not installed as a plugin, as in a test of the widget
 
 
-def _path() -> Path:
-    return state_folder() / "segment-panel.json"
+def _entry(combo: QComboBox, index: int) -> Any:
+    """Return what an entry stands for: its data, or its text where it has none."""
+    data = combo.itemData(index)
+    if data is None:
+        return combo.itemText(index)
+    return data.value if isinstance(data, Enum) else data
+
+
+def _path(kind: type) -> Path:
+    return state_folder() / f"{kind.NAME}.json"

@@ -76,12 +76,6 @@ class SegmentControls(QWidget):
         """Return how boxes are carried from slice to slice."""
         return Propagation(self.propagation.currentData())
 
-    def choose_propagation(self, value: str) -> None:
-        """Choose how boxes are carried; a value that is not known changes nothing."""
-        values = [propagation.value for propagation in PROPAGATIONS]
-        if value in values:
-            self.propagation.setCurrentIndex(values.index(value))
-
     def set_ink(self, colour: str) -> None:
         """Draw the icons in another colour."""
         for button, name in self._icons.items():

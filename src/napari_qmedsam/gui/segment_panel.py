@@ -23,11 +23,17 @@ from napari_qmedsam.gui.loading import LoadModel, load_model
 from napari_qmedsam.gui.notices import errors_shown
 from napari_qmedsam.gui.panel_view import PanelView
 from napari_qmedsam.gui.point_layer import target_of
-from napari_qmedsam.gui.remembered import preference, remembered
+from napari_qmedsam.gui.remembered import (
+    SegmentChoices,
+    preference,
+    recall,
+    remember,
+    restore,
+    take,
+)
 from napari_qmedsam.gui.runner import Request, Runner
 from napari_qmedsam.gui.segment_controls import SegmentControls
 from napari_qmedsam.gui.workspace import Workspace
-from napari_qmedsam.models.catalogue import CATALOGUE
 from napari_qmedsam.segmentation.autosave import Recovery
 from napari_qmedsam.segmentation.following import Direction
 from napari_qmedsam.volumes.windows import Window
@@ -61,7 +67,7 @@ class SegmentPanel(QWidget):
         self.runner = Runner(load, self)
         self.controls = SegmentControls(self)
         self.recovery = RecoveryBar(self)
-        self.remembered = remembered()
+        self.remembered = recall(SegmentChoices)
         self._waiting: dict[tuple[Workspace, int, int], set[int]] = {}
         self._later: Request | None = None
         self._watch = ClosingWatch(self, self._let_go)
@@ -333,23 +339,18 @@ class SegmentPanel(QWidget):
 
     def _restore(self) -> None:
         known, controls = self.remembered, self.controls
-        controls.automatic.setChecked(known.automatic)
-        controls.protect.setChecked(known.protect)
-        controls.choose_propagation(known.propagation)
+        restore(known, controls)
         controls.models.folder = known.folder
-        if known.model in CATALOGUE or Path(known.model).exists():
-            controls.models.choose(known.model, known.backend)
+        controls.models.choose_again(known.model, known.backend, known.precision)
 
     def _remember(self) -> None:
         known, controls = self.remembered, self.controls
+        take(known, controls)
         choice = controls.models.choice()
-        if choice.model is not None:
-            known.model, known.backend = str(choice.model), choice.backend
-        known.automatic = controls.automatic.isChecked()
-        known.protect = controls.protect.isChecked()
-        known.propagation = controls.chosen_propagation().value
+        known.model, known.backend = choice.model, choice.backend
+        known.precision = choice.precision
         known.folder = controls.models.folder or known.folder
-        known.save()
+        remember(known)
 
     def _recovery_found(self, workspace: Workspace, recovery: Recovery) -> None:
         if workspace is self.workspace:
