@@ -31,6 +31,7 @@ from napari_qmedsam.models.openvino_import import import_openvino
 from napari_qmedsam.runtime import (
     load_backend,
     onnx_conversion,
+    onnx_import,
     openvino_backend,
     overflow,
     tracing,
@@ -135,7 +136,7 @@ def test_weights_of_8_bits_do_not_overflow_on_onnx_runtime(tmp_path):
         torch.onnx.export(
             fixed(module), (largest,), path, input_names=["x"], dynamo=False
         )
-    graph = onnx_conversion.import_onnx().load(path)
+    graph = onnx_import.import_onnx().load(path)
     assert onnx_conversion.store_integers(graph) == 1
     path.write_bytes(graph.SerializeToString())
     (result,) = open_session(path).run(None, {"x": largest.numpy()})

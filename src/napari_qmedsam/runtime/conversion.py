@@ -19,6 +19,7 @@ from napari_qmedsam.models.exported import ExportedGraphs
 from napari_qmedsam.models.openvino_import import import_openvino
 from napari_qmedsam.runtime.cache import cache_folder, cache_key, make_once
 from napari_qmedsam.runtime.compressed_weights import compress_weights
+from napari_qmedsam.runtime.onnx_cleaning import cleaned_pair
 
 if TYPE_CHECKING:
     import openvino
@@ -44,12 +45,15 @@ class ConvertedModel:
 def converted(source: ModelSource) -> ConvertedModel:
     """Return the graphs of a model, converting them the first time.
 
-    Exported graphs are taken as they are; only what OpenVINO compiles of them
-    goes to the cache.
+    Exported OpenVINO graphs are taken as they are, ONNX graphs are cleaned; what
+    OpenVINO compiles of them goes to the cache.
     """
     folder = _folder(source)
     if isinstance(source, ExportedGraphs):
-        encoder, decoder = source.pair(source.suffixes[0])
+        if source.suffixes[0] == ".onnx":
+            encoder, decoder = cleaned_pair(source)
+        else:
+            encoder, decoder = source.pair(source.suffixes[0])
         return ConvertedModel(encoder, decoder, folder / "compiled")
     make_once(folder, "decoder.bin", lambda work: _convert(source, work))
     return ConvertedModel(

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from napari_qmedsam.errors import BadCheckpoint, InvalidPrompt
 from napari_qmedsam.models.checkpoints import ModelSource
 from napari_qmedsam.runtime.graph_inputs import as_logits, decoder_inputs
-from napari_qmedsam.runtime.onnx_conversion import missing_onnx, onnx_pair
+from napari_qmedsam.runtime.onnx_conversion import onnx_pair
+from napari_qmedsam.runtime.onnx_import import missing_onnx
 from napari_qmedsam.runtime.protocol import BackendName, Points, Precision, info_of
 
 if TYPE_CHECKING:

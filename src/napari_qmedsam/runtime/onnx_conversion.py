@@ -7,15 +7,15 @@ a quarter of the float one's size.
 """
 
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_qmedsam.errors import MissingDependency
 from napari_qmedsam.models.checkpoints import ModelSource
 from napari_qmedsam.models.exported import ExportedGraphs
 from napari_qmedsam.runtime.cache import cache_folder, cache_key, make_once
+from napari_qmedsam.runtime.onnx_cleaning import cleaned_pair
+from napari_qmedsam.runtime.onnx_import import import_onnx
 
 if TYPE_CHECKING:
     import onnx
@@ -27,30 +27,8 @@ CONVERSION_VERSION = 1
 """Raise it when the conversion changes, so that old graphs are not reused."""
 
 
-def import_onnx() -> ModuleType:
-    """Import the onnx package.
-
-    Raises
-    ------
-    MissingDependency
-        If it is not installed.
-    """
-    try:
-        import onnx
-    except ImportError as error:
-        raise missing_onnx("onnx") from error
-    return onnx
-
-
-def missing_onnx(package: str) -> MissingDependency:
-    """Return the error that says how to install what ONNX needs."""
-    return MissingDependency(
-        f"ONNX graphs need the package {package}: pip install napari-qmedsam[onnx]"
-    )
-
-
 def onnx_pair(source: ModelSource) -> tuple[Path, Path]:
-    """Return encoder and decoder, converting them the first time.
+    """Return encoder and decoder, converting or cleaning them the first time.
 
     Raises
     ------
@@ -60,7 +38,7 @@ def onnx_pair(source: ModelSource) -> tuple[Path, Path]:
         If the model is a pair of OpenVINO graphs.
     """
     if isinstance(source, ExportedGraphs):
-        return source.pair(".onnx")
+        return cleaned_pair(source)
     key = cache_key(source.sha256, repr(source.config), CONVERSION_VERSION)
     folder = cache_folder() / "onnx" / f"{source.config.name}-{key}"
     make_once(folder, "decoder.onnx", lambda work: write_onnx(source, work))
