@@ -147,7 +147,7 @@ def graph(nodes, constants) -> "onnx.ModelProto":
         [onnx.helper.make_node(kind, inputs, [name]) for kind, inputs, name in nodes],
         "graph",
         [info("x", onnx.TensorProto.FLOAT, [1, 2])],
-        [info("y", onnx.TensorProto.FLOAT, None)],
+        [info("y", onnx.TensorProto.FLOAT, [1, 2])],
         [onnx.numpy_helper.from_array(v, name) for name, v in constants.items()],
     )
     opsets = [onnx.helper.make_opsetid("", 19)]
