@@ -59,6 +59,25 @@ def click(panel, place):
         callbacks(layer, event)
 
 
+def test_undo_touches_only_the_rectangles_it_changes(panel):
+    draw(panel, 2, FIRST)
+    draw(panel, 3, WIDER)
+    removed = []
+
+    def note(event):
+        if str(event.action) == "removed":
+            removed.extend(event.data_indices)
+
+    panel.workspace.boxes.events.data.connect(note)
+    panel.undo()
+    assert removed == [1]
+    panel.redo()
+    assert removed == [1]
+    np.testing.assert_allclose(panel.workspace.boxes.data[0], rectangle(2, FIRST, 3))
+    np.testing.assert_allclose(panel.workspace.boxes.data[1], rectangle(3, WIDER, 3))
+    assert list(panel.workspace.session.objects) == [1, 2]
+
+
 def test_drawing_and_changing_a_box_segments_its_slice_by_itself(panel, finish):
     panel.controls.automatic.setChecked(True)
     draw(panel, 2, FIRST)

@@ -233,25 +233,42 @@ class BoxLayer:
     # Objects to rectangles ------------------------------------------------
 
     def show(self) -> None:
-        """Draw the rectangles anew, as the session's objects say."""
+        """Draw the rectangles as the session's objects say; those that are right stay.
+
+        To take all away and to add them again would hold the interface up.
+        """
         if self.layer is None:
             return
-        rectangles, ids = [], []
+        missing = self._wanted()
+        kept, wrong = [], set()
+        for index, row in enumerate(rows_of(self.layer)):
+            shown = row.object_id, np.asarray(self.layer.data[index])
+            same = [i for i, want in enumerate(missing) if _are_same(shown, want)]
+            if same:
+                kept.append(missing.pop(same[0])[0])
+            else:
+                wrong.add(index)
+        self._syncing = True
+        try:
+            if wrong:
+                self.layer.selected_data = wrong
+                self.layer.remove_selected()
+            if missing:
+                self.layer.add_rectangles([vertices for _, vertices in missing])
+        finally:
+            self._syncing = False
+        self._write_rows([*kept, *(object_id for object_id, _ in missing)])
+
+    def _wanted(self) -> list[tuple[int, NDArray]]:
+        """Return the object and the vertices of every rectangle there is to be."""
+        wanted = []
         for o in self.session.objects.values():
             middle = (o.box.z_min + o.box.z_max - 1) // 2
             places = [(key.slice_index, key.box) for key in o.keys]
             for slice_index, box in places or [(middle, o.box.in_plane)]:
-                rectangles.append(rectangle(slice_index, box, self.image.ndim, o.axis))
-                ids.append(o.object_id)
-        self._syncing = True
-        try:
-            self.layer.selected_data = set(range(self.layer.nshapes))
-            self.layer.remove_selected()
-            if rectangles:
-                self.layer.add_rectangles(rectangles)
-        finally:
-            self._syncing = False
-        self._write_rows(ids)
+                vertices = rectangle(slice_index, box, self.image.ndim, o.axis)
+                wanted.append((o.object_id, np.asarray(vertices)))
+        return wanted
 
     def update(self) -> None:
         """Show names, slices and colours anew; the rectangles stay."""
@@ -286,6 +303,11 @@ class BoxLayer:
 
 def _row_of(o: SegmentObject) -> BoxRow:
     return BoxRow(o.object_id, o.name, o.box.z_min, o.box.z_max, o.is_visible)
+
+
+def _are_same(one: tuple[int, NDArray], other: tuple[int, NDArray]) -> bool:
+    """Tell whether two rectangles are one object's, with equal vertices."""
+    return one[0] == other[0] and np.array_equal(one[1], other[1])
 
 
 def _clashes(place: PlacedBox | None, known: list[PlacedBox]) -> bool:
