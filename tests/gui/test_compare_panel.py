@@ -2,6 +2,7 @@
 
 import csv
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -134,6 +135,16 @@ def test_rows_sort_by_number(compared):
     assert [table.item(r, 0).text() for r in range(2)] == [LOSSY.name, WHOLE.name]
     table.sortItems(3, Qt.SortOrder.DescendingOrder)
     assert [table.item(r, 0).text() for r in range(2)] == [WHOLE.name, LOSSY.name]
+
+
+def test_long_names_take_a_second_line(panel):
+    table = panel.controls.table
+    table.resize(430, 200)
+    long = replace(LOSSY, name="tiny 4-bit P-COMQ of elements")
+    panel.shared.variants.add(long)
+    panel.shared.variants_changed.emit()
+    heights = {table.item(r, 0).text(): table.rowHeight(r) for r in range(3)}
+    assert heights[long.name] > heights[WHOLE.name]
 
 
 def test_selected_row_goes_to_its_worst_slice(compared):
@@ -419,7 +430,7 @@ def test_closing_the_window_during_work_ends_it(panel, backends, qtbot, told_to_
     assert backends["whole"].encoded < 5  # a warm-up and four slices
 
 
-def test_closing_the_dock_leaves_thegrid_of(compared):
+def test_closing_the_dock_leaves_the_grid(compared):
     compared.show_view(View.GRID)
     compared.viewer.window.remove_dock_widget(compared)
     assert not grid_of(compared.viewer).enabled

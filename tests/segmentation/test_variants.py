@@ -6,8 +6,11 @@ import torch
 from napari_qmedsam.errors import BadCheckpoint, InvalidSettings, UnknownModel
 from napari_qmedsam.models import build_model
 from napari_qmedsam.models.checkpoints import resolve_model, save_model
+from napari_qmedsam.models.fake_quantized.model import collect_statistics, fake_quantize
+from napari_qmedsam.models.fake_quantized.settings import FakeQuantSettings
 from napari_qmedsam.quantization.job import Budget, CalibrationPlan, QuantizationJob
 from napari_qmedsam.quantization.settings import QuantizationSettings
+from napari_qmedsam.runtime.exporting import ExportFormat, export_model
 from napari_qmedsam.segmentation.variants import FLOAT, Variant, Variants, variant_of
 
 
@@ -40,6 +43,21 @@ def test_quantized_file_says_its_bits_and_method(weights, tmp_path):
     assert variant.effective_bits > 3
     assert not variant.is_float
     assert variant.backend == "torch"
+
+
+def test_int8_files_say_what_they_really_store(tiny_config, tmp_path):
+    model = fake_quantize(build_model("tiny"), FakeQuantSettings(7))
+    image, boxes = torch.rand(1, 3, 64, 64), torch.tensor([[4.0, 6.0, 40.0, 50.0]])
+    collect_statistics(model, [(image, boxes)])
+    path = save_model(model, tmp_path / "trained.safetensors")
+    trained = variant_of(str(path))
+    # Seven bits of each code are used, and each is kept as a float.
+    assert trained.bits == "7"
+    assert trained.effective_bits == 8 * path.stat().st_size / trained.parameters
+    assert trained.effective_bits > 32
+    export_model(resolve_model(str(path)), ExportFormat.OPENVINO, tmp_path / "graphs")
+    graphs = variant_of(str(tmp_path / "graphs"))
+    assert graphs.effective_bits == 8 * graphs.file_bytes / graphs.parameters
 
 
 @pytest.mark.slow

@@ -41,7 +41,11 @@ class VariantTable(QTableWidget):
             header.setToolTip(tip)
             self.setHorizontalHeaderItem(column, header)
         self.verticalHeader().hide()
-        self.verticalHeader().setDefaultSectionSize(26)
+        # Names that are too long for the column take a second line.
+        rows = self.verticalHeader()
+        rows.setMinimumSectionSize(26)
+        rows.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        self.setTextElideMode(Qt.TextElideMode.ElideMiddle)
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)

@@ -47,7 +47,8 @@ class Variant:
         Bits per code, ascending; several where layers differ.
     effective_bits : float
         Stored bits per quantized weight, scales and indices included; of models
-        in int8 the bits of a code, whatever form their file has.
+        in int8 those of the whole file per parameter: what training leaves holds
+        its weights as floats, and exported graphs say nothing of single weights.
     file_bytes : int
     parameters : int
         Numbers in the model, quantized or not.
@@ -177,13 +178,14 @@ def variant_of(
         If there is no such model, or the file is none.
     """
     source = resolve_model(model, progress=progress, should_cancel=should_cancel)
+    parameters = _count_parameters(source)
     facts = {
         "backend": backend,
         "precision": precision,
         "architecture": source.config.name,
         "file_bytes": source.size_bytes,
-        "parameters": _count_parameters(source),
-        **_quantization(source),
+        "parameters": parameters,
+        **_quantization(source, parameters),
     }
     variant = Variant("", str(model), **facts)
     return replace(variant, name=name or _default_name(variant))
@@ -192,7 +194,7 @@ def variant_of(
 # Helpers ------------------------------------------------------------------
 
 
-def _quantization(source: ModelSource) -> dict[str, Any]:
+def _quantization(source: ModelSource, parameters: int) -> dict[str, Any]:
     """Return method, bits and effective bits; none for a float model."""
     if source.is_int8:
         trained = source.fake_quant
@@ -201,7 +203,7 @@ def _quantization(source: ModelSource) -> dict[str, Any]:
             "precision": Precision.INT8.value,
             "method": GRAPHS if trained is None else QAT,
             "bit_widths": (bits,),
-            "effective_bits": float(bits),
+            "effective_bits": 8 * source.size_bytes / parameters,
         }
     card = source.card
     layers = card.get(QUANTIZED_KEY)
