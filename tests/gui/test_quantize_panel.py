@@ -126,7 +126,8 @@ def test_folder_calibrates(panel, volume, finish, tmp_path):
 
 
 def test_size_budget_keeps_to_it(panel, finish):
-    choose(panel.controls.method, "comq")
+    choose(panel.controls.method, "rtn")
+    panel.controls.slices.setValue(1)
     panel.controls.size.setCurrentText(AVERAGE)
     panel.controls.amount.setValue(7.0)
     panel.quantize()

@@ -1,6 +1,5 @@
 """The panel "Compare": variants on the same boxes, judged by labels and by eye."""
 
-from collections.abc import Callable
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -32,12 +31,7 @@ from napari_qmedsam.gui.compare_controls import (
 )
 from napari_qmedsam.gui.comparison_layers import COMPARED, ComparisonLayers, View
 from napari_qmedsam.gui.layers import RESULT, window_of
-from napari_qmedsam.gui.loading import (
-    Downloading,
-    LoadModel,
-    ModelChoice,
-    load_model,
-)
+from napari_qmedsam.gui.loading import LoadModel, ModelChoice, load_model
 from napari_qmedsam.gui.navigation import show_slice, slice_in_view
 from napari_qmedsam.gui.notices import errors_shown
 from napari_qmedsam.gui.remembered import (
@@ -48,7 +42,8 @@ from napari_qmedsam.gui.remembered import (
     take,
 )
 from napari_qmedsam.gui.sharing import shared_by
-from napari_qmedsam.gui.workers import Job, Report, ShouldStop, Worker
+from napari_qmedsam.gui.work import Work
+from napari_qmedsam.gui.workers import Report, ShouldStop
 from napari_qmedsam.gui.workspace import Workspace
 from napari_qmedsam.runtime import Backend
 from napari_qmedsam.segmentation.session import Session
@@ -75,7 +70,8 @@ class ComparePanel(QWidget):
     ) -> None:
         super().__init__()
         self.viewer, self.load, self.shared = viewer, load, shared_by(viewer)
-        self.worker = Worker(self)
+        self.work = Work(self)
+        self.worker = self.work.worker
         self.controls = CompareControls(viewer, self)
         self.remembered = recall(CompareChoices)
         restore(self.remembered, self.controls)
@@ -85,8 +81,8 @@ class ComparePanel(QWidget):
         self._labels: list[Labels] = []
         layout = QVBoxLayout(self)
         layout.addWidget(self.controls)
-        self._connect()
         self._watch = ClosingWatch(self, self._let_go)
+        self._connect()
         self.controls.show_progress(0, 1)
         self._list_layers()
         self._show_rows()
@@ -139,13 +135,17 @@ class ComparePanel(QWidget):
 
             self._drop_layers()
             self._remember()
-            self._start(job, "Preparing…", partial(self._take, image, made))
+            self.work.start(
+                job,
+                "Preparing…",
+                partial(self._say_what_was_measured, made),
+                self._progressed,
+                partial(self._take, image, made),
+            )
 
     def cancel(self) -> None:
         """Stop after the slice under way; variants that are done stay."""
-        if self.worker.is_busy:
-            self.worker.cancel()
-            self.controls.status.setText("Stopping after this slice…")
+        self.work.cancel("Stopping after this slice…")
 
     def show_differences(self) -> None:
         """Add a layer of the voxels on which variants differ."""
@@ -158,12 +158,12 @@ class ComparePanel(QWidget):
             def job(report: Report, should_stop: ShouldStop) -> None:
                 found.append(comparison.disagreement())
 
-            def done(error: BaseException | None) -> None:
+            def done() -> None:
                 layers.show_disagreement(found[0])
                 count = int(np.count_nonzero(found[0]))
                 self.controls.status.setText(f"Variants differ on {count} voxels.")
 
-            self._start(job, "Comparing masks…", done)
+            self.work.start(job, "Comparing masks…", done)
 
     def show_distance(self) -> None:
         """Add a layer of signed surface distances of the selected variant."""
@@ -177,7 +177,7 @@ class ComparePanel(QWidget):
             def job(report: Report, should_stop: ShouldStop) -> None:
                 found.append(comparison.signed_distance(name))
 
-            def done(error: BaseException | None) -> None:
+            def done() -> None:
                 layers.show_distance(name, found[0])
                 text = "no surface to measure."
                 if np.isfinite(found[0]).any():
@@ -185,7 +185,7 @@ class ComparePanel(QWidget):
                     text = f"{low:+.1f} to {high:+.1f} mm (inside to outside)."
                 self.controls.status.setText(f"{name}: {text}")
 
-            self._start(job, "Measuring distances…", done)
+            self.work.start(job, "Measuring distances…", done)
 
     def copy_csv(self) -> None:
         """Put the table on the clipboard as CSV."""
@@ -291,51 +291,19 @@ class ComparePanel(QWidget):
 
     # Work -----------------------------------------------------------------
 
-    def _start(
-        self, job: Job, text: str, on_end: Callable[[BaseException | None], None]
-    ) -> None:
-        """Run a job; `on_end` is called unless it failed."""
-        self.controls.status.setText(text)
-        self.controls.show_progress(0, 0)
-        self._watch.look()
-        self.worker.start(job, self._progressed, partial(self._ended, on_end))
-        self._enable()
-
-    def _progressed(self, item: Any) -> None:
-        controls = self.controls
-        if isinstance(item, Downloading):
-            controls.status.setText(item.sentence())
-            controls.show_progress(*item.thousandths())
-            return
-        assert isinstance(item, ComparisonStep)
-        doing = "loading…" if item.slice_index is None else f"slice {item.slice_index}"
-        if item.slice_index is None and item.done and item.done == item.total:
+    def _progressed(self, step: ComparisonStep) -> None:
+        doing = "loading…" if step.slice_index is None else f"slice {step.slice_index}"
+        if step.slice_index is None and step.done and step.done == step.total:
             doing = "scoring…"
-        controls.status.setText(f"{item.variant}: {doing}")
-        controls.show_progress(item.done, item.total)
-
-    def _ended(
-        self,
-        on_end: Callable[[BaseException | None], None],
-        error: BaseException | None,
-    ) -> None:
-        self.controls.show_progress(0, 1)
-        cancelled = isinstance(error, Cancelled)
-        if error is not None:
-            self.controls.status.setText("Cancelled." if cancelled else "Failed.")
-        self._enable()
-        with errors_shown():
-            if error is None or cancelled:
-                on_end(error)
-            else:
-                raise error
-        self._enable()
+        self.work.said.emit(f"{step.variant}: {doing}")
+        self.work.progressed.emit(step.done, step.total)
 
     def _take(
         self, image: Image, made: list[Comparison], error: BaseException | None
     ) -> None:
         """Show what a comparison found, or what is done of one that was stopped."""
-        if not made or not made[0].results:
+        is_stopped = error is None or isinstance(error, Cancelled)
+        if not is_stopped or not made or not made[0].results:
             return
         self.comparison = made[0]
         self.layers = ComparisonLayers(
@@ -353,8 +321,9 @@ class ComparePanel(QWidget):
         for compared in self.comparison.objects:
             scores.addItem(compared.name, compared.object_id)
         self.shared.variants_changed.emit()
-        if error is None:
-            self.controls.status.setText(note_of(self.comparison))
+
+    def _say_what_was_measured(self, made: list[Comparison]) -> None:
+        self.controls.status.setText(note_of(made[0]))
 
     # What is shown --------------------------------------------------------
 
@@ -489,6 +458,10 @@ class ComparePanel(QWidget):
         for side in (controls.left, controls.right):
             side.activated.connect(lambda _: self._sides_chosen())
         controls.divider.valueChanged.connect(self._divider_moved)
+        self.work.said.connect(controls.status.setText)
+        self.work.progressed.connect(controls.show_progress)
+        self.work.changed.connect(self._enable)
+        self.work.changed.connect(self._watch.look)
         self.shared.variants_changed.connect(self._show_rows)
         layers = self.viewer.layers
         layers.events.inserted.connect(self._layer_added)

@@ -34,11 +34,12 @@ class PanelView(QObject):
     def connect(self) -> None:
         """Listen to everything that is shown."""
         runner, controls = self.runner, self.controls
-        runner.said.connect(controls.status.setText)
-        runner.progressed.connect(controls.show_progress)
-        runner.changed.connect(self.enable)
-        runner.changed.connect(self.show_model)
-        runner.changed.connect(self.panel.housekeeper.stir)
+        work = runner.work
+        work.said.connect(controls.status.setText)
+        work.progressed.connect(controls.show_progress)
+        work.changed.connect(self.enable)
+        work.changed.connect(self.show_model)
+        work.changed.connect(self.panel.housekeeper.stir)
         controls.models.changed.connect(self.show_model)
         self.panel.images.changed.connect(self.show_objects)
         self.panel.housekeeper.counted.connect(self._counted)

@@ -6,16 +6,16 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from napari.layers import Image
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QListWidgetItem, QVBoxLayout, QWidget
 
-from napari_qmedsam.errors import BadCheckpoint, Cancelled, InvalidSettings
+from napari_qmedsam.errors import BadCheckpoint, InvalidSettings
 from napari_qmedsam.gui.closing import ClosingWatch
 from napari_qmedsam.gui.layers import volume_of
-from napari_qmedsam.gui.loading import Downloading, model_of, report_download
+from napari_qmedsam.gui.loading import model_of, report_download
 from napari_qmedsam.gui.notices import errors_shown
 from napari_qmedsam.gui.quantize_controls import (
     FOLDER,
@@ -30,7 +30,8 @@ from napari_qmedsam.gui.remembered import (
     take,
 )
 from napari_qmedsam.gui.sharing import shared_by
-from napari_qmedsam.gui.workers import Job, Report, ShouldStop, Worker
+from napari_qmedsam.gui.work import Work
+from napari_qmedsam.gui.workers import Report, ShouldStop
 from napari_qmedsam.models.checkpoints import ModelSource, resolve_model
 from napari_qmedsam.models.quantized.model_file import SUFFIX
 from napari_qmedsam.quantization.job import CalibrationPlan, QuantizationJob
@@ -72,7 +73,8 @@ class QuantizePanel(QWidget):
     def __init__(self, viewer: "napari.viewer.Viewer") -> None:
         super().__init__()
         self.viewer, self.shared = viewer, shared_by(viewer)
-        self.worker = Worker(self)
+        self.work = Work(self)
+        self.worker = self.work.worker
         self.controls = QuantizeControls(viewer, self)
         self.remembered = recall(QuantizeChoices)
         self.folder: Path | None = None
@@ -81,8 +83,8 @@ class QuantizePanel(QWidget):
         layout = QVBoxLayout(self)
         layout.addWidget(self.controls)
         self._restore()
-        self._connect()
         self._watch = ClosingWatch(self, self._let_go)
+        self._connect()
         self.controls.show_progress(0, 1)
         self.controls.status.setText("Choose a model and a size.")
         self._show_variants()
@@ -113,7 +115,9 @@ class QuantizePanel(QWidget):
 
             self._layers_known = False
             self._remember()
-            self._start(job, "Preparing…", partial(self._take, variants))
+            self.work.start(
+                job, "Preparing…", partial(self._take, variants), self._progressed
+            )
 
     def load_model(self, path: str | Path | None = None) -> None:
         """Add a weights file or exported graphs as a variant; without path, ask."""
@@ -141,7 +145,7 @@ class QuantizePanel(QWidget):
                 )
             variants.append(variant)
 
-        self._start(job, f"Reading {model.name}…", partial(self._take, variants))
+        self.work.start(job, f"Reading {model.name}…", partial(self._take, variants))
 
     def save(self, path: str | Path | None = None) -> None:
         """Write the chosen quantized variant to a file; without path, ask."""
@@ -165,7 +169,7 @@ class QuantizePanel(QWidget):
                 self.shared.variants.change(variant.name, model=str(target))
                 self.controls.status.setText(f"Saved {target}.")
 
-            self._start(job, f"Saving {target.name}…", saved)
+            self.work.start(job, f"Saving {target.name}…", saved)
 
     def remove(self) -> None:
         """Take the chosen variant off the list."""
@@ -175,9 +179,7 @@ class QuantizePanel(QWidget):
 
     def cancel(self) -> None:
         """Stop after the layer under way; nothing of it is kept."""
-        if self.worker.is_busy:
-            self.worker.cancel()
-            self.controls.status.setText("Stopping after this layer…")
+        self.work.cancel("Stopping after this layer…")
 
     # Ways to quantize -----------------------------------------------------
 
@@ -248,45 +250,18 @@ class QuantizePanel(QWidget):
 
     # Work -----------------------------------------------------------------
 
-    def _start(self, job: Job, text: str, on_success: Callable[[], None]) -> None:
-        self.controls.status.setText(text)
-        self.controls.show_progress(0, 0)
-        self._watch.look()
-        self.worker.start(job, self._progressed, partial(self._ended, on_success))
-        self._enable()
-
-    def _progressed(self, item: Any) -> None:
-        controls = self.controls
-        if isinstance(item, Downloading):
-            controls.status.setText(item.sentence())
-            controls.show_progress(*item.thousandths())
-            return
-        assert isinstance(item, QuantizationProgress)
-        controls.show_progress(item.done, item.total)
-        if item.report is None:
-            controls.status.setText(f"{item.layer} ({item.done} of {item.total})")
+    def _progressed(self, step: QuantizationProgress) -> None:
+        work, plot = self.work, self.controls.plot
+        work.progressed.emit(step.done, step.total)
+        if step.report is None:
+            work.said.emit(f"{step.layer} ({step.done} of {step.total})")
             return
         if not self._layers_known:
             self._layers_known = True
-            controls.plot.start(item.total - item.done + 1)
-        error = item.report.relative_error
-        controls.plot.add(error)
-        controls.status.setText(f"{item.layer}: relative error {error:.1e}")
-
-    def _ended(
-        self, on_success: Callable[[], None], error: BaseException | None
-    ) -> None:
-        self.controls.show_progress(0, 1)
-        if error is not None:
-            cancelled = isinstance(error, Cancelled)
-            self.controls.status.setText("Cancelled." if cancelled else "Failed.")
-        with errors_shown():
-            if error is None:
-                on_success()
-            elif not isinstance(error, Cancelled):
-                self._enable()
-                raise error
-        self._enable()
+            plot.start(step.total - step.done + 1)
+        error = step.report.relative_error
+        plot.add(error)
+        work.said.emit(f"{step.layer}: relative error {error:.1e}")
 
     def _take(self, variants: list[Variant]) -> None:
         """Put what a job made on the list."""
@@ -348,6 +323,10 @@ class QuantizePanel(QWidget):
             button.clicked.connect(lambda _, action=action: action())
         controls.calibration.activated.connect(lambda _: self._calibration_chosen())
         controls.variants.itemSelectionChanged.connect(self._enable)
+        self.work.said.connect(controls.status.setText)
+        self.work.progressed.connect(controls.show_progress)
+        self.work.changed.connect(self._enable)
+        self.work.changed.connect(self._watch.look)
         self.shared.variants_changed.connect(self._show_variants)
 
     # Files ----------------------------------------------------------------

@@ -4,14 +4,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import QObject
 
 from napari_qmedsam.errors import Cancelled
-from napari_qmedsam.gui.loading import Downloading, LoadModel, ModelChoice
-from napari_qmedsam.gui.notices import errors_shown
-from napari_qmedsam.gui.workers import Job, Report, ShouldStop, Worker
+from napari_qmedsam.gui.loading import LoadModel, ModelChoice
+from napari_qmedsam.gui.work import Work
+from napari_qmedsam.gui.workers import Report, ShouldStop
 from napari_qmedsam.gui.workspace import Workspace
 from napari_qmedsam.segmentation.embeddings import EmbeddingStore
 from napari_qmedsam.segmentation.following import Direction
@@ -52,7 +51,7 @@ class Request:
     join: bool = False
 
 
-class Runner(QObject):
+class Runner:
     """Does the work that requests stand for, one at a time.
 
     The model that was loaded last is kept; embeddings are kept for every
@@ -64,26 +63,16 @@ class Runner(QObject):
     parent : QObject
     """
 
-    said = Signal(str)
-    """One line about what happens."""
-
-    progressed = Signal(int, int)
-    """Steps done and in all; (0, 0) while nobody knows, (0, 1) at rest."""
-
-    changed = Signal()
-    """Work began or ended."""
-
     def __init__(self, load: LoadModel, parent: QObject) -> None:
-        super().__init__(parent)
-        self.load = load
-        self.worker = Worker(self)
+        self.load, self.work = load, Work(parent)
+        self.worker = self.work.worker
         self._store = EmbeddingStore()
         self._loaded: tuple[ModelChoice, SliceSegmenter] | None = None
 
     @property
     def is_busy(self) -> bool:
         """Whether something is being done."""
-        return self.worker.is_busy
+        return self.work.is_busy
 
     def segment(self, request: Request) -> None:
         """Load the model unless it is the one loaded, then segment.
@@ -112,11 +101,10 @@ class Runner(QObject):
             if should_stop():
                 raise Cancelled("Cancelled.")
 
-        self._start(
+        self.work.start(
             job,
-            None,
             f"Loading {Path(choice.model).name}…",
-            on_success or (lambda: self.said.emit("Loaded.")),
+            on_success or (lambda: self.work.said.emit("Loaded.")),
         )
 
     def has_loaded(self, choice: ModelChoice) -> bool:
@@ -141,15 +129,13 @@ class Runner(QObject):
 
         def saved() -> None:
             on_success()
-            self.said.emit(f"Saved {path}.")
+            self.work.said.emit(f"Saved {path}.")
 
-        self._start(job, workspace, f"Saving {Path(path).name}…", saved)
+        self.work.start(job, f"Saving {Path(path).name}…", saved)
 
     def cancel(self) -> None:
         """Stop after the step under way; what is done stays."""
-        if self.is_busy:
-            self.worker.cancel()
-            self.said.emit("Stopping after this step…")
+        self.work.cancel("Stopping after this step…")
 
     def describe(self) -> str:
         """Say what really runs, how fast, and how large it is."""
@@ -184,64 +170,24 @@ class Runner(QObject):
                 axis=request.axis,
                 join=request.join,
             )
-        self._start(
-            partial(segment_until, updates), workspace, "Segmenting…", self._segmented
-        )
 
-    def _segmented(self) -> None:
-        self.said.emit("Done.")
+        def progressed(update: SliceUpdate) -> None:
+            self.work.progressed.emit(update.done, update.total)
+            workspace.labels_changed(update.slice_index, update.axis)
 
-    def _start(
-        self,
-        job: Job,
-        workspace: Workspace | None,
-        text: str,
-        on_success: Callable[[], None],
-    ) -> None:
-        """Run a job; `on_success` is called if it ended by itself."""
-        self.said.emit(text)
-        self.progressed.emit(0, 0)
-        self.worker.start(
-            job,
-            partial(self._progressed, workspace),
-            partial(self._ended, workspace, on_success),
-        )
-        self.changed.emit()
-
-    def _progressed(self, workspace: Workspace | None, item: Any) -> None:
-        if isinstance(item, Downloading):
-            self.said.emit(item.sentence())
-            self.progressed.emit(*item.thousandths())
-            return
-        self.progressed.emit(item.done, item.total)
-        workspace.labels_changed(item.slice_index, item.axis)
-
-    def _ended(
-        self,
-        workspace: Workspace | None,
-        on_success: Callable[[], None],
-        error: BaseException | None,
-    ) -> None:
-        self.progressed.emit(0, 1)
-        if workspace is not None:
+        def ended(error: BaseException | None) -> None:
             workspace.refresh()
             # Objects that were followed reach further now.
             workspace.box_layer.update()
             workspace.on_change()
-        if isinstance(error, Cancelled):
-            self.said.emit("Cancelled.")
-        elif error is not None:
-            self.said.emit("")
-        try:
-            with errors_shown():
-                if error is None:
-                    on_success()
-                elif not isinstance(error, Cancelled):
-                    raise error
-        finally:
-            # Last: others may only start something once what follows on success,
-            # as segmenting does on loading, has had its turn.
-            self.changed.emit()
+
+        self.work.start(
+            partial(segment_until, updates),
+            "Segmenting…",
+            lambda: self.work.said.emit("Done."),
+            progressed,
+            ended,
+        )
 
 
 def segment_until(

@@ -160,7 +160,6 @@ class SegmentPanel(QWidget):
     def load_model(self) -> None:
         """Load the chosen model now, with its download if it takes one."""
         if not self.runner.is_busy:
-            self._watch.look()
             self.runner.load_model(self.controls.models.choice())
 
     def save_labels(self, path: str | Path | None = None) -> None:
@@ -193,7 +192,6 @@ class SegmentPanel(QWidget):
         if self.runner.is_busy:
             self._later = request  # by a key, while the buttons are off
             return
-        self._watch.look()
         self.runner.segment(request)
 
     def _request(
@@ -218,7 +216,7 @@ class SegmentPanel(QWidget):
         with errors_shown():
             self._chosen().set_points(self._target(), is_positive)
             if str(self.controls.models.choice().model).startswith("demo"):
-                self.runner.said.emit(
+                self.runner.work.said.emit(
                     "The demo model was not trained with points and hardly heeds them."
                 )
 
@@ -255,7 +253,7 @@ class SegmentPanel(QWidget):
         if not self.controls.automatic.isChecked():
             return
         if self.controls.models.needs_download():
-            self.runner.said.emit(
+            self.runner.work.said.emit(
                 "Press Load to download the model; then slices are segmented as their "
                 "boxes change."
             )
@@ -272,7 +270,6 @@ class SegmentPanel(QWidget):
             ids = {i for i in ids if i in objects and not objects[i].is_locked}
             ids = {i for i in ids if objects[i].prompt.reaches(slice_index)}
             if ids:
-                self._watch.look()
                 with errors_shown():
                     request = self._request(
                         workspace, tuple(ids), slice_index, axis=axis, join=True
@@ -431,7 +428,8 @@ class SegmentPanel(QWidget):
         images.losing.connect(self.cancel)
         self.housekeeper.found.connect(self._recovery_found)
         self.recovery.accepted.connect(self._recover)
-        runner.changed.connect(self._segment_waiting)
+        runner.work.changed.connect(self._watch.look)
+        runner.work.changed.connect(self._segment_waiting)
         self.view.connect()
 
 
