@@ -1,0 +1,63 @@
+"""The header of our safetensors files: the model card, and what is written there."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from napari_qmedsam.errors import BadCheckpoint
+
+METADATA_KEY = "qmedsam"
+"""Entry of the safetensors header that holds our model card as JSON."""
+
+QUANTIZED_KEY = "quantized"
+"""Entry of the card that lists the quantized layers."""
+
+FORMAT_VERSION = 1
+"""Version of our file format; files of a later version are refused."""
+
+
+def read_card(path: str | os.PathLike) -> dict[str, Any]:
+    """Return the model card in a safetensors header; empty where there is none.
+
+    Raises
+    ------
+    BadCheckpoint
+        If the file is damaged, or of a later format version.
+    """
+    path = existing(path)
+    if path.suffix != ".safetensors":
+        return {}
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="np") as file:
+            metadata = file.metadata() or {}
+        card = json.loads(metadata.get(METADATA_KEY, "{}"))
+    except (SafetensorError, json.JSONDecodeError, OSError) as error:
+        raise BadCheckpoint(
+            f"'{path.name}' is not a readable safetensors file: {error}."
+        ) from error
+    if not isinstance(card, dict):
+        raise BadCheckpoint(f"The model card of '{path.name}' is not a JSON object.")
+    version = card.get("format_version", FORMAT_VERSION)
+    if not isinstance(version, int) or version > FORMAT_VERSION:
+        raise BadCheckpoint(
+            f"'{path.name}' has format version {version}; this release reads up to "
+            f"{FORMAT_VERSION}. Update napari-qmedsam."
+        )
+    return card
+
+
+def existing(path: str | os.PathLike) -> Path:
+    """Return the path of a weights file.
+
+    Raises
+    ------
+    BadCheckpoint
+        If there is none.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise BadCheckpoint(f"There is no weights file '{path}'.")
+    return path
