@@ -4,10 +4,10 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from napari.layers import Image, Labels
+from napari.layers import Image, Layer
 from numpy.typing import NDArray
 from qtpy.QtWidgets import QApplication, QFileDialog, QVBoxLayout, QWidget
 
@@ -30,7 +30,8 @@ from napari_qmedsam.gui.compare_controls import (
     CompareControls,
 )
 from napari_qmedsam.gui.comparison_layers import COMPARED, ComparisonLayers, View
-from napari_qmedsam.gui.layers import RESULT, window_of
+from napari_qmedsam.gui.layer_pair import LayerPair
+from napari_qmedsam.gui.layers import window_of
 from napari_qmedsam.gui.loading import LoadModel, ModelChoice, load_model
 from napari_qmedsam.gui.navigation import show_slice, slice_in_view
 from napari_qmedsam.gui.notices import errors_shown
@@ -77,14 +78,15 @@ class ComparePanel(QWidget):
         restore(self.remembered, self.controls)
         self.comparison: Comparison | None = None
         self.layers: ComparisonLayers | None = None
-        self._images: list[Image] = []
-        self._labels: list[Labels] = []
+        self.pair = LayerPair(
+            viewer, self.controls.image, self.controls.labels, self._is_ours, self
+        )
         layout = QVBoxLayout(self)
         layout.addWidget(self.controls)
         self._watch = ClosingWatch(self, self._let_go)
         self._connect()
         self.controls.show_progress(0, 1)
-        self._list_layers()
+        self.pair.start()
         self._show_rows()
         self.controls.status.setText(
             "Quantize a model in the panel Quantize, then compare it here."
@@ -97,8 +99,8 @@ class ComparePanel(QWidget):
     def compare(self) -> None:
         """Run the ticked variants on the boxes and score them."""
         with errors_shown():
-            image, session = self._image(), self._session()
-            reference = self._reference()
+            image, session = self.pair.image(), self._session()
+            reference = self.pair.reference()
             names = self.controls.table.ticked_names()
             variants = [self.shared.variants[name] for name in names]
             if not variants:
@@ -249,33 +251,14 @@ class ComparePanel(QWidget):
 
     # Choices --------------------------------------------------------------
 
-    def _image(self) -> Image:
-        index = self.controls.image.currentIndex()
-        if index < 0:
-            raise InvalidSettings(
-                "There is no image to compare on. Open one, or File > Open Sample > "
-                "QMedSAM."
-            )
-        return self._images[index]
-
     def _session(self) -> Session:
         """Return the image's session, its boxes taken from their layer."""
-        image = self._image()
+        image = self.pair.image()
         session = self.shared.session_of(image)
         if not session.objects:
             # Nobody has read the box layer yet: the panel Segment is not open.
             Workspace(self.viewer, image, lambda: None).close()
         return session
-
-    def _reference(self) -> NDArray:
-        index = self.controls.labels.currentIndex()
-        if index < 0:
-            raise InvalidSettings(
-                "There are no labels to compare with. Open a labels layer on the grid "
-                "of the image."
-            )
-        data = np.asarray(self._labels[index].data)
-        return data if self._image().ndim == 3 else data[np.newaxis]
 
     def _place(self, image: Image) -> tuple[int | None, int]:
         """Return slice and axis to compare on; None for the whole range."""
@@ -371,55 +354,23 @@ class ComparePanel(QWidget):
 
     # Layers ---------------------------------------------------------------
 
-    def _list_layers(self) -> None:
-        """Offer the images and labels there are, by their present names."""
-        layers = [x for x in self.viewer.layers if COMPARED not in x.metadata]
-        copies = [] if self.layers is None else self.layers.copies
-        self._images = self._offer(
-            self.controls.image,
-            [x for x in layers if isinstance(x, Image) and x not in copies],
-            self._images,
-        )
-        self._labels = self._offer(
-            self.controls.labels,
-            # What the panel Segment painted is the last that one would compare with.
-            sorted(
-                (x for x in layers if isinstance(x, Labels)),
-                key=lambda x: bool(x.metadata.get(RESULT)),
-            ),
-            self._labels,
-        )
-        self._show_spacing()
-
-    def _offer(self, combo: Any, layers: list, before: list) -> list:
-        """Fill a combo with layers, keeping the one that was chosen."""
-        index = combo.currentIndex()
-        kept = before[index] if 0 <= index < len(before) else None
-        combo.clear()
-        combo.addItems([layer.name for layer in layers])
-        if kept in layers:
-            combo.setCurrentIndex(layers.index(kept))
-        return layers
-
     def _show_spacing(self) -> None:
         text = ""
-        index = self.controls.image.currentIndex()
-        if index >= 0:
+        image = self.pair.chosen_image()
+        if image is not None:
             with errors_shown():
-                spacing = self.shared.session_of(self._images[index]).volume.spacing_mm
+                spacing = self.shared.session_of(image).volume.spacing_mm
                 text = "spacing " + " × ".join(f"{s:.3g}" for s in spacing) + " mm"
         self.controls.spacing.setText(text)
 
-    def _layer_added(self, event: Any) -> None:
-        event.value.events.name.connect(self._list_layers)
-        self._list_layers()
+    def _is_ours(self, layer: Layer) -> bool:
+        copies = [] if self.layers is None else self.layers.copies
+        return COMPARED in layer.metadata or layer in copies
 
-    def _layer_removed(self, event: Any) -> None:
-        event.value.events.name.disconnect(self._list_layers)
-        if self.layers is not None and event.value is self.layers.image:
+    def _layer_removed(self, layer: Layer) -> None:
+        if self.layers is not None and layer is self.layers.image:
             self.worker.cancel()
             self._drop_layers()
-        self._list_layers()
 
     def _drop_layers(self) -> None:
         """Forget the comparison; its plain layers stay."""
@@ -451,7 +402,8 @@ class ComparePanel(QWidget):
             button.clicked.connect(lambda _, action=action: action())
         controls.table.chosen.connect(self._variant_chosen)
         controls.scores.activated.connect(lambda _: self._show_rows())
-        controls.image.activated.connect(lambda _: self._show_spacing())
+        self.pair.changed.connect(self._show_spacing)
+        self.pair.removed.connect(self._layer_removed)
         controls.view.activated.connect(
             lambda _: self.show_view(View(controls.view.currentText()))
         )
@@ -463,11 +415,6 @@ class ComparePanel(QWidget):
         self.work.changed.connect(self._enable)
         self.work.changed.connect(self._watch.look)
         self.shared.variants_changed.connect(self._show_rows)
-        layers = self.viewer.layers
-        layers.events.inserted.connect(self._layer_added)
-        layers.events.removed.connect(self._layer_removed)
-        for layer in layers:
-            layer.events.name.connect(self._list_layers)
 
     def _remember(self) -> None:
         """Keep what was chosen for the next start."""
@@ -483,11 +430,7 @@ class ComparePanel(QWidget):
     def _let_go(self) -> list[Thread]:
         self._remember()
         running = self.worker.close()
-        layers = self.viewer.layers
-        layers.events.inserted.disconnect(self._layer_added)
-        layers.events.removed.disconnect(self._layer_removed)
-        for layer in layers:
-            layer.events.name.disconnect(self._list_layers)
+        self.pair.close_down()
         if self.layers is not None:
             self.layers.close()
         self.controls.plot.close_down()
