@@ -10,7 +10,6 @@ from napari.layers import Image, Labels, Layer, Points, Shapes
 from napari_qmedsam.errors import InvalidSettings
 from napari_qmedsam.gui.box_layer import BoxLayer, Edit
 from napari_qmedsam.gui.boxes import ID
-from napari_qmedsam.gui.canvas import camera_of
 from napari_qmedsam.gui.colours import label_colours, with_hidden
 from napari_qmedsam.gui.layers import (
     RESULT,
@@ -18,13 +17,17 @@ from napari_qmedsam.gui.layers import (
     placement_of,
     window_of,
 )
+from napari_qmedsam.gui.navigation import (
+    axis_in_view,
+    look_along,
+    show_slice,
+    slice_in_view,
+)
 from napari_qmedsam.gui.notices import errors_shown
 from napari_qmedsam.gui.point_layer import PointLayer
 from napari_qmedsam.gui.sharing import shared_by
 from napari_qmedsam.segmentation.autosave import Autosave, Recovery
 from napari_qmedsam.segmentation.measuring import Tally
-from napari_qmedsam.volumes.grid import SUPERIOR, anatomical_axes
-from napari_qmedsam.volumes.reslicing import axis_order
 from napari_qmedsam.volumes.windows import Window
 
 if TYPE_CHECKING:
@@ -103,40 +106,20 @@ class Workspace:
     @property
     def axis(self) -> int:
         """The array axis that the slices in view lie across; 0 in a 3D view."""
-        if self.image.ndim == 2 or self.viewer.dims.ndisplay == 3:
-            return 0
-        first = self.viewer.dims.ndim - 3
-        hidden = [d - first for d in self.viewer.dims.not_displayed if d >= first]
-        return hidden[-1] if hidden else 0
+        return axis_in_view(self.viewer, self.image)
 
     @property
     def slice_index(self) -> int:
         """The slice of the volume that is shown, along `axis`."""
-        if self.image.ndim == 2:
-            return 0
-        position = self.image.world_to_data(self.viewer.dims.point)[self.axis]
-        depth = self.session.volume.shape[self.axis]
-        return int(np.clip(np.rint(position), 0, depth - 1))
+        return slice_in_view(self.viewer, self.image)[1]
 
     def go_to(self, slice_index: int, axis: int = 0) -> None:
         """Show a slice of the volume, across the axis if that is not in view."""
-        if self.image.ndim == 3:
-            self.look_along(axis)
-            index = [n / 2 for n in self.session.volume.shape]
-            index[axis] = slice_index
-            world = self.image.data_to_world(index)
-            first = self.viewer.dims.ndim - 3
-            self.viewer.dims.set_point(range(first, first + 3), world)
+        show_slice(self.viewer, self.image, (axis, slice_index))
 
     def look_along(self, axis: int) -> None:
         """Show slices across an axis; what else is displayed stays."""
-        if self.image.ndim == 3 and (self.axis != axis or self.is_3d):
-            dims = self.viewer.dims
-            dims.ndisplay = 2
-            first = dims.ndim - 3
-            dims.order = (*range(first), *(first + i for i in axis_order(axis)))
-            self._turn_upright(axis)
-            self.viewer.reset_view()
+        look_along(self.viewer, self.image, axis)
 
     @property
     def is_3d(self) -> bool:
@@ -360,17 +343,6 @@ class Workspace:
         self._drop_labels()
 
     # Helpers --------------------------------------------------------------
-
-    def _turn_upright(self, axis: int) -> None:
-        """Let the patient's head be up where rows run from foot to head.
-
-        napari can turn the screen from 0.6 on; the display world stays.
-        """
-        rows = anatomical_axes(self.session.volume.affine)[axis_order(axis)[1]]
-        camera = camera_of(self.viewer)
-        if hasattr(camera, "orientation2d"):
-            vertical = "up" if rows == SUPERIOR else "down"
-            camera.orientation2d = (vertical, "right")
 
     def _adopt(self, layer: Layer) -> None:
         """Take a layer over that was made for this volume earlier."""
