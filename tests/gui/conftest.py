@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
+from napari.components import ViewerModel
 from qtpy.QtCore import QTimer
 
 from napari_qmedsam.gui.layers import image_layer
@@ -77,14 +78,40 @@ def backend():
 
 
 @pytest.fixture
-def panel(make_napari_viewer, volume, backend, qtbot):
-    """The panel, docked, over the test volume."""
+def window(make_napari_viewer):
+    """Asked for by tests that are about napari's window: `viewer` has one then."""
+    return make_napari_viewer()
+
+
+@pytest.fixture
+def viewer(request):
+    """Layers, dims and events as panels know them; a window takes a second longer."""
+    if "window" in request.fixturenames:
+        return request.getfixturevalue("window")
+    return ViewerModel()
+
+
+@pytest.fixture
+def dock(qtbot):
+    """Put a panel where it belongs: into the viewer's window, if there is one."""
+
+    def put(panel):
+        if hasattr(panel.viewer, "window"):
+            panel.viewer.window.add_dock_widget(panel)
+        else:
+            qtbot.addWidget(panel)
+        return panel
+
+    return put
+
+
+@pytest.fixture
+def panel(viewer, dock, volume, backend):
+    """The panel over the test volume."""
     from napari.layers import Layer
 
-    viewer = make_napari_viewer()
     viewer.add_layer(Layer.create(*image_layer(volume, "bars")))
-    panel = SegmentPanel(viewer, load=lambda choice, report, stop: backend)
-    viewer.window.add_dock_widget(panel, name="Segment")
+    panel = dock(SegmentPanel(viewer, load=lambda choice, report, stop: backend))
     panel.controls.automatic.setChecked(False)
     yield panel
     panel.close_down()
@@ -98,6 +125,23 @@ def finish(qtbot):
         qtbot.waitUntil(lambda: not panel.runner.is_busy, timeout=timeout)
 
     return wait
+
+
+@pytest.fixture
+def hold():
+    """Let a backend's work hang, after some slices, until it is told to stop."""
+
+    def make(backend, worker, after):
+        encode = backend.encode
+
+        def held(model_input):
+            if backend.encoded >= after:
+                worker._stop.wait(60)
+            return encode(model_input)
+
+        backend.encode = held
+
+    return make
 
 
 @pytest.fixture

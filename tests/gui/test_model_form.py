@@ -84,13 +84,11 @@ def test_a_dialog_that_is_cancelled_changes_nothing(form, dialog_gives):
 
 
 @pytest.fixture
-def loaded(make_napari_viewer, volume, dialog_gives, qtbot, monkeypatch, tmp_path):
+def loaded(viewer, dock, volume, dialog_gives, qtbot, monkeypatch, tmp_path):
     """Choose a path in the panel's form, press Load, segment a slice."""
     monkeypatch.setenv("QMEDSAM_CACHE", str(tmp_path / "cache"))
-    viewer = make_napari_viewer()
     viewer.add_layer(Layer.create(*image_layer(volume, "bars")))
-    panel = SegmentPanel(viewer)
-    viewer.window.add_dock_widget(panel)
+    panel = dock(SegmentPanel(viewer))
     panel.controls.automatic.setChecked(False)
     form = panel.controls.models
 

@@ -4,6 +4,7 @@ import threading
 
 import numpy as np
 import pytest
+from napari.components import ViewerModel
 from napari.layers import Layer
 from napari.utils.notifications import notification_manager
 
@@ -108,7 +109,7 @@ def test_damaged_memories_are_forgotten(tmp_path, monkeypatch, text):
 
 
 def test_unsaved_work_is_offered_and_restored(
-    panel, volume, backend, finish, qtbot, make_napari_viewer
+    panel, volume, backend, finish, qtbot, dock
 ):
     draw(panel, 2)
     panel._renamed(1, "bar")
@@ -116,10 +117,9 @@ def test_unsaved_work_is_offered_and_restored(
     finish(panel)
     painted = panel.workspace.labels.data.copy()
     panel.close_down()
-    viewer = make_napari_viewer()
+    viewer = ViewerModel()
     viewer.add_layer(Layer.create(*image_layer(volume.with_array(volume.array), "b")))
-    again = SegmentPanel(viewer, load=lambda *_: backend)
-    viewer.window.add_dock_widget(again)
+    again = dock(SegmentPanel(viewer, load=lambda *_: backend))
     try:
         bar = again.recovery
         qtbot.waitUntil(lambda: not bar.isHidden(), timeout=5000)
@@ -241,7 +241,7 @@ def test_boxes_of_a_removed_layer_come_back_by_undo(panel):
 
 
 def test_two_viewers_work_side_by_side(
-    panel, volume, backend, finish, make_napari_viewer
+    window, panel, volume, backend, finish, make_napari_viewer
 ):
     viewer = make_napari_viewer()
     viewer.add_layer(Layer.create(*image_layer(volume, "bars")))

@@ -39,10 +39,8 @@ def weights(tiny_config, tmp_path):
 
 
 @pytest.fixture
-def panel(make_napari_viewer, weights):
-    viewer = make_napari_viewer()
-    panel = QuantizePanel(viewer)
-    viewer.window.add_dock_widget(panel, name="Quantize")
+def panel(viewer, dock, weights):
+    panel = dock(QuantizePanel(viewer))
     panel.controls.models.choose(str(weights), BackendName.TORCH.value)
     panel.controls.slices.setValue(2)
     yield panel
@@ -65,8 +63,15 @@ def choose(combo, data):
     combo.setCurrentIndex(combo.findData(data))
 
 
+def quickly(panel):
+    """Quantize by the cheapest method that looks at calibration inputs."""
+    choose(panel.controls.method, "comq")
+    panel.controls.sweeps.setValue(1)
+
+
 def test_result_and_its_float_model_become_variants(panel, finish, weights):
     panel.controls.bits.setValue(3)
+    panel.controls.sweeps.setValue(1)
     panel.controls.quantize.click()
     assert not panel.controls.quantize.isEnabled()
     finish(panel)
@@ -101,6 +106,7 @@ def test_second_result_does_not_add_the_float_model_again(panel, finish):
 
 
 def test_open_images_calibrate(panel, volume, finish):
+    quickly(panel)
     panel.controls.calibration.setCurrentText(OPEN_IMAGES)
     panel.quantize()
     assert last_message().startswith("There is no image to calibrate on.")
@@ -118,6 +124,7 @@ def test_folder_calibrates(panel, volume, finish, tmp_path):
     folder.mkdir()
     positive = np.clip(volume.array, 0, None).astype(np.uint16)
     write_labels(positive, volume, folder / "scan.nii.gz")
+    quickly(panel)
     panel.choose_folder(folder)
     panel.quantize()
     finish(panel)
@@ -138,7 +145,6 @@ def test_size_budget_keeps_to_it(panel, finish):
 
 
 def test_cancelled_work_leaves_nothing(panel, finish, qtbot):
-    panel.controls.slices.setValue(100)
     panel.quantize()
     qtbot.waitUntil(lambda: panel.controls.progress.value() >= 2, timeout=60_000)
     panel.controls.cancel.click()
@@ -208,12 +214,10 @@ def test_qat_checkpoint_is_a_variant_and_others_are_told_apart(
     assert len(panel.shared.variants) == 1
 
 
-def test_nncf_is_offered_where_it_is_installed(make_napari_viewer, monkeypatch):
+def test_nncf_is_offered_where_it_is_installed(viewer, dock, monkeypatch):
     for installed in (True, False):
         monkeypatch.setattr(nncf_apart, "is_installed", lambda on=installed: on)
-        viewer = make_napari_viewer()
-        panel = QuantizePanel(viewer)
-        viewer.window.add_dock_widget(panel)
+        panel = dock(QuantizePanel(viewer))
         method = panel.controls.method
         assert (method.findData(NNCF) >= 0) == installed
         if installed:
@@ -344,20 +348,18 @@ def test_every_control_says_what_it_is_in_one_sentence(panel):
         assert ". " not in tip
 
 
-def test_closing_the_window_during_work_ends_it(panel, qtbot, told_to_stop):
-    panel.controls.slices.setValue(100)
+def test_closing_the_window_during_work_ends_it(window, panel, qtbot, told_to_stop):
     panel.quantize()
     qtbot.waitUntil(lambda: panel.controls.progress.value() >= 2, timeout=60_000)
     with told_to_stop(panel.worker):
-        panel.viewer.close()
+        window.close()
 
 
-def test_closing_the_dock_during_work_ends_it(panel, qtbot, told_to_stop):
-    panel.controls.slices.setValue(100)
+def test_closing_the_dock_during_work_ends_it(window, panel, qtbot, told_to_stop):
     panel.quantize()
     qtbot.waitUntil(lambda: panel.controls.progress.value() >= 2, timeout=60_000)
     with told_to_stop(panel.worker):
-        panel.viewer.window.remove_dock_widget(panel)
+        window.window.remove_dock_widget(panel)
 
 
 def test_plot_follows_the_theme(panel):

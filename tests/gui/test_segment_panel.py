@@ -321,15 +321,13 @@ def test_reopened_panel_finds_boxes_and_labels(panel, backend, finish):
         again.deleteLater()
 
 
-def test_plain_2d_image_is_segmented(make_napari_viewer, backend, finish):
+def test_plain_2d_image_is_segmented(viewer, dock, backend, finish):
     from napari_qmedsam.gui.segment_panel import SegmentPanel
 
-    viewer = make_napari_viewer()
     image = np.zeros((64, 48), np.float32)
     image[10:20, 5:25] = 1
     viewer.add_image(image, scale=(0.5, 2))
-    panel = SegmentPanel(viewer, load=lambda *_: backend)
-    viewer.window.add_dock_widget(panel)
+    panel = dock(SegmentPanel(viewer, load=lambda *_: backend))
     panel.workspace.draw_boxes().add_rectangles(rectangle(0, FIRST, 2))
     panel.segment_slice()
     finish(panel)
@@ -337,24 +335,28 @@ def test_plain_2d_image_is_segmented(make_napari_viewer, backend, finish):
     panel.close_down()
 
 
-def test_closing_the_window_during_work_ends_it(panel, backend, qtbot, told_to_stop):
-    backend.seconds = 0.2
+def test_closing_the_window_during_work_ends_it(
+    window, panel, backend, qtbot, told_to_stop, hold
+):
+    hold(backend, panel.runner.worker, after=1)
     draw(panel, 0, FIRST)
     panel._range_changed(1, 0, 6)
     panel.segment_range()
     qtbot.waitUntil(lambda: backend.encoded >= 1, timeout=20_000)
     with told_to_stop(panel.runner.worker):
-        panel.viewer.close()
+        window.close()
     assert backend.encoded < 6
 
 
-def test_closing_the_dock_during_work_ends_it(panel, backend, qtbot, told_to_stop):
-    backend.seconds = 0.2
+def test_closing_the_dock_during_work_ends_it(
+    window, panel, backend, qtbot, told_to_stop, hold
+):
+    hold(backend, panel.runner.worker, after=1)
     draw(panel, 0, FIRST)
     panel._range_changed(1, 0, 6)
     panel.segment_range()
     qtbot.waitUntil(lambda: backend.encoded >= 1, timeout=20_000)
     with told_to_stop(panel.runner.worker):
-        panel.viewer.window.remove_dock_widget(panel)
+        window.window.remove_dock_widget(panel)
     (labels,) = (x for x in panel.viewer.layers if isinstance(x, Labels))
     assert labels.metadata[RESULT]
