@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from napari_qmedsam.cli import shared
-from napari_qmedsam.cli.shared import BackendOption, MaxBoxes
+from napari_qmedsam.cli.shared import BackendOption, BoxJitter, MaxBoxes, Tolerance
 
 
 def evaluate_modalities(
@@ -46,13 +46,8 @@ def evaluate_modalities(
     run_time: Annotated[
         bool, typer.Option(help="Add columns with the seconds for a case.")
     ] = True,
-    box_jitter: Annotated[
-        int,
-        typer.Option(min=0, metavar="N", help="Each box side moves by up to N voxels."),
-    ] = 0,
-    tolerance_mm: Annotated[
-        float, typer.Option(min=0, metavar="MM", help="Of the NSD.")
-    ] = 2.0,
+    box_jitter: BoxJitter = 0,
+    tolerance_mm: Tolerance = 2.0,
     seed: Annotated[
         int, typer.Option(min=0, metavar="N", help="Of jitter and phantoms.")
     ] = 0,

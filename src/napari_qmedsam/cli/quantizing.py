@@ -10,15 +10,8 @@ from napari_qmedsam.cli import shared
 from napari_qmedsam.errors import InvalidSettings
 
 if TYPE_CHECKING:
-    from napari_qmedsam.models.checkpoints import ModelSource
-    from napari_qmedsam.models.configuration import ModelConfig
-    from napari_qmedsam.models.medsam import MedSAM
-    from napari_qmedsam.quantization.calibration import CalibrationSet, GramPass
+    from napari_qmedsam.quantization.job import CalibrationPlan, QuantizationJob
     from napari_qmedsam.quantization.recipe import Recipe
-
-SLICES_PER_SAVE = 8
-"""Calibration slices between two savings of their sums."""
-
 
 NNCF = "nncf-int8"
 """Method that is not ours: NNCF's post-training quantization."""
@@ -95,6 +88,7 @@ def quantize(
     with its own settings. Only the calibration is chosen here.
     """
     from napari_qmedsam.models.checkpoints import resolve_model
+    from napari_qmedsam.quantization.job import Budget, QuantizationJob
     from napari_qmedsam.quantization.recipe import Recipe, dump_recipe, load_recipe
     from napari_qmedsam.quantization.settings import QuantizationSettings
 
@@ -122,18 +116,23 @@ def quantize(
     if show_recipe:
         typer.echo(dump_recipe(chosen), nl=False)
         return
-    if (budget_mb is not None or avg_bits is not None) and chosen.overrides:
-        raise InvalidSettings("A budget chooses bits itself: use no recipe with it.")
     if budget_mb is not None and avg_bits is not None:
         raise InvalidSettings("Give --budget-mb or --avg-bits, not both.")
-    target = _target(output, model, chosen)
-    source = resolve_model(model, weights)
-    samples = _calibration(source.config, calibration, slices, seed)
+    budget = None
     if budget_mb is not None or avg_bits is not None:
-        chosen = _for_budget(source, chosen, samples, budget_mb, avg_bits)
-    if sums is not None and sequential:
-        raise InvalidSettings("--sums goes with --float-inputs only.")
-    report = _run(source, chosen, samples, sequential, target, sums)
+        budget = Budget(budget_mb, avg_bits)
+    target = _target(output, model, chosen)
+    job = QuantizationJob(
+        resolve_model(model, weights),
+        chosen.settings,
+        _plan(calibration, slices, seed),
+        budget,
+        sequential,
+        chosen.overrides,
+        chosen.damping,
+        sums,
+    )
+    report = _run(job, target)
     if as_json:
         typer.echo(json.dumps(report))
         return
@@ -159,7 +158,7 @@ def _nncf(
 
     folder = output or Path(f"{Path(model).name.split('.')[0]}-{NNCF}")
     source = resolve_model(model, weights)
-    samples = _calibration(source.config, *calibration)
+    samples = _plan(*calibration).samples(source.config)
     shared.make_folder(folder)
     with shared.bar("Quantizing", quiet=as_json) as advance:
         steps = iter(range(2))
@@ -176,43 +175,10 @@ def _nncf(
     console.print(f"Model: {report['output']}", soft_wrap=True)
 
 
-def _for_budget(
-    source: "ModelSource",
-    recipe: "Recipe",
-    samples: "CalibrationSet",
-    budget_mb: float | None,
-    avg_bits: float | None,
-) -> "Recipe":
-    from napari_qmedsam.quantization.allocation import recipe_for_budget
-
-    with shared.bar("Measuring layers") as advance:
-        return recipe_for_budget(
-            source.build(),
-            recipe.settings,
-            samples,
-            average_bits=avg_bits,
-            total_bytes=None if budget_mb is None else int(budget_mb * 1e6),
-            damping=recipe.damping,
-            progress=advance,
-        )
-
-
-def _run(
-    source: "ModelSource",
-    recipe: "Recipe",
-    samples: "CalibrationSet",
-    sequential: bool,
-    target: Path,
-    sums: Path | None,
-) -> dict[str, Any]:
+def _run(job: "QuantizationJob", target: Path) -> dict[str, Any]:
     import time
 
-    from napari_qmedsam.models.checkpoints import save_model
-    from napari_qmedsam.quantization.model_card import quantized_card
-    from napari_qmedsam.quantization.whole_model import (
-        QuantizationProgress,
-        quantize_model,
-    )
+    from napari_qmedsam.quantization.whole_model import QuantizationProgress
 
     start = time.perf_counter()
     layers: list[dict[str, Any]] = []
@@ -226,48 +192,15 @@ def _run(
                 text = f"{progress.layer} (error {error:.1e})"
             advance(progress.done, progress.total, text)
 
-        model = source.build()
-        result = quantize_model(
-            model,
-            recipe,
-            samples,
-            sequential=sequential,
-            sums=None if sums is None else _summed(model, source, samples, sums),
-            progress=step,
-        )
-    card = quantized_card(result, source, sequential)
-    save_model(result.model, target, card, result.weights)
+        result = job.run(target, step)
     return {
         "output": str(target),
         "effective_bits": round(result.effective_bits, 4),
         "size_bytes": target.stat().st_size,
-        "float_size_bytes": source.size_bytes,
+        "float_size_bytes": job.source.size_bytes,
         "seconds": round(time.perf_counter() - start, 2),
         "layers": layers,
     }
-
-
-def _summed(
-    model: "MedSAM", source: "ModelSource", samples: "CalibrationSet", path: Path
-) -> "GramPass":
-    """Sum the calibration, keeping it in a file as it goes."""
-    from napari_qmedsam.quantization.calibration import GramPass
-    from napari_qmedsam.quantization.model_layers import quantizable_layers
-
-    key = json.dumps([source.sha256, samples.provenance])
-    gram_pass = GramPass(quantizable_layers(model))
-    if path.exists():
-        gram_pass.resume(path, key)
-    with shared.bar("Calibrating") as advance:
-
-        def seen(done: int, total: int) -> None:
-            # Between slices only: an interrupt may come amid the sums of one.
-            if done == total or done % SLICES_PER_SAVE == 0:
-                gram_pass.save(path, key)
-            advance(done, total)
-
-        gram_pass.run(model, samples.samples, seen)
-    return gram_pass
 
 
 def _target(output: Path | None, model: str, recipe: "Recipe") -> Path:
@@ -284,10 +217,8 @@ def _target(output: Path | None, model: str, recipe: "Recipe") -> Path:
     return output
 
 
-def _calibration(
-    config: "ModelConfig", where: str, slices: int, seed: int
-) -> "CalibrationSet":
+def _plan(where: str, slices: int, seed: int) -> "CalibrationPlan":
     from napari_qmedsam.quantization.job import CalibrationPlan
 
     path = None if where == "phantoms" else Path(where)
-    return CalibrationPlan(path=path, slices=slices, seed=seed).samples(config)
+    return CalibrationPlan(path=path, slices=slices, seed=seed)

@@ -10,12 +10,14 @@ from napari_qmedsam.cli import shared
 from napari_qmedsam.cli.shared import (
     COORDINATES,
     BackendOption,
+    BoxJitter,
     Frame,
     MaxBoxes,
     Model,
     PrecisionOption,
     PropagationOption,
     SeriesOption,
+    Tolerance,
     Weights,
     WindowOption,
 )
@@ -201,13 +203,8 @@ def evaluate(
             "own box. volume: every class by one 3D box.",
         ),
     ] = "slice",
-    box_jitter: Annotated[
-        int,
-        typer.Option(min=0, metavar="N", help="Each box side moves by up to N voxels."),
-    ] = 0,
-    tolerance_mm: Annotated[
-        float, typer.Option(min=0, metavar="MM", help="Of the NSD.")
-    ] = 2.0,
+    box_jitter: BoxJitter = 0,
+    tolerance_mm: Tolerance = 2.0,
     model: Model = "demo",
     weights: Weights = None,
     backend: BackendOption = "openvino",

@@ -71,6 +71,11 @@ PropagationOption = Annotated[
         "from the middle outwards, each by its neighbour's mask.",
     ),
 ]
+BoxJitter = Annotated[
+    int,
+    typer.Option(min=0, metavar="N", help="Each box side moves by up to N voxels."),
+]
+Tolerance = Annotated[float, typer.Option(min=0, metavar="MM", help="Of the NSD.")]
 
 OVERFLOWS = (
     "8-bit weights overflow in this processor's 8-bit kernels, so the integers are "

@@ -1,5 +1,6 @@
 """One quantization from start to file, as a command or a button asks for it."""
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,15 +8,18 @@ from pathlib import Path
 from napari_qmedsam.errors import Cancelled, InvalidSettings, UnreadableVolume
 from napari_qmedsam.models.checkpoints import QUANTIZED_KEY, ModelSource, save_model
 from napari_qmedsam.models.configuration import ModelConfig
+from napari_qmedsam.models.medsam import MedSAM
 from napari_qmedsam.models.quantized.model_file import SUFFIX
 from napari_qmedsam.quantization.allocation import recipe_for_budget
 from napari_qmedsam.quantization.calibration import (
     CalibrationSet,
+    GramPass,
     from_phantoms,
     from_volumes,
 )
 from napari_qmedsam.quantization.model_card import quantized_card
-from napari_qmedsam.quantization.recipe import DAMPING, Recipe
+from napari_qmedsam.quantization.model_layers import quantizable_layers
+from napari_qmedsam.quantization.recipe import DAMPING, Override, Recipe
 from napari_qmedsam.quantization.settings import QuantizationSettings
 from napari_qmedsam.quantization.whole_model import (
     QuantizationProgress,
@@ -24,6 +28,9 @@ from napari_qmedsam.quantization.whole_model import (
 )
 from napari_qmedsam.volumes.reading import read_volume
 from napari_qmedsam.volumes.volume import Volume
+
+SLICES_PER_SAVE = 8
+"""Calibration slices between two savings of their sums."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,6 +119,18 @@ class QuantizationJob:
         Chooses the bits of each layer; the settings' own are not used then.
     sequential : bool
         Calibrate each block on the already quantized ones before it.
+    overrides : tuple of Override
+        Exceptions by layer; not with a budget.
+    damping : float
+        As in :class:`~napari_qmedsam.quantization.recipe.Recipe`.
+    sums : Path or None
+        A file that keeps the sums of the calibration: a run that was stopped goes
+        on from it, and another recipe need not calibrate again. Not if sequential.
+
+    Raises
+    ------
+    InvalidSettings
+        If two of these do not go together.
     """
 
     source: ModelSource
@@ -119,6 +138,20 @@ class QuantizationJob:
     calibration: CalibrationPlan
     budget: Budget | None = None
     sequential: bool = False
+    overrides: tuple[Override, ...] = ()
+    damping: float = DAMPING
+    sums: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.budget is not None and self.overrides:
+            raise InvalidSettings(
+                "A budget chooses bits itself: use no recipe with it."
+            )
+        if self.sums is not None and self.sequential:
+            raise InvalidSettings(
+                "Sums can be kept of the float model's inputs only, not of a "
+                "sequential calibration's."
+            )
 
     def run(
         self,
@@ -140,7 +173,9 @@ class QuantizationJob:
         Raises
         ------
         Cancelled
-            If `should_cancel` said so; nothing is written.
+            If `should_cancel` said so; nothing but the sums is written.
+        BadCheckpoint
+            If the sums are those of another model or other slices.
         InvalidSettings
             If the name ends otherwise.
         UnsupportedQuantization
@@ -156,14 +191,20 @@ class QuantizationJob:
         samples = self.calibration.samples(self.source.config, should_cancel)
         if should_cancel():
             raise Cancelled("Quantization stopped before the first layer.")
-        recipe = Recipe(settings=self.settings, overrides=(), damping=DAMPING)
+        recipe = Recipe(
+            settings=self.settings, overrides=self.overrides, damping=self.damping
+        )
         if self.budget is not None:
             recipe = self._recipe(self.budget, samples, progress, should_cancel)
+        model, sums = self.source.build(), None
+        if self.sums is not None:
+            sums = self._summed(self.sums, model, samples, progress, should_cancel)
         result = quantize_model(
-            self.source.build(),
+            model,
             recipe,
             samples,
             sequential=self.sequential,
+            sums=sums,
             progress=progress,
             should_cancel=should_cancel,
         )
@@ -185,11 +226,35 @@ class QuantizationJob:
             samples,
             average_bits=budget.average_bits,
             total_bytes=None if megabytes is None else int(megabytes * 1e6),
+            damping=self.damping,
             progress=lambda done, total, name: progress(
                 QuantizationProgress(done, total, f"measuring {name}")
             ),
             should_cancel=should_cancel,
         )
+
+    def _summed(
+        self,
+        path: Path,
+        model: MedSAM,
+        samples: CalibrationSet,
+        progress: Callable[[QuantizationProgress], None],
+        should_cancel: Callable[[], bool],
+    ) -> GramPass:
+        """Sum the calibration, keeping it in a file as it goes."""
+        key = json.dumps([self.source.sha256, samples.provenance])
+        gram_pass = GramPass(quantizable_layers(model))
+        if path.exists():
+            gram_pass.resume(path, key)
+
+        def seen(done: int, total: int) -> None:
+            # Between slices only: an interrupt may come amid the sums of one.
+            if done == total or done % SLICES_PER_SAVE == 0:
+                gram_pass.save(path, key)
+            progress(QuantizationProgress(done, total, "calibration"))
+
+        gram_pass.run(model, samples.samples, seen, should_cancel)
+        return gram_pass
 
 
 def read_volumes(
