@@ -312,3 +312,8 @@ def test_damaged_quantized_files_are_refused(saved, tmp_path):
     for use in (ModelSource.build, ModelSource.quantized):
         with pytest.raises(BadCheckpoint, match="checksum"):
             use(resolve_model(str(bad)))
+
+
+def test_damping_left_out_depends_on_the_bits():
+    assert recipe().damping_at(2) > recipe().damping_at(4) > 0
+    assert recipe().model_copy(update={"damping": 0.5}).damping_at(4) == 0.5

@@ -45,9 +45,13 @@ def quantize(
     ] = "phantoms",
     slices: Annotated[int, typer.Option(min=1, help="Calibration slices.")] = 32,
     damping: Annotated[
-        float,
-        typer.Option(min=0, help="Share of the inputs' mean energy added to each."),
-    ] = 0.1,
+        float | None,
+        typer.Option(
+            min=0,
+            help="Share of the inputs' mean energy added to each. Default: 0.1 up to 3 "
+            "bits, 0.01 above.",
+        ),
+    ] = None,
     sequential: Annotated[
         bool,
         typer.Option(

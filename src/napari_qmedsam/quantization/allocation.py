@@ -19,6 +19,7 @@ from napari_qmedsam.quantization.calibration import (
     CalibrationSet,
     GramPass,
 )
+from napari_qmedsam.quantization.gram import damped
 from napari_qmedsam.quantization.layer import quantize_weight
 from napari_qmedsam.quantization.model_layers import (
     QuantizableLayer,
@@ -68,7 +69,7 @@ def measure(
     calibration: CalibrationSet,
     progress: Callable[[int, int, str], None] = lambda done, total, name: None,
     should_cancel: Callable[[], bool] = lambda: False,
-    damping: float = DAMPING,
+    damping: float | None = None,
 ) -> list[LayerChoice]:
     """Quantize every layer alone at every width, and see what it does.
 
@@ -92,7 +93,9 @@ def measure(
         if should_cancel():
             raise Cancelled(f"Stopped before measuring layer {layer.name}.")
         progress(done, len(layers), layer.name)
-        gram = sums.take(layer, damping)
+        # One damping for all widths, or their errors could not be compared.
+        share = DAMPING["coarse"] if damping is None else damping
+        gram = damped(sums.take(layer), share)
         choices.append(_measure_layer(model, layer, gram, settings, probes, exact))
     return choices
 
@@ -143,7 +146,7 @@ def recipe_for_budget(
     *,
     average_bits: float | None = None,
     total_bytes: int | None = None,
-    damping: float = DAMPING,
+    damping: float | None = None,
     progress: Callable[[int, int, str], None] = lambda done, total, name: None,
     should_cancel: Callable[[], bool] = lambda: False,
 ) -> Recipe:
@@ -159,7 +162,7 @@ def recipe_for_budget(
         Effective bits per quantized weight.
     total_bytes : int, optional
         Bytes of all the model's tensors, float ones included.
-    damping : float
+    damping : float, optional
         As in :class:`~napari_qmedsam.quantization.recipe.Recipe`.
 
     Raises

@@ -17,7 +17,7 @@ from napari_qmedsam.models.configuration import ModelConfig
 from napari_qmedsam.models.medsam import MedSAM
 from napari_qmedsam.preprocessing import SliceGeometry, slice_image
 from napari_qmedsam.prompts import Box2D
-from napari_qmedsam.quantization.gram import GramAccumulator, damped
+from napari_qmedsam.quantization.gram import GramAccumulator
 from napari_qmedsam.quantization.model_layers import QuantizableLayer
 from napari_qmedsam.volumes.volume import Volume
 
@@ -182,15 +182,15 @@ class GramPass:
         twin.sums = dict(self.sums)
         return twin
 
-    def take(self, layer: QuantizableLayer, damping: float) -> Tensor:
-        """Return a layer's Gram matrix, damped, and let go of its sum.
+    def take(self, layer: QuantizableLayer) -> Tensor:
+        """Return a layer's Gram matrix and let go of its sum.
 
         Raises
         ------
         KeyError
             If it was taken before.
         """
-        return damped(self.sums.pop(layer.name).matrix, damping)
+        return self.sums.pop(layer.name).matrix
 
     def save(self, path: Path, key: str = "") -> None:
         """Keep the sums, to resume in another process.

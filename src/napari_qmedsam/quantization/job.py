@@ -19,7 +19,7 @@ from napari_qmedsam.quantization.calibration import (
 )
 from napari_qmedsam.quantization.model_card import quantized_card
 from napari_qmedsam.quantization.model_layers import quantizable_layers
-from napari_qmedsam.quantization.recipe import DAMPING, Override, Recipe
+from napari_qmedsam.quantization.recipe import Override, Recipe
 from napari_qmedsam.quantization.settings import QuantizationSettings
 from napari_qmedsam.quantization.whole_model import (
     QuantizationProgress,
@@ -139,7 +139,7 @@ class QuantizationJob:
     budget: Budget | None = None
     sequential: bool = False
     overrides: tuple[Override, ...] = ()
-    damping: float = DAMPING
+    damping: float | None = None
     sums: Path | None = None
 
     def __post_init__(self) -> None:

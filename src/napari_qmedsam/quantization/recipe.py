@@ -10,8 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from napari_qmedsam.errors import UnsupportedQuantization
 from napari_qmedsam.quantization.settings import QuantizationSettings
 
-DAMPING = 0.1
-"""Default of :attr:`Recipe.damping`; benchmarks/calibration_choice.py says why."""
+COARSE_BITS = 3
+"""Up to this bit-width weights move far from the float ones."""
+
+DAMPING = {"coarse": 0.1, "fine": 0.01}
+"""Defaults of :attr:`Recipe.damping`; benchmarks/calibration_choice.py says why."""
 
 
 class Override(BaseModel):
@@ -39,14 +42,20 @@ class Recipe(BaseModel):
         default_factory=QuantizationSettings.of, title="For every layer"
     )
     overrides: tuple[Override, ...] = Field((), title="Exceptions")
-    damping: float = Field(
-        DAMPING,
+    damping: float | None = Field(
+        None,
         ge=0,
         title="Damping",
         description="Share of the mean energy of a layer's inputs that is added to "
         "each input, so that weights keep near the float ones where calibration "
-        "says little.",
+        "says little. Left out: 0.1 up to 3 bits, 0.01 above.",
     )
+
+    def damping_at(self, bit_width: int) -> float:
+        """Return the damping of layers of this bit-width."""
+        if self.damping is not None:
+            return self.damping
+        return DAMPING["coarse" if bit_width <= COARSE_BITS else "fine"]
 
     def for_layer(self, name: str) -> QuantizationSettings | None:
         """Return the settings of a layer, or None if it stays float.

@@ -97,8 +97,8 @@ class QuantizationSettings(BaseModel):
         gt=0,
         le=1,
         title="Shrinkage of the first scale",
-        description="λ in the papers. Left out: searched for each unit for comq "
-        "and permutation-comq, 1 for rtn.",
+        description="λ in the papers. Left out: searched for each unit up to 3 bits "
+        "for comq and permutation-comq, 1 otherwise.",
     )
     update_scales: bool = Field(
         True, title="Fit scales after each sweep", description="Eq. (5)."

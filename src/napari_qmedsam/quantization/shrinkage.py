@@ -2,7 +2,7 @@
 
 The largest weight of a unit need not be a level: clipping a few outliers buys
 finer levels for all others. The papers leave λ to the user; here every unit
-takes the λ under which plain rounding does best.
+takes the λ under which plain rounding does best, where levels are few.
 """
 
 import torch
@@ -11,11 +11,9 @@ from torch import Tensor
 from napari_qmedsam.models.quantized.units import UnitMap
 from napari_qmedsam.quantization.uniform import fit_grid, nearest_codes
 
-LOWEST = {1: 0.3, 2: 0.3, 3: 0.4, 4: 0.5}
-"""Smallest λ that is tried, by bit-width."""
-
-LOWEST_OTHERWISE = 0.8
-"""Smallest λ that is tried at 5 bits and more."""
+LOWEST = {1: 0.3, 2: 0.3, 3: 0.4}
+"""Smallest λ that is tried, by bit-width. From 4 bits on clipping costs more than
+finer levels bring, and λ is 1 (benchmarks/calibration_choice.py)."""
 
 CANDIDATES = 8
 """How many values of λ are tried, evenly spaced up to 1."""
@@ -39,10 +37,12 @@ def search_shrinkage(
         1 to 8.
     """
     bounds = units.minimum(weight), units.maximum(weight)
-    lowest = LOWEST.get(bit_width, LOWEST_OTHERWISE)
+    tried = [1.0]
+    if bit_width in LOWEST:
+        tried = torch.linspace(1, LOWEST[bit_width], CANDIDATES).tolist()
     best = torch.ones_like(bounds[0])
     least = torch.full_like(best, torch.inf)
-    for candidate in torch.linspace(1, lowest, CANDIDATES).tolist():
+    for candidate in tried:
         scale, zero_point = fit_grid(*bounds, bit_width, candidate)
         step = units.expand(scale)
         codes = nearest_codes(weight, step, units.expand(zero_point), bit_width)

@@ -9,6 +9,7 @@ from napari_qmedsam.models.medsam import MedSAM
 from napari_qmedsam.models.quantized.model_file import float_bytes
 from napari_qmedsam.models.quantized.tensor import QuantizedTensor
 from napari_qmedsam.quantization.calibration import CalibrationSet, GramPass
+from napari_qmedsam.quantization.gram import damped
 from napari_qmedsam.quantization.layer import LayerReport, quantize_weight
 from napari_qmedsam.quantization.model_layers import (
     quantizable_layers,
@@ -141,7 +142,11 @@ def quantize_model(
             if should_cancel():
                 raise Cancelled(f"Quantization stopped before layer {layer.name}.")
             settings = chosen[layer.name]
-            gram = gram_pass.take(layer, recipe.damping) if needs_inputs else None
+            assert settings is not None  # or the layer would be left out
+            gram = None
+            if needs_inputs:
+                damping = recipe.damping_at(settings.bit_width)
+                gram = damped(gram_pass.take(layer), damping)
             tensor, report = quantize_weight(layer.weight(), gram, settings)
             weights[layer.name], reports[layer.name] = tensor, report
             replace_weight(layer, tensor.dequantize())

@@ -9,7 +9,7 @@ from napari_qmedsam.models.medsam import MedSAM
 from napari_qmedsam.models.quantized.model_file import float_bytes
 from napari_qmedsam.quantization.calibration import CalibrationSet, GramPass
 from napari_qmedsam.quantization.model_layers import quantizable_layers
-from napari_qmedsam.quantization.recipe import DAMPING, Recipe
+from napari_qmedsam.quantization.recipe import Recipe
 from napari_qmedsam.quantization.settings import QuantizationSettings
 from napari_qmedsam.quantization.whole_model import quantize_model
 from napari_qmedsam.studies.scored_slices import ScoredSlice, score
@@ -25,7 +25,7 @@ class Variant:
     label: str
     settings: dict[str, Any]
     published: Published = None
-    damping: float = DAMPING
+    damping: float | None = None
 
 
 @dataclass(frozen=True)
