@@ -121,7 +121,7 @@ class QuantizationJob:
         Calibrate each block on the already quantized ones before it.
     overrides : tuple of Override
         Exceptions by layer; not with a budget.
-    damping : float
+    damping : float or None
         As in :class:`~napari_qmedsam.quantization.recipe.Recipe`.
     sums : Path or None
         A file that keeps the sums of the calibration: a run that was stopped goes
