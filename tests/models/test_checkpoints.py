@@ -221,6 +221,13 @@ def test_safetensors_keep_weights_and_card(demo, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["own.safetensors"]
 
 
+def test_a_file_of_another_architecture_is_told_in_one_line(demo, tmp_path):
+    path = save_model(demo, tmp_path / "own.safetensors")
+    with pytest.raises(BadCheckpoint, match="of the architecture 'demo'") as error:
+        resolve_model("lite_medsam", path).build()
+    assert "missing" not in str(error.value)
+
+
 def test_a_card_from_another_file_cannot_rename_the_architecture(demo, tmp_path):
     card = {"architecture": "lite_medsam", "format_version": 99}
     path = save_model(demo, tmp_path / "own.safetensors", card)

@@ -129,6 +129,13 @@ class ModelSource:
             with_scalar_scales,
         )
 
+        made_as = self.card.get("architecture", self.config.name)
+        if made_as != self.config.name:
+            raise BadCheckpoint(
+                f"'{self.path.name}' does not fit the model '{self.config.name}': it "
+                f"is a model of the architecture '{made_as}'. Give it in place of "
+                "the model's name."
+            )
         state, settings = read_state(self.path), self.fake_quant
         if settings is None:
             model = build_model(self.config)
