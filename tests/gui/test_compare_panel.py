@@ -137,7 +137,7 @@ def test_rows_sort_by_number(compared):
 
 def test_long_names_take_a_second_line(panel):
     table = panel.controls.table
-    table.resize(430, 200)
+    table.resize(table.minimumWidth(), 200)
     long = replace(LOSSY, name="tiny 4-bit P-COMQ of elements")
     panel.shared.variants.add(long)
     panel.shared.variants_changed.emit()

@@ -124,6 +124,8 @@ class CompareControls(QWidget):
         self.sides = QWidget(self)
         sides = _row(self.left, self.divider, self.right)
         sides.setContentsMargins(0, 0, 0, 0)
+        sides.setStretch(0, 2)
+        sides.setStretch(2, 2)
         self.sides.setLayout(sides)
         self.sides.hide()
         layout = QVBoxLayout(self)

@@ -26,6 +26,10 @@ COLUMNS = {
 """Title and tooltip of each column."""
 
 WIDTHS = (0, 34, 58, 46, 40, 50, 50, 56)
+"""Pixels of each column; names get what is left."""
+
+NAME_WIDTH = 120
+"""Pixels that names get at least: two lines of them tell variants apart."""
 
 
 class VariantTable(QTableWidget):
@@ -55,7 +59,7 @@ class VariantTable(QTableWidget):
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
         for column, width in enumerate(WIDTHS[1:], 1):
             self.setColumnWidth(column, width)
-        self.setMinimumHeight(132)
+        self.setMinimumSize(NAME_WIDTH + sum(WIDTHS) + 2 * self.frameWidth(), 132)
         self._unticked: set[str] = set()
         self._filling = False
         self.setSortingEnabled(True)
