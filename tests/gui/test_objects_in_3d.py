@@ -102,7 +102,9 @@ def test_boxes_that_change_while_a_model_works_are_segmented_after(
     draw(panel, 1, FIRST)
     draw(panel, 2, FIRST)
     draw(panel, 3, FIRST)
-    qtbot.waitUntil(lambda: not (panel.runner.is_busy or panel._waiting), timeout=9000)
+    qtbot.waitUntil(
+        lambda: panel.waiting.is_empty and not panel.runner.is_busy, timeout=9000
+    )
     labels = panel.workspace.labels.data
     assert [np.unique(labels[z][BAR]).tolist() for z in (1, 2, 3)] == [[1], [2], [3]]
 

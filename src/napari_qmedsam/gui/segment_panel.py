@@ -33,6 +33,7 @@ from napari_qmedsam.gui.remembered import (
 )
 from napari_qmedsam.gui.runner import Request, Runner
 from napari_qmedsam.gui.segment_controls import SegmentControls
+from napari_qmedsam.gui.waiting import Waiting
 from napari_qmedsam.gui.workspace import Workspace
 from napari_qmedsam.segmentation.autosave import Recovery
 from napari_qmedsam.segmentation.following import Direction
@@ -68,8 +69,7 @@ class SegmentPanel(QWidget):
         self.controls = SegmentControls(self)
         self.recovery = RecoveryBar(self)
         self.remembered = recall(SegmentChoices)
-        self._waiting: dict[tuple[Workspace, int, int], set[int]] = {}
-        self._later: Request | None = None
+        self.waiting = Waiting(self.runner, self._request)
         self._watch = ClosingWatch(self, self._let_go)
         methods = {a.name: getattr(self, a.name) for a in ACTIONS}
         self.images = ImageChoice(viewer, self.controls.image, methods, self)
@@ -135,8 +135,7 @@ class SegmentPanel(QWidget):
 
     def cancel(self) -> None:
         """Stop after the step under way; what is done stays."""
-        self._waiting.clear()
-        self._later = None
+        self.waiting.clear()
         self.runner.cancel()
 
     def undo(self) -> None:
@@ -190,7 +189,7 @@ class SegmentPanel(QWidget):
             workspace, tuple(ids), slice_index, axis=workspace.axis, direction=direction
         )
         if self.runner.is_busy:
-            self._later = request  # by a key, while the buttons are off
+            self.waiting.postpone(request)  # by a key, while the buttons are off
             return
         self.runner.segment(request)
 
@@ -249,7 +248,7 @@ class SegmentPanel(QWidget):
     # Boxes that change ----------------------------------------------------
 
     def _boxes_edited(self, workspace: Workspace, edits: list[Edit]) -> None:
-        """Segment the slices of boxes that changed, one after the other."""
+        """Segment the slices of boxes that changed, if that is wanted."""
         if not self.controls.automatic.isChecked():
             return
         if self.controls.models.needs_download():
@@ -258,27 +257,7 @@ class SegmentPanel(QWidget):
                 "boxes change."
             )
             return
-        for edit in edits:
-            place = workspace, edit.axis, edit.slice_index
-            self._waiting.setdefault(place, set()).add(edit.object_id)
-        self._segment_waiting()
-
-    def _segment_waiting(self) -> None:
-        while self._waiting and not self.runner.is_busy:
-            (workspace, axis, slice_index), ids = self._waiting.popitem()
-            objects = workspace.session.objects
-            ids = {i for i in ids if i in objects and not objects[i].is_locked}
-            ids = {i for i in ids if objects[i].prompt.reaches(slice_index)}
-            if ids:
-                with errors_shown():
-                    request = self._request(
-                        workspace, tuple(ids), slice_index, axis=axis, join=True
-                    )
-                    self.runner.segment(request)
-        if self._later is not None and not self.runner.is_busy:
-            request, self._later = self._later, None
-            with errors_shown():
-                self.runner.segment(request)
+        self.waiting.add(workspace, edits)
 
     # What the table and the forms do --------------------------------------
 
@@ -429,7 +408,7 @@ class SegmentPanel(QWidget):
         self.housekeeper.found.connect(self._recovery_found)
         self.recovery.accepted.connect(self._recover)
         runner.work.changed.connect(self._watch.look)
-        runner.work.changed.connect(self._segment_waiting)
+        runner.work.changed.connect(self.waiting.go_on)
         self.view.connect()
 
 
