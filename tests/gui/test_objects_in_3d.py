@@ -103,7 +103,7 @@ def test_boxes_that_change_while_a_model_works_are_segmented_after(
     draw(panel, 2, FIRST)
     draw(panel, 3, FIRST)
     qtbot.waitUntil(
-        lambda: panel.waiting.is_empty and not panel.runner.is_busy, timeout=9000
+        lambda: panel.waiting.is_empty and not panel.runner.is_busy, timeout=60_000
     )
     labels = panel.workspace.labels.data
     assert [np.unique(labels[z][BAR]).tolist() for z in (1, 2, 3)] == [[1], [2], [3]]

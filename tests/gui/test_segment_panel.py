@@ -150,8 +150,8 @@ def test_several_steps_are_undone_and_redone(panel, finish):
         panel.redo()
 
 
-def test_cancel_keeps_whole_slices(panel, backend, finish, qtbot):
-    backend.seconds = 0.1
+def test_cancel_keeps_whole_slices(panel, backend, finish, qtbot, hold):
+    hold(backend, panel.runner.worker, after=4)
     draw(panel, 0, FIRST)
     panel._range_changed(1, 0, 6)
     panel.segment_range()
