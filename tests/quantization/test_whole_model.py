@@ -19,8 +19,14 @@ from napari_qmedsam.quantization.calibration import (
     from_phantoms,
     from_volumes,
 )
+from napari_qmedsam.quantization.gram import damped
+from napari_qmedsam.quantization.layer import quantize_weight
 from napari_qmedsam.quantization.model_card import quantized_card
-from napari_qmedsam.quantization.model_layers import quantizable_layers, stages
+from napari_qmedsam.quantization.model_layers import (
+    quantizable_layers,
+    replace_weight,
+    stages,
+)
 from napari_qmedsam.quantization.recipe import (
     Override,
     Recipe,
@@ -131,6 +137,40 @@ def test_progress_counts_every_slice_and_layer(model, calibration, sequential):
     assert steps[0].total == 2 * runs + len(result.weights)
 
 
+def test_sequential_inputs_are_those_of_whole_passes_after_each_block(
+    model, calibration
+):
+    chosen = recipe(bit_width=2)
+    result = quantize_model(model, chosen, calibration)
+    partly = copy.deepcopy(model).eval()
+    for run in stages(quantizable_layers(partly)):
+        whole = GramPass(run)
+        whole.run(partly, calibration.samples)
+        for layer in run:
+            gram = damped(whole.take(layer), chosen.damping_at(2))
+            tensor, _ = quantize_weight(layer.weight(), gram, chosen.settings)
+            codes = result.weights[layer.name].codes
+            assert torch.equal(tensor.codes, codes), layer.name
+            replace_weight(layer, tensor.dequantize())
+
+
+def test_sequential_calibration_encodes_for_the_decoder_once(model, calibration):
+    calls = []
+    encoder = type(model.image_encoder)
+    whole = encoder.forward
+
+    def counted(self, image):
+        embedding = whole(self, image)
+        calls.append(embedding)  # not where a block ended it
+        return embedding
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(encoder, "forward", counted)
+        quantize_model(model, recipe(bit_width=4), calibration)
+    # The last block of the encoder ends inside it, or with it.
+    assert len(calls) <= 2 * len(calibration.samples)
+
+
 def test_cancelling_leaves_nothing_changed(model, calibration):
     with pytest.raises(Cancelled):
         quantize_model(model, recipe(), calibration, should_cancel=lambda: True)
@@ -161,7 +201,7 @@ def test_sums_of_other_slices_are_refused(model, calibration, tmp_path):
 
 def test_sums_made_before_give_the_same_codes_and_stay_whole(model, calibration):
     sums = GramPass(quantizable_layers(model))
-    first = quantize_model(model, recipe(), calibration)
+    first = quantize_model(model, recipe(), calibration, sequential=False)
     for _ in range(2):
         again = quantize_model(model, recipe(), calibration, sums=sums)
         assert sums.done == len(calibration.samples)

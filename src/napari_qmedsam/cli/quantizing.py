@@ -53,13 +53,13 @@ def quantize(
         ),
     ] = None,
     sequential: Annotated[
-        bool,
+        bool | None,
         typer.Option(
             "--sequential/--float-inputs",
             help="Take each block's inputs from the already quantized blocks before "
-            "it, or all from the float model.",
+            "it (the default without --sums), or all from the float model.",
         ),
-    ] = False,
+    ] = None,
     sums: Annotated[
         Path | None,
         typer.Option(

@@ -151,8 +151,12 @@ class GramPass:
         samples: Sequence[CalibrationSample],
         progress: Callable[[int, int], None] = lambda done, total: None,
         should_cancel: Callable[[], bool] = lambda: False,
+        forward: Callable[[int, CalibrationSample], None] | None = None,
     ) -> None:
         """Send the samples not yet seen through the model.
+
+        `forward` runs one sample, given its number, where not all of the model
+        is needed.
 
         Raises
         ------
@@ -164,11 +168,14 @@ class GramPass:
             for sample in samples[self.done :]:
                 if should_cancel():
                     raise Cancelled(f"Calibration stopped after {self.done} slices.")
-                with torch.inference_mode():
-                    model(
-                        torch.from_numpy(sample.image)[None],
-                        torch.from_numpy(sample.boxes),
-                    )
+                if forward is not None:
+                    forward(self.done, sample)
+                else:
+                    with torch.inference_mode():
+                        model(
+                            torch.from_numpy(sample.image)[None],
+                            torch.from_numpy(sample.boxes),
+                        )
                 self.done += 1
                 progress(self.done, len(samples))
         finally:

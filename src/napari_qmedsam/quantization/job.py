@@ -117,8 +117,9 @@ class QuantizationJob:
     calibration : CalibrationPlan
     budget : Budget or None
         Chooses the bits of each layer; the settings' own are not used then.
-    sequential : bool
-        Calibrate each block on the already quantized ones before it.
+    sequential : bool, optional
+        Calibrate each block on the already quantized ones before it. Default:
+        unless sums are kept.
     overrides : tuple of Override
         Exceptions by layer; not with a budget.
     damping : float or None
@@ -137,7 +138,7 @@ class QuantizationJob:
     settings: QuantizationSettings
     calibration: CalibrationPlan
     budget: Budget | None = None
-    sequential: bool = False
+    sequential: bool | None = None
     overrides: tuple[Override, ...] = ()
     damping: float | None = None
     sums: Path | None = None
@@ -196,6 +197,7 @@ class QuantizationJob:
         )
         if self.budget is not None:
             recipe = self._recipe(self.budget, samples, progress, should_cancel)
+        sequential = self.sums is None if self.sequential is None else self.sequential
         model, sums = self.source.build(), None
         if self.sums is not None:
             sums = self._summed(self.sums, model, samples, progress, should_cancel)
@@ -203,12 +205,12 @@ class QuantizationJob:
             model,
             recipe,
             samples,
-            sequential=self.sequential,
+            sequential=sequential,
             sums=sums,
             progress=progress,
             should_cancel=should_cancel,
         )
-        card = quantized_card(result, self.source, self.sequential)
+        card = quantized_card(result, self.source, sequential)
         save_model(result.model, target, card, result.weights)
         return result
 

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 from napari_qmedsam.errors import Cancelled, UnsupportedQuantization
 from napari_qmedsam.models.medsam import MedSAM
@@ -17,6 +18,7 @@ from napari_qmedsam.quantization.model_layers import (
     stages,
 )
 from napari_qmedsam.quantization.recipe import Recipe
+from napari_qmedsam.quantization.sequential import BlockByBlock
 from napari_qmedsam.quantization.settings import Method
 
 
@@ -71,7 +73,7 @@ def quantize_model(
     recipe: Recipe,
     calibration: CalibrationSet,
     *,
-    sequential: bool = False,
+    sequential: bool | None = None,
     sums: GramPass | None = None,
     progress: Callable[[QuantizationProgress], None] = lambda step: None,
     should_cancel: Callable[[], bool] = lambda: False,
@@ -84,10 +86,10 @@ def quantize_model(
         Float; it is left as it is.
     recipe : Recipe
     calibration : CalibrationSet
-    sequential : bool
+    sequential : bool, optional
         Take each block's inputs from the model whose earlier blocks are
         already quantized, instead of from the float model. One pass over the
-        slices per block.
+        slices per block. Default: unless there are `sums`.
     sums : GramPass, optional
         Over the layers of `model`, run to the end or part of the way: only
         the slices it has not seen are sent through the model. It stays whole,
@@ -117,6 +119,8 @@ def quantize_model(
         settings is not None and settings.method is not Method.RTN
         for settings in chosen.values()
     )
+    if sequential is None:
+        sequential = sums is None
     assert sums is None or not sequential
     runs = stages(layers) if sequential and needs_inputs else [layers]
     slices = len(calibration.samples) if needs_inputs else 0
@@ -124,6 +128,7 @@ def quantize_model(
     steps = 0
     weights: dict[str, QuantizedTensor] = {}
     reports: dict[str, LayerReport] = {}
+    by_block = BlockByBlock(result)
     for run in runs:
         # Sums of layers that need none would be memory for nothing.
         gram_pass = sums or GramPass(run if needs_inputs else [])
@@ -134,7 +139,10 @@ def quantize_model(
                 progress(QuantizationProgress(before + done, total, "calibration"))
 
             calibrated = result if sums is None else model
-            gram_pass.run(calibrated, calibration.samples, seen, should_cancel)
+            forward = None
+            if sequential:
+                forward = partial(by_block.run, run)
+            gram_pass.run(calibrated, calibration.samples, seen, should_cancel, forward)
             # Later ones are let go of as layers are done; `sums` keeps its own.
             gram_pass = gram_pass.copy()
             steps += slices
