@@ -145,7 +145,9 @@ def test_weights_of_8_bits_do_not_overflow_on_onnx_runtime(tmp_path):
 
 def test_runtimes_agree_and_tell_that_it_is_int8(tiny_config, tmp_path):
     pytest.importorskip("onnxruntime", reason="extra onnx")
-    settings = FakeQuantSettings(4, 4, per_channel=True)
+    # With activations of 4 bits, one value on the other side of a rounding would
+    # move random weights' answers by a tenth.
+    settings = FakeQuantSettings(4, 8, per_channel=True)
     path = str(quantized_file(tiny_config, tmp_path, settings))
     results = {}
     for name in ("torch", "openvino", "onnxruntime"):
