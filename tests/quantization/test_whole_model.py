@@ -176,6 +176,25 @@ def test_cancelling_leaves_nothing_changed(model, calibration):
         quantize_model(model, recipe(), calibration, should_cancel=lambda: True)
 
 
+def test_a_calibration_nobody_resumes_stops_within_a_slice(model, calibration):
+    asked = []
+
+    def second_time():
+        asked.append(True)
+        return len(asked) > 1
+
+    steps = []
+    with pytest.raises(Cancelled, match="in slice 0"):
+        quantize_model(
+            model,
+            recipe(),
+            calibration,
+            progress=steps.append,
+            should_cancel=second_time,
+        )
+    assert not steps
+
+
 def test_a_stopped_calibration_resumes_with_the_same_sums(model, calibration, tmp_path):
     layers = quantizable_layers(model)
     whole = GramPass(layers)

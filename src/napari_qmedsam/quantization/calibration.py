@@ -152,6 +152,8 @@ class GramPass:
         progress: Callable[[int, int], None] = lambda done, total: None,
         should_cancel: Callable[[], bool] = lambda: False,
         forward: Callable[[int, CalibrationSample], None] | None = None,
+        *,
+        is_resumable: bool = True,
     ) -> None:
         """Send the samples not yet seen through the model.
 
@@ -162,8 +164,15 @@ class GramPass:
         ------
         Cancelled
             Between two slices; what was summed stays, and `run` goes on there.
+            Unless `is_resumable`, between two layers of a slice as well, and the
+            sums are worth nothing then.
         """
-        handles = [self._listen(layer) for layer in self.layers]
+
+        def look() -> None:
+            if not is_resumable and should_cancel():
+                raise Cancelled(f"Calibration stopped in slice {self.done}.")
+
+        handles = [self._listen(layer, look) for layer in self.layers]
         try:
             for sample in samples[self.done :]:
                 if should_cancel():
@@ -236,10 +245,13 @@ class GramPass:
             accumulator.gram, accumulator.rows = grams[name], rows[name]
         self.done = done
 
-    def _listen(self, layer: QuantizableLayer) -> torch.utils.hooks.RemovableHandle:
+    def _listen(
+        self, layer: QuantizableLayer, look: Callable[[], None]
+    ) -> torch.utils.hooks.RemovableHandle:
         accumulator = self.sums[layer.name]
 
         def add(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            look()
             accumulator.add(layer.rows(inputs[0]))
 
         return layer.module.register_forward_pre_hook(add)

@@ -142,7 +142,14 @@ def quantize_model(
             forward = None
             if sequential:
                 forward = partial(by_block.run, run)
-            gram_pass.run(calibrated, calibration.samples, seen, should_cancel, forward)
+            gram_pass.run(
+                calibrated,
+                calibration.samples,
+                seen,
+                should_cancel,
+                forward,
+                is_resumable=sums is not None,
+            )
             # Later ones are let go of as layers are done; `sums` keeps its own.
             gram_pass = gram_pass.copy()
             steps += slices
