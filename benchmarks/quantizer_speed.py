@@ -97,7 +97,7 @@ def vit_b() -> None:
     model = build_model(config_of(VIT_B)).eval()
     calibration = from_phantoms(model.config, 2)
     started = time.perf_counter()
-    result = quantize_model(model, Recipe(), calibration)
+    result = quantize_model(model, Recipe(), calibration, sequential=False)
     seconds = time.perf_counter() - started
     layers = sum(report.seconds for report in result.reports.values())
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
