@@ -166,7 +166,7 @@ def test_sequential_calibration_encodes_for_the_decoder_once(model, calibration)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(encoder, "forward", counted)
-        quantize_model(model, recipe(bit_width=4), calibration)
+        quantize_model(model, recipe(bit_width=2), calibration)
     # The last block of the encoder ends inside it, or with it.
     assert len(calls) <= 2 * len(calibration.samples)
 

@@ -57,7 +57,8 @@ def quantize(
         typer.Option(
             "--sequential/--float-inputs",
             help="Take each block's inputs from the already quantized blocks before "
-            "it (the default without --sums), or all from the float model.",
+            "it (the default up to 3 bits, without --sums), or all from the float "
+            "model.",
         ),
     ] = None,
     sums: Annotated[

@@ -118,8 +118,8 @@ class QuantizationJob:
     budget : Budget or None
         Chooses the bits of each layer; the settings' own are not used then.
     sequential : bool, optional
-        Calibrate each block on the already quantized ones before it. Default:
-        unless sums are kept.
+        Calibrate each block on the already quantized ones before it. Default: up to
+        3 bits, unless sums are kept.
     overrides : tuple of Override
         Exceptions by layer; not with a budget.
     damping : float or None
@@ -197,7 +197,9 @@ class QuantizationJob:
         )
         if self.budget is not None:
             recipe = self._recipe(self.budget, samples, progress, should_cancel)
-        sequential = self.sums is None if self.sequential is None else self.sequential
+        sequential = self.sequential
+        if sequential is None:
+            sequential = self.sums is None and recipe.sequential
         model, sums = self.source.build(), None
         if self.sums is not None:
             sums = self._summed(self.sums, model, samples, progress, should_cancel)

@@ -51,6 +51,11 @@ class Recipe(BaseModel):
         "says little. Left out: 0.1 up to 3 bits, 0.01 above.",
     )
 
+    @property
+    def sequential(self) -> bool:
+        """Whether calibrating on the quantized prefix pays; it does at few bits."""
+        return self.settings.bit_width <= COARSE_BITS
+
     def damping_at(self, bit_width: int) -> float:
         """Return the damping of layers of this bit-width."""
         if self.damping is not None:

@@ -89,7 +89,7 @@ def quantize_model(
     sequential : bool, optional
         Take each block's inputs from the model whose earlier blocks are
         already quantized, instead of from the float model. One pass over the
-        slices per block. Default: unless there are `sums`.
+        slices per block. Default: up to 3 bits, unless there are `sums`.
     sums : GramPass, optional
         Over the layers of `model`, run to the end or part of the way: only
         the slices it has not seen are sent through the model. It stays whole,
@@ -120,7 +120,7 @@ def quantize_model(
         for settings in chosen.values()
     )
     if sequential is None:
-        sequential = sums is None
+        sequential = sums is None and recipe.sequential
     assert sums is None or not sequential
     runs = stages(layers) if sequential and needs_inputs else [layers]
     slices = len(calibration.samples) if needs_inputs else 0
