@@ -197,9 +197,6 @@ class QuantizationJob:
         )
         if self.budget is not None:
             recipe = self._recipe(self.budget, samples, progress, should_cancel)
-        sequential = self.sequential
-        if sequential is None:
-            sequential = self.sums is None and recipe.sequential
         model, sums = self.source.build(), None
         if self.sums is not None:
             sums = self._summed(self.sums, model, samples, progress, should_cancel)
@@ -207,12 +204,12 @@ class QuantizationJob:
             model,
             recipe,
             samples,
-            sequential=sequential,
+            sequential=self.sequential,
             sums=sums,
             progress=progress,
             should_cancel=should_cancel,
         )
-        card = quantized_card(result, self.source, sequential)
+        card = quantized_card(result, self.source, result.sequential)
         save_model(result.model, target, card, result.weights)
         return result
 

@@ -46,6 +46,8 @@ class QuantizedModel:
     recipe : Recipe
     calibration : dict
         Provenance.
+    sequential : bool
+        Whether inputs came from the blocks quantized before.
     """
 
     model: MedSAM
@@ -53,6 +55,7 @@ class QuantizedModel:
     reports: Mapping[str, LayerReport]
     recipe: Recipe
     calibration: Mapping = field(default_factory=dict)
+    sequential: bool = False
 
     @property
     def effective_bits(self) -> float:
@@ -168,5 +171,5 @@ def quantize_model(
             steps += 1
             progress(QuantizationProgress(steps, total, layer.name, report))
     return QuantizedModel(
-        result, weights, reports, recipe, dict(calibration.provenance)
+        result, weights, reports, recipe, dict(calibration.provenance), sequential
     )
