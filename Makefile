@@ -46,18 +46,8 @@ $(STAMP): pyproject.toml constraints.txt
 demo: setup  ## Segment the sample CT and MR volumes, print scores, write pictures
 	$(BIN)/qmedsam demo $(ARGS)
 
-NATIVE = tests/models tests/quantization tests/runtime
-
-# Three processes: what windows and native libraries leave behind must not meet the
-# signals that the command line's tests send.
 test: setup  ## Run the test suite, on a virtual display if there is none
-ifdef ARGS
 	scripts/headless.sh $(BIN)/python -m pytest $(ARGS)
-else
-	scripts/headless.sh $(BIN)/python -m pytest $(NATIVE:%=--ignore=%) --ignore=tests/gui
-	scripts/headless.sh $(BIN)/python -m pytest $(NATIVE)
-	scripts/headless.sh $(BIN)/python -m pytest tests/gui
-endif
 
 napari: setup  ## Open napari with the plugin docked and a sample volume
 	$(BIN)/python -m napari_qmedsam.gui.launch $(ARGS)

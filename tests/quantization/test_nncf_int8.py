@@ -6,6 +6,8 @@ import pytest
 from napari_qmedsam.evaluation.metrics import dice
 from napari_qmedsam.models.checkpoints import resolve_model
 from napari_qmedsam.quantization.calibration import from_phantoms
+from napari_qmedsam.quantization.job import CalibrationPlan
+from napari_qmedsam.quantization.nncf_apart import quantize_graphs_apart
 from napari_qmedsam.runtime import load_backend
 
 AGREEMENT = 0.98
@@ -17,11 +19,12 @@ CALIBRATION, SLICES = 3, 4
 @pytest.fixture(scope="module")
 def int8_folder(tmp_path_factory):
     pytest.importorskip("nncf", reason="extra nncf")
-    from napari_qmedsam.quantization.nncf_int8 import quantize_graphs
-
-    folder = tmp_path_factory.mktemp("nncf")
-    source = resolve_model("demo")
-    quantize_graphs(source, from_phantoms(source.config, CALIBRATION), folder)
+    folder, steps = tmp_path_factory.mktemp("nncf"), []
+    plan = CalibrationPlan(slices=CALIBRATION)
+    quantize_graphs_apart(resolve_model("demo"), plan, folder, steps.append)
+    done = [step.done for step in steps]
+    assert done == sorted(done)
+    assert {*done} == {*range(4 * CALIBRATION + 1)}
     return folder
 
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -285,6 +286,25 @@ def test_openvino_comes_without_its_telemetry():
         env={k: v for k, v in os.environ.items() if k != "CI"},
     )
     assert result.stdout.split() == ["False", "False"]
+
+
+INTERRUPTED = """
+import os, signal
+from napari_qmedsam.runtime import load_backend
+first = load_backend("demo")
+second = load_backend("demo")
+del first
+del second
+os.kill(os.getpid(), signal.SIGINT)
+"""
+
+
+def test_ctrl_c_survives_backends_that_have_gone():
+    result = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED], capture_output=True, text=True
+    )
+    assert result.stderr.rstrip().endswith("KeyboardInterrupt")
+    assert result.returncode == -signal.SIGINT  # not of a segmentation fault
 
 
 # Asking for a runtime ------------------------------------------------------

@@ -159,16 +159,17 @@ def _nncf(
 ) -> None:
     from napari_qmedsam.models.checkpoints import resolve_model
     from napari_qmedsam.models.exported import read_exported
-    from napari_qmedsam.quantization.nncf_int8 import quantize_graphs
+    from napari_qmedsam.quantization.nncf_apart import quantize_graphs_apart
 
     folder = output or Path(f"{Path(model).name.split('.')[0]}-{NNCF}")
     source = resolve_model(model, weights)
-    samples = _plan(*calibration).samples(source.config)
     shared.make_folder(folder)
     with shared.bar("Quantizing", quiet=as_json) as advance:
-        steps = iter(range(2))
-        quantize_graphs(
-            source, samples, folder, lambda part: advance(next(steps), 2, part)
+        quantize_graphs_apart(
+            source,
+            _plan(*calibration),
+            folder,
+            lambda step: advance(step.done, step.total, step.layer),
         )
     size = read_exported(folder).size_bytes
     report = {"output": str(folder), "size_bytes": size}

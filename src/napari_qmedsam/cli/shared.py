@@ -120,7 +120,7 @@ def _int8_model(
     source = resolve_model(name, weights, progress=progress)
     if source.is_int8:
         return name, weights
-    from napari_qmedsam.quantization.nncf_int8 import int8_folder
+    from napari_qmedsam.quantization.nncf_apart import int8_folder
 
     notices((f"'{source.name}' has no trained int8 form; NNCF makes one, once.",))
     return str(int8_folder(source)), None

@@ -195,7 +195,7 @@ class QuantizePanel(QWidget):
 
     def _by_nncf(self, plan: CalibrationPlan, target: Path, backend: str) -> Make:
         def make(source: ModelSource, report: Report, stop: ShouldStop) -> Variant:
-            quantize_graphs_apart(source, plan, target, stop)
+            quantize_graphs_apart(source, plan, target, report, stop)
             name = f"{source.config.name} 8-bit {SHORT_NAMES[NNCF]}"
             # The graphs are OpenVINO's, whatever the float model runs on.
             variant = variant_of(str(target), name)

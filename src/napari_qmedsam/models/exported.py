@@ -16,7 +16,7 @@ from napari_qmedsam.errors import BadCheckpoint, UnsupportedBackend
 from napari_qmedsam.models.checkpoints import ModelSource
 from napari_qmedsam.models.configuration import CONFIGS, ModelConfig
 from napari_qmedsam.models.fake_quantized.settings import FakeQuantSettings
-from napari_qmedsam.models.openvino_import import import_openvino
+from napari_qmedsam.models.openvino_import import openvino_core
 
 if TYPE_CHECKING:
     import openvino
@@ -165,7 +165,7 @@ def read_graph(path: Path) -> "openvino.Model":
         If it cannot be read.
     """
     try:
-        return import_openvino().Core().read_model(path)
+        return openvino_core().read_model(path)
     except RuntimeError as error:
         lines = [line for line in str(error).splitlines() if line.strip()]
         raise BadCheckpoint(

@@ -1,26 +1,46 @@
-"""NNCF in a process of its own, for interfaces that have to stay alive.
+"""NNCF in a process of its own.
 
-It is Python for the most part and would hold the lock that they need.
+It is Python for the most part and would hold the lock that interfaces need.
+Besides it makes and drops OpenVINO cores, which can leave a process unable to
+take a signal (:func:`~napari_qmedsam.models.openvino_import.openvino_core`).
 """
 
 import importlib.util
+import json
 from collections.abc import Callable
 from pathlib import Path
 
-from napari_qmedsam.errors import UnsupportedQuantization
+from napari_qmedsam.errors import MissingDependency, UnsupportedQuantization
 from napari_qmedsam.models.checkpoints import ModelSource
+from napari_qmedsam.models.openvino_import import import_openvino
 from napari_qmedsam.quantization.job import CalibrationPlan
+from napari_qmedsam.quantization.nncf_int8 import MISSING
+from napari_qmedsam.quantization.whole_model import QuantizationProgress
 from napari_qmedsam.runtime.apart import run_apart
+from napari_qmedsam.runtime.cache import cache_folder, cache_key, make_once
 
-QUANTIZE = """
-import pickle, sys
+PLAN = CalibrationPlan(slices=32)
+"""What `--precision int8` calibrates on."""
+
+VERSION = 2
+"""Raise it when the graphs come out differently, so that old ones are not reused."""
+
+OURS = 3
+"""Exit code of the other process where it has a message for the user."""
+
+QUANTIZE = f"""
+import json, pickle, sys
 from napari_qmedsam.errors import QMedSAMError
 from napari_qmedsam.quantization.nncf_int8 import quantize_graphs
 source, plan, folder = pickle.load(sys.stdin.buffer)
+steps, sys.stdout = sys.stdout, sys.stderr  # NNCF has bars of its own
+def step(*progress):
+    print(json.dumps(progress), file=steps, flush=True)
 try:
-    quantize_graphs(source, plan.samples(source.config), folder)
+    quantize_graphs(source, plan.samples(source.config), folder, step)
 except QMedSAMError as error:
-    sys.exit(str(error))
+    print(" ".join(str(error).split()), file=sys.stderr)
+    sys.exit({OURS})
 """
 
 
@@ -33,6 +53,7 @@ def quantize_graphs_apart(
     source: ModelSource,
     plan: CalibrationPlan,
     folder: Path,
+    progress: Callable[[QuantizationProgress], None] = lambda progress: None,
     should_cancel: Callable[[], bool] = lambda: False,
 ) -> None:
     """Write encoder and decoder in int8, as `nncf_int8.quantize_graphs` does.
@@ -44,16 +65,49 @@ def quantize_graphs_apart(
     plan : CalibrationPlan
     folder : Path
         Made if it is not there.
+    progress : callable
+        Called for each calibration slice of encoder and decoder.
     should_cancel : callable
 
     Raises
     ------
     Cancelled
         If `should_cancel` said so.
+    MissingDependency
+        If NNCF is not installed.
     UnsupportedQuantization
-        If NNCF is not installed, or failed.
+        If it failed, or refused the model or the slices.
     """
+    if not is_installed():
+        raise MissingDependency(MISSING)
+
+    def step(line: str) -> None:
+        progress(QuantizationProgress(*json.loads(line)))
+
     folder.mkdir(parents=True, exist_ok=True)
-    code, complaint = run_apart(QUANTIZE, (source, plan, folder), should_cancel)
+    payload = (source, plan, folder)
+    code, complaint = run_apart(QUANTIZE, payload, should_cancel, step)
+    if code == OURS:
+        raise UnsupportedQuantization(complaint)
     if code:
         raise UnsupportedQuantization(f"NNCF made no model: {complaint}")
+
+
+def int8_folder(source: ModelSource) -> Path:
+    """Return a folder with a float model's int8 graphs, made the first time.
+
+    Calibrated on phantoms.
+
+    Raises
+    ------
+    MissingDependency, UnsupportedQuantization
+        As :func:`quantize_graphs_apart`.
+    """
+    version = import_openvino().__version__
+    key = cache_key(source.sha256, repr(source.config), version, PLAN.slices, VERSION)
+
+    def make(folder: Path) -> None:
+        quantize_graphs_apart(source, PLAN, folder)
+
+    folder = cache_folder() / "nncf" / f"{source.config.name}-int8-{key}"
+    return make_once(folder, "decoder.bin", make)

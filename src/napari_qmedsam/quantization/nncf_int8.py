@@ -6,32 +6,32 @@ like any model.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from napari_qmedsam.errors import InvalidSettings, MissingDependency
 from napari_qmedsam.models.checkpoints import ModelSource
-from napari_qmedsam.models.openvino_import import import_openvino
-from napari_qmedsam.quantization.calibration import CalibrationSet, from_phantoms
-from napari_qmedsam.runtime.cache import cache_folder, cache_key, make_once
+from napari_qmedsam.models.openvino_import import import_openvino, openvino_core
+from napari_qmedsam.quantization.calibration import CalibrationSet
 from napari_qmedsam.runtime.conversion import converted
-
-SLICES = 32
-"""Phantom slices that `--precision int8` calibrates on."""
 
 LEFT_FLOAT = ".*prompt_encoder.*"
 """Operations that stay float, as in QMedSAM (section 2.2): on a grid of 8 bits the
 corners of boxes and the positions of pixels would lie off by pixels."""
 
-VERSION = 2
-"""Raise it when the graphs come out differently, so that old ones are not reused."""
+PASSES = 2
+"""Times that NNCF goes over the calibration slices of a transformer."""
+
+MISSING = "Post-training int8 needs NNCF: pip install napari-qmedsam[nncf]"
 
 
 def quantize_graphs(
     source: ModelSource,
     samples: CalibrationSet,
     folder: Path,
-    progress: Callable[[str], None] = lambda part: None,
+    progress: Callable[[int, int, str], None] = lambda done, total, text: None,
 ) -> None:
     """Write encoder and decoder in int8 as OpenVINO graphs.
 
@@ -46,7 +46,8 @@ def quantize_graphs(
     folder : Path
         Must exist.
     progress : callable
-        Called with the name of each part before it is quantized.
+        Called for each slice of each pass with the number of slices done, that
+        of all passes over both parts, and a text.
 
     Raises
     ------
@@ -63,26 +64,25 @@ def quantize_graphs(
     try:
         import nncf
     except ImportError as error:
-        raise MissingDependency(
-            "Post-training int8 needs NNCF: pip install napari-qmedsam[nncf]"
-        ) from error
+        raise MissingDependency(MISSING) from error
     nncf.set_log_level(logging.ERROR)
     graphs = converted(source)
-    core = openvino.Core()
+    core = openvino_core()
     encode = core.compile_model(graphs.encoder, "CPU")
     images = [sample.image[None] for sample in samples.samples]
     prompts = [
         [encode([image])[0].copy(), sample.boxes]
         for image, sample in zip(images, samples.samples, strict=True)
     ]
+    steps = PASSES * len(images)
+    done = 0
     for name, path, inputs in (
         ("encoder", graphs.encoder, images),
         ("decoder", graphs.decoder, prompts),
     ):
-        progress(name)
         quantized = nncf.quantize(
             core.read_model(path),
-            nncf.Dataset(inputs),
+            nncf.Dataset(_Counted(inputs, name, done, 2 * steps, progress)),
             model_type=nncf.ModelType.TRANSFORMER,
             subset_size=len(inputs),
             # The encoder has none of them, which is no mistake.
@@ -92,23 +92,27 @@ def quantize_graphs(
             ),
         )
         openvino.save_model(quantized, folder / f"{name}.xml", compress_to_fp16=False)
+        done += steps
+        progress(done, 2 * steps, name)
 
 
-def int8_folder(source: ModelSource) -> Path:
-    """Return a folder with a float model's int8 graphs, made the first time.
+@dataclass
+class _Counted:
+    """Inputs that tell when each of them is taken; NNCF itself tells nothing."""
 
-    Calibrated on phantoms.
+    inputs: list[Any]
+    part: str
+    before: int
+    total: int
+    progress: Callable[[int, int, str], None]
 
-    Raises
-    ------
-    MissingDependency, InvalidSettings
-        As :func:`quantize_graphs`.
-    """
-    version = import_openvino().__version__
-    key = cache_key(source.sha256, repr(source.config), version, SLICES, VERSION)
+    def __post_init__(self) -> None:
+        self._taken = 0
 
-    def make(folder: Path) -> None:
-        quantize_graphs(source, from_phantoms(source.config, SLICES), folder)
-
-    folder = cache_folder() / "nncf" / f"{source.config.name}-int8-{key}"
-    return make_once(folder, "decoder.bin", make)
+    def __iter__(self) -> Iterator[Any]:
+        last = PASSES * len(self.inputs) - 1
+        for number, item in enumerate(self.inputs, 1):
+            text = f"{self.part}, slice {number} of {len(self.inputs)}"
+            self.progress(self.before + min(self._taken, last), self.total, text)
+            self._taken += 1
+            yield item

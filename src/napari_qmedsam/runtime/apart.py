@@ -5,13 +5,16 @@ An interface that has to stay alive converts here first and then loads what
 the other process left on disk.
 """
 
+import contextlib
 import logging
 import pickle
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from typing import Any
+from queue import SimpleQueue
+from threading import Thread
+from typing import IO, Any
 
 from napari_qmedsam.errors import Cancelled
 from napari_qmedsam.models.checkpoints import ModelSource
@@ -53,7 +56,10 @@ def convert_apart(
 
 
 def run_apart(
-    program: str, payload: Any, should_cancel: Callable[[], bool] = lambda: False
+    program: str,
+    payload: Any,
+    should_cancel: Callable[[], bool] = lambda: False,
+    progress: Callable[[str], None] = lambda line: None,
 ) -> tuple[int, str]:
     """Run a Python program in another process.
 
@@ -64,6 +70,8 @@ def run_apart(
         Pickled to the program's standard input.
     should_cancel : callable
         Asked ten times a second.
+    progress : callable
+        Called with each line that the program prints.
 
     Returns
     -------
@@ -84,21 +92,36 @@ def run_apart(
         process = subprocess.Popen(
             [sys.executable, "-c", program],
             stdin=given,
-            stdout=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
             stderr=complaints,
         )
+        printed: SimpleQueue[str] = SimpleQueue()
+        reader = Thread(target=_read, args=(process.stdout, printed), daemon=True)
+        reader.start()
         try:
             while process.poll() is None:
                 if should_cancel():
                     raise Cancelled("Cancelled.")
-                try:
+                with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(POLL_SECONDS)
-                except subprocess.TimeoutExpired:
-                    continue
+                _tell(printed, progress)
         finally:
             if process.poll() is None:
                 process.kill()
                 process.wait()
+        reader.join()
+        _tell(printed, progress)
         complaints.seek(0)
         lines = complaints.read().decode(errors="replace").strip().splitlines()
     return process.returncode, lines[-1] if lines else ""
+
+
+def _read(pipe: IO[bytes], lines: "SimpleQueue[str]") -> None:
+    with pipe:
+        for line in pipe:
+            lines.put(line.decode(errors="replace").rstrip())
+
+
+def _tell(lines: "SimpleQueue[str]", progress: Callable[[str], None]) -> None:
+    while not lines.empty():
+        progress(lines.get())

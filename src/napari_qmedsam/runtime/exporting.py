@@ -9,7 +9,7 @@ from pathlib import Path
 from napari_qmedsam.errors import InvalidSettings, UnsupportedQuantization
 from napari_qmedsam.models.checkpoints import ModelSource
 from napari_qmedsam.models.exported import PARTS, ExportedGraphs
-from napari_qmedsam.models.openvino_import import import_openvino
+from napari_qmedsam.models.openvino_import import openvino_core
 from napari_qmedsam.runtime.conversion import converted
 from napari_qmedsam.runtime.executed import ExecutedProducts, executed_products
 from napari_qmedsam.runtime.onnx_conversion import write_onnx
@@ -89,7 +89,7 @@ def export_model(source: ModelSource, form: ExportFormat, folder: Path) -> Expor
         write_onnx(source, folder)
         names = [f"{part}.onnx" for part in PARTS]
     graph = names[0].removeprefix("encoder")
-    core = import_openvino().Core()
+    core = openvino_core()
     encoder, decoder = (
         executed_products(
             core.compile_model(

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from napari_qmedsam.models.checkpoints import ModelSource
 from napari_qmedsam.models.exported import read_graph
-from napari_qmedsam.models.openvino_import import import_openvino
+from napari_qmedsam.models.openvino_import import openvino_core
 from napari_qmedsam.runtime.conversion import ConvertedModel, converted, points_decoder
 from napari_qmedsam.runtime.executed import any_int8
 from napari_qmedsam.runtime.graph_inputs import as_logits, decoder_inputs
@@ -32,7 +32,7 @@ class OpenVINOBackend:
     def __init__(self, source: ModelSource, threads: int = 0) -> None:
         self.config = source.config
         graphs = converted(source)
-        core = import_openvino().Core()
+        core = openvino_core()
         options: dict[str, object] = {
             "INFERENCE_PRECISION_HINT": "f32",
             "PERFORMANCE_HINT": "LATENCY",

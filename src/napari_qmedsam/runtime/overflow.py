@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_qmedsam.models.openvino_import import import_openvino
+from napari_qmedsam.models.openvino_import import import_openvino, openvino_core
 
 if TYPE_CHECKING:
     import openvino
@@ -38,7 +38,7 @@ def processor_overflows() -> bool:
     weight = op.multiply(op.convert(op.constant(codes), np.float32), bound(1.0))
     product = op.matmul(op.fake_quantize(image, *limits, 256), weight, False, True)
     graph = openvino.Model([product], [image])
-    compiled = openvino.Core().compile_model(
+    compiled = openvino_core().compile_model(
         graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
     )
     result = compiled([np.full((1, INPUTS), 127, np.float32)])[0]
