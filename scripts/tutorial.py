@@ -173,19 +173,19 @@ def main():
     wait(compare.worker)
     camera.take_both("compare-panel")
     compare.controls.table.selectRow(len(BITS))
-    compare.show_distance()
+    compare.views.show_distance()
     wait(compare.worker)
     for layer in viewer.layers[1:-1]:
         layer.visible = False
     camera.take("tutorial-distance")
     viewer.layers[-1].visible = False
-    compare.show_differences()
+    compare.views.show_differences()
     wait(compare.worker)
     camera.take("tutorial-differences")
     viewer.layers[-1].visible = False
-    compare.show_view(View.GRID)
+    compare.views.show(View.GRID)
     camera.take("tutorial-grid")
-    compare.show_view(View.SWIPE)
+    compare.views.show(View.SWIPE)
     camera.take("tutorial-swipe")
     viewer.close()
     animate(camera.frames, chosen.out / "session.gif")

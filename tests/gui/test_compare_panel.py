@@ -78,8 +78,8 @@ def panel(viewer, dock, volume, backends):
     panel.shared.variants_changed.emit()
     yield panel
     panel.close_down()
-    if panel.layers is not None:
-        panel.layers._timer.stop()
+    if panel.views.layers is not None:
+        panel.views.layers._timer.stop()
 
 
 @pytest.fixture
@@ -146,7 +146,7 @@ def test_long_names_take_a_second_line(panel):
 
 
 def test_selected_row_goes_to_its_worst_slice(compared):
-    viewer, image = compared.viewer, compared.layers.image
+    viewer, image = compared.viewer, compared.views.layers.image
     show_slice(viewer, image, (0, 0))
     table = compared.controls.table
     (row,) = (r for r in range(2) if table.item(r, 0).text() == LOSSY.name)
@@ -171,10 +171,10 @@ def test_only_ticked_variants_run(panel, finish, backends):
     table.item(1, 0).setCheckState(Qt.CheckState.Unchecked)
     panel.compare()
     finish(panel)
-    assert list(panel.comparison.results) == [WHOLE.name]
+    assert list(panel.views.comparison.results) == [WHOLE.name]
     assert text(panel, LOSSY.name, "DSC") == ""
     assert backends["lossy"].encoded == 0
-    panel.show_differences()
+    panel.views.show_differences()
     assert last_message() == "It takes two variants to see a difference."
     table.item(0, 0).setCheckState(Qt.CheckState.Unchecked)
     panel.compare()
@@ -186,8 +186,8 @@ def test_this_slice_is_scored_alone(panel, finish):
     panel.controls.scope.setCurrentText(SLICE)
     panel.compare()
     finish(panel)
-    assert panel.comparison.slices == [(0, 3)]
-    assert panel.comparison.is_flat
+    assert panel.views.comparison.slices == [(0, 3)]
+    assert panel.views.comparison.is_flat
     show_slice(panel.viewer, panel.viewer.layers["bars"], (0, 5))
     panel.compare()
     finish(panel)
@@ -208,23 +208,23 @@ def test_boxes_around_labels_need_no_drawing(panel, finish):
 
 
 def test_difference_and_distance_become_layers(compared, finish):
-    compared.show_differences()
+    compared.views.show_differences()
     finish(compared)
     layers = compared.viewer.layers
     differs = layers["bars: variants differ"]
     assert np.count_nonzero(differs.data) == 50
     assert compared.controls.status.text() == "Variants differ on 50 voxels."
     assert differs.data_to_world((1, 2, 3)) == layers["bars"].data_to_world((1, 2, 3))
-    compared.show_distance()
+    compared.views.show_distance()
     assert last_message() == "Select a compared variant in the table first."
     compared.controls.table.selectRow(1)
-    compared.show_distance()
+    compared.views.show_distance()
     finish(compared)
     distance = layers[f"{LOSSY.name}: distance in mm"]
     assert isinstance(distance, Image)
     assert np.nanmax(distance.data) == 0
     before = len(layers)
-    compared.show_differences()
+    compared.views.show_differences()
     finish(compared)
     assert len(layers) == before
 
@@ -232,11 +232,11 @@ def test_difference_and_distance_become_layers(compared, finish):
 def test_masks_are_shown_as_layers_grid_and_flicker(window, compared):
     viewer = compared.viewer
     before = list(viewer.layers)
-    compared.show_view(View.LAYERS)
-    results = compared.layers.results
+    compared.views.show(View.LAYERS)
+    results = compared.views.layers.results
     assert [x.name for x in results] == [f"bars: {v.name}" for v in (WHOLE, LOSSY)]
     assert all(isinstance(x, Labels) and x.visible for x in results)
-    compared.show_view(View.GRID)
+    compared.views.show(View.GRID)
     assert grid_of(viewer).enabled
     shown = [x.name for x in viewer.layers if x.visible]
     assert shown == [
@@ -247,16 +247,16 @@ def test_masks_are_shown_as_layers_grid_and_flicker(window, compared):
     ]
     assert list(viewer.layers)[:4] == [x for x in viewer.layers if x.visible]
     assert compared.controls.image.count() == 1
-    compared.show_view(View.FLICKER)
+    compared.views.show(View.FLICKER)
     assert not grid_of(viewer).enabled
     seen = set()
     for _ in range(2):
         (visible,) = (x for x in results if x.visible)
         assert text_of(viewer).text in visible.name
         seen.add(visible)
-        compared.layers.next_variant()
+        compared.views.layers.next_variant()
     assert seen == set(results)
-    compared.show_view(View.HIDDEN)
+    compared.views.show(View.HIDDEN)
     assert not any(x.visible for x in results)
     assert not text_of(viewer).visible
     assert [x for x in viewer.layers if x in before] == before
@@ -268,16 +268,16 @@ def swiped(panel, horizontal=2):
 
     Along x this volume runs against the display, along y with it.
     """
-    results = panel.comparison.results
-    sides = [results[name].labels for name in panel.layers.sides]
-    arrays = [panel.layers.swipe.layer.data, *sides]
+    results = panel.views.comparison.results
+    sides = [results[name].labels for name in panel.views.layers.sides]
+    arrays = [panel.views.layers.swipe.layer.data, *sides]
     step = -1 if horizontal == 2 else 1
     return [np.moveaxis(array, horizontal, -1)[..., ::step] for array in arrays]
 
 
 def test_swipe_shows_one_variant_left_and_another_right(compared):
-    compared.show_view(View.SWIPE)
-    layer = compared.layers.swipe.layer
+    compared.views.show(View.SWIPE)
+    layer = compared.views.layers.swipe.layer
     assert not compared.controls.sides.isHidden()
     assert text_of(compared.viewer).text == f"{WHOLE.name} | {LOSSY.name}"
     for share in (0.5, 0.0, 0.3, 1.0, 0.2):
@@ -287,8 +287,8 @@ def test_swipe_shows_one_variant_left_and_another_right(compared):
         assert abs(here + 0.5 - 48 * share) <= 1
         np.testing.assert_array_equal(shown[..., :here], left[..., :here])
         np.testing.assert_array_equal(shown[..., here + 1 :], right[..., here + 1 :])
-    assert not any(x.visible for x in compared.layers.results)
-    compared.show_view(View.HIDDEN)
+    assert not any(x.visible for x in compared.views.layers.results)
+    compared.views.show(View.HIDDEN)
     assert layer not in compared.viewer.layers
     assert compared.controls.sides.isHidden()
     assert not text_of(compared.viewer).visible
@@ -296,9 +296,9 @@ def test_swipe_shows_one_variant_left_and_another_right(compared):
 
 @pytest.mark.parametrize(("axis", "horizontal"), [(0, 2), (1, 2), (2, 1)])
 def test_divider_stands_upright_in_every_view(compared, axis, horizontal):
-    compared.show_view(View.SWIPE)
+    compared.views.show(View.SWIPE)
     compared.controls.divider.setValue(DIVIDER_STEPS // 4)
-    show_slice(compared.viewer, compared.layers.image, (axis, 3))
+    show_slice(compared.viewer, compared.views.layers.image, (axis, 3))
     shown, left, right = swiped(compared, horizontal)
     (here,) = np.flatnonzero((shown == DIVIDER).all((0, 1)))
     assert abs(here + 0.5 - shown.shape[-1] / 4) <= 1
@@ -307,12 +307,12 @@ def test_divider_stands_upright_in_every_view(compared, axis, horizontal):
 
 
 def test_sides_of_the_swipe_are_chosen(compared):
-    compared.show_view(View.SWIPE)
+    compared.views.show(View.SWIPE)
     controls = compared.controls
     controls.divider.setValue(DIVIDER_STEPS)
     controls.left.setCurrentText(LOSSY.name)
     controls.left.activated.emit(controls.left.currentIndex())
-    assert compared.layers.sides == (LOSSY.name, LOSSY.name)
+    assert compared.views.layers.sides == (LOSSY.name, LOSSY.name)
     shown, left, _ = swiped(compared)
     np.testing.assert_array_equal(shown[..., :47], left[..., :47])
     assert controls.divider.value() == DIVIDER_STEPS
@@ -337,8 +337,8 @@ def drag(layer, start, end):
 
 
 def test_divider_is_dragged_with_the_mouse(compared):
-    compared.show_view(View.SWIPE)
-    layer = compared.layers.swipe.layer
+    compared.views.show(View.SWIPE)
+    layer = compared.views.layers.swipe.layer
     assert compared.viewer.layers.selection.active is layer
     # What is handled does not move the image.
     assert drag(layer, 23.6, 10) == [True, True, False]
@@ -350,12 +350,12 @@ def test_divider_is_dragged_with_the_mouse(compared):
 
 def test_layers_may_be_deleted_while_they_are_shown(compared):
     for view in (View.GRID, View.FLICKER):
-        compared.show_view(view)
-        compared.viewer.layers.remove(compared.layers.results[0])
-        compared.layers.next_variant()
-        compared.show_view(View.HIDDEN)
+        compared.views.show(view)
+        compared.viewer.layers.remove(compared.views.layers.results[0])
+        compared.views.layers.next_variant()
+        compared.views.show(View.HIDDEN)
     compared.viewer.layers.remove("bars")
-    assert compared.comparison is None
+    assert compared.views.comparison is None
     compared.compare()
     assert last_message().startswith("There is no image to compare on.")
 
@@ -370,9 +370,9 @@ def test_table_is_copied_and_saved(compared, tmp_path):
     ]
     compared.controls.copy_markdown.click()
     assert QApplication.clipboard().text().startswith("| variant | object |")
-    compared.save_table(tmp_path / "t.csv")
+    compared.export.save(tmp_path / "t.csv")
     assert (tmp_path / "t.csv").read_text(encoding="utf-8").strip() == copied.strip()
-    compared.save_table(tmp_path / "nowhere" / "t.csv")
+    compared.export.save(tmp_path / "nowhere" / "t.csv")
     assert "Cannot write the table" in last_message()
 
 
@@ -390,7 +390,7 @@ def test_labels_of_another_shape_are_refused(panel, finish):
     panel.controls.labels.setCurrentText("other")
     panel.compare()
     finish(panel)
-    assert panel.comparison is None
+    assert panel.views.comparison is None
     assert panel.controls.labels.currentText() == "other"
     assert "reference" in last_message()
 
@@ -402,7 +402,7 @@ def test_cancel_keeps_whole_variants(panel, finish, backends, qtbot, hold):
     panel.controls.cancel.click()
     finish(panel)
     assert panel.controls.status.text() == "Cancelled."
-    assert list(panel.comparison.results) == [WHOLE.name]
+    assert list(panel.views.comparison.results) == [WHOLE.name]
     assert text(panel, LOSSY.name, "DSC") == ""
 
 
@@ -431,7 +431,7 @@ def test_closing_the_window_during_work_ends_it(
 
 
 def test_closing_the_dock_leaves_the_grid(window, compared):
-    compared.show_view(View.GRID)
+    compared.views.show(View.GRID)
     window.window.remove_dock_widget(compared)
     assert not grid_of(window).enabled
 
@@ -448,8 +448,8 @@ def test_plain_2d_image_is_compared(viewer, dock, backends, finish):
     panel.compare()
     finish(panel)
     assert text(panel, WHOLE.name, "DSC") == "100.00"
-    panel.show_view(View.LAYERS)
-    assert panel.layers.results[0].ndim == 2
+    panel.views.show(View.LAYERS)
+    assert panel.views.layers.results[0].ndim == 2
     panel.close_down()
 
 

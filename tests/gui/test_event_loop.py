@@ -52,7 +52,7 @@ def test_interface_never_stalls_while_a_volume_is_encoded(
     for attempt in range(ATTEMPTS):
         first = 4 * attempt  # slices that have not been encoded
         panel.workspace.go_to(first + 2)
-        panel._range_changed(1, first, first + 4)
+        panel.edits.set_range(1, first, first + 4)
         meter = gap_meter(panel)
         # The press of the button counts too.
         with meter:

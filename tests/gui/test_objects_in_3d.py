@@ -113,7 +113,7 @@ def test_a_range_asked_for_meanwhile_is_segmented_after(panel, backend, finish):
     backend.seconds = 0.05
     panel.controls.automatic.setChecked(True)
     draw(panel, 1, FIRST)
-    panel._range_changed(1, 0, 4)
+    panel.edits.set_range(1, 0, 4)
     panel.segment_range()
     finish(panel)
     assert panel.workspace.labels.data.any((1, 2)).tolist() == 4 * [True] + 2 * [False]

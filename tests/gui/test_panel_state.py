@@ -112,7 +112,7 @@ def test_unsaved_work_is_offered_and_restored(
     panel, volume, backend, finish, qtbot, dock
 ):
     draw(panel, 2)
-    panel._renamed(1, "bar")
+    panel.edits.rename(1, "bar")
     panel.segment_range()
     finish(panel)
     painted = panel.workspace.labels.data.copy()

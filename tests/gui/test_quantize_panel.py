@@ -161,27 +161,27 @@ def test_saved_model_is_the_variant(panel, finish, tmp_path):
     finish(panel)
     before = read_state(list(panel.shared.variants)[-1].model)
     path = tmp_path / "mine.qmedsam.safetensors"
-    panel.save(path)
+    panel.variants.save(path)
     finish(panel)
     assert list(panel.shared.variants)[-1].model == str(path)
     after = read_state(path)
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)
-    panel.save(tmp_path / "mine.bin")
+    panel.variants.save(tmp_path / "mine.bin")
     finish(panel)
     assert "must end in .qmedsam.safetensors" in last_message()
     panel.controls.variants.setCurrentRow(0)
-    panel.save(path)
+    panel.variants.save(path)
     assert "is not quantized here" in last_message()
 
 
 def test_loaded_file_is_a_variant_and_can_be_removed(panel, finish, weights, tmp_path):
-    panel.load_model(weights)
+    panel.variants.load_model(weights)
     finish(panel)
     assert panel.shared.variants["tiny.safetensors"].is_float
     damaged = tmp_path / "x.pth"
     damaged.write_bytes(b"no model")
-    panel.load_model(damaged)
+    panel.variants.load_model(damaged)
     finish(panel)
     assert "Cannot read weights from 'x.pth'" in last_message()
     assert panel.controls.variants.count() == 1
@@ -202,13 +202,13 @@ def qat_checkpoint(tiny_config, tmp_path):
 def test_qat_checkpoint_is_a_variant_and_others_are_told_apart(
     panel, finish, qat_checkpoint, weights
 ):
-    panel.load_qat(qat_checkpoint)
+    panel.variants.load_qat(qat_checkpoint)
     finish(panel)
     (trained,) = panel.shared.variants
     assert (trained.method, trained.bits, trained.precision) == ("qat", "7", "int8")
     assert not trained.is_float
     assert trained.file_bytes == qat_checkpoint.stat().st_size
-    panel.load_qat(weights)
+    panel.variants.load_qat(weights)
     finish(panel)
     assert "no checkpoint of quantization-aware training" in last_message()
     assert len(panel.shared.variants) == 1
@@ -238,12 +238,12 @@ def test_nncf_makes_graphs_in_int8(panel, finish, qtbot, tmp_path):
     made = list(panel.shared.variants)[-1]
     assert (made.name, made.method, made.bits) == ("tiny 8-bit NNCF", NNCF, "8")
     assert made.backend == BackendName.OPENVINO.value
-    panel.save(tmp_path / "graphs")
+    panel.variants.save(tmp_path / "graphs")
     finish(panel)
     assert list(panel.shared.variants)[-1].model == str(tmp_path / "graphs")
     backend = load_backend(str(tmp_path / "graphs"))
     assert backend.info.precision == "int8"
-    panel.load_model(tmp_path / "graphs" / "encoder.xml")
+    panel.variants.load_model(tmp_path / "graphs" / "encoder.xml")
     finish(panel)
     assert panel.shared.variants["graphs"].precision == "int8"
 

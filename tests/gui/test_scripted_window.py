@@ -115,9 +115,9 @@ def test_sample_to_table(make_napari_viewer, qtbot, tmp_path):
     assert compare.controls.labels.currentText() == "reference"
     compare.controls.compare.click()
     finish(compare.worker)
-    results = compare.comparison.results
+    results = compare.views.comparison.results
     assert list(results) == names
-    found = [o.reference_id for o in compare.comparison.objects]
+    found = [o.reference_id for o in compare.views.comparison.objects]
     assert found == [ids[name] for name in ORGANS]
     whole, four, two = results.values()
     assert whole.dsc > 0.5
@@ -130,8 +130,8 @@ def test_sample_to_table(make_napari_viewer, qtbot, tmp_path):
     # Save labels and table.
     segment.save_labels(tmp_path / "labels.nii.gz")
     finish(segment.runner)
-    compare.save_table(tmp_path / "table.csv")
-    quantize.save(tmp_path / "two.qmedsam.safetensors")
+    compare.export.save(tmp_path / "table.csv")
+    quantize.variants.save(tmp_path / "two.qmedsam.safetensors")
     finish(quantize.worker)
 
     # Read them again.

@@ -79,7 +79,7 @@ def test_objects_follow_their_rectangles(panel):
     draw(panel, 1, SECOND)
     objects = panel.workspace.session.objects
     assert [o.name for o in objects.values()] == ["object 1", "object 2"]
-    panel._renamed(2, "lesion")
+    panel.edits.rename(2, "lesion")
     moved = layer.data
     moved[1] = rectangle(1, Box2D(0, 0, 10, 12), 3)
     layer.data = moved
@@ -132,7 +132,7 @@ def test_several_steps_are_undone_and_redone(panel, finish):
     states = [labels.copy()]
     for slice_index in (1, 2, 3):
         if slice_index > 1:
-            panel._range_changed(1, slice_index, slice_index + 1)
+            panel.edits.set_range(1, slice_index, slice_index + 1)
         panel.segment_range()
         finish(panel)
         states.append(labels.copy())
@@ -153,7 +153,7 @@ def test_several_steps_are_undone_and_redone(panel, finish):
 def test_cancel_keeps_whole_slices(panel, backend, finish, qtbot, hold):
     hold(backend, panel.runner.worker, after=4)
     draw(panel, 0, FIRST)
-    panel._range_changed(1, 0, 6)
+    panel.edits.set_range(1, 0, 6)
     panel.segment_range()
     qtbot.waitUntil(lambda: panel.controls.progress.value() >= 2, timeout=20_000)
     panel.controls.cancel.click()
@@ -306,8 +306,8 @@ def test_reopened_panel_finds_boxes_and_labels(panel, backend, finish):
     from napari_qmedsam.gui.segment_panel import SegmentPanel
 
     draw(panel, 2, FIRST)
-    panel._renamed(1, "bar")
-    panel._range_changed(1, 1, 5)
+    panel.edits.rename(1, "bar")
+    panel.edits.set_range(1, 1, 5)
     panel.segment_range()
     finish(panel)
     panel.close_down()
@@ -340,7 +340,7 @@ def test_closing_the_window_during_work_ends_it(
 ):
     hold(backend, panel.runner.worker, after=1)
     draw(panel, 0, FIRST)
-    panel._range_changed(1, 0, 6)
+    panel.edits.set_range(1, 0, 6)
     panel.segment_range()
     qtbot.waitUntil(lambda: backend.encoded >= 1, timeout=20_000)
     with told_to_stop(panel.runner.worker):
@@ -353,7 +353,7 @@ def test_closing_the_dock_during_work_ends_it(
 ):
     hold(backend, panel.runner.worker, after=1)
     draw(panel, 0, FIRST)
-    panel._range_changed(1, 0, 6)
+    panel.edits.set_range(1, 0, 6)
     panel.segment_range()
     qtbot.waitUntil(lambda: backend.encoded >= 1, timeout=20_000)
     with told_to_stop(panel.runner.worker):

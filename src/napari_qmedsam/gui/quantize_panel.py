@@ -1,6 +1,5 @@
 """The panel "Quantize": a float model in, variants of fewer bits out."""
 
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -9,13 +8,12 @@ from threading import Thread
 from typing import TYPE_CHECKING
 
 from napari.layers import Image
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QFileDialog, QListWidgetItem, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 
-from napari_qmedsam.errors import BadCheckpoint, InvalidSettings
+from napari_qmedsam.errors import InvalidSettings
 from napari_qmedsam.gui.closing import ClosingWatch
 from napari_qmedsam.gui.layers import volume_of
-from napari_qmedsam.gui.loading import model_of, report_download
+from napari_qmedsam.gui.loading import report_download
 from napari_qmedsam.gui.notices import errors_shown
 from napari_qmedsam.gui.quantize_controls import (
     FOLDER,
@@ -30,6 +28,7 @@ from napari_qmedsam.gui.remembered import (
     take,
 )
 from napari_qmedsam.gui.sharing import shared_by
+from napari_qmedsam.gui.variant_list import VariantList
 from napari_qmedsam.gui.work import Work
 from napari_qmedsam.gui.workers import Report, ShouldStop
 from napari_qmedsam.models.checkpoints import ModelSource, resolve_model
@@ -39,7 +38,6 @@ from napari_qmedsam.quantization.nncf_apart import quantize_graphs_apart
 from napari_qmedsam.quantization.whole_model import QuantizationProgress
 from napari_qmedsam.segmentation.variants import (
     NNCF,
-    QAT,
     SHORT_NAMES,
     Variant,
     variant_of,
@@ -48,18 +46,8 @@ from napari_qmedsam.segmentation.variants import (
 if TYPE_CHECKING:
     import napari
 
-WEIGHTS_FILTER = "Weights (*.pth *.pt *.safetensors)"
-MODEL_FILTER = (
-    "Models (*.pth *.pt *.safetensors *.onnx *.xml);;"
-    f"{WEIGHTS_FILTER};;Exported graphs (*.onnx *.xml)"
-)
-QUANTIZED_FILTER = f"Quantized model (*{SUFFIX})"
-
 Make = Callable[[ModelSource, Report, ShouldStop], Variant]
 """Quantizes a float model."""
-
-NAME_ROLE = Qt.ItemDataRole.UserRole
-"""Where an item of the list keeps the name of its variant."""
 
 
 class QuantizePanel(QWidget):
@@ -76,6 +64,7 @@ class QuantizePanel(QWidget):
         self.work = Work(self)
         self.worker = self.work.worker
         self.controls = QuantizeControls(viewer, self)
+        self.variants = VariantList(self, self.controls, self.work, self.shared)
         self.remembered = recall(QuantizeChoices)
         self.folder: Path | None = None
         self._made = 0
@@ -87,7 +76,7 @@ class QuantizePanel(QWidget):
         self._connect()
         self.controls.show_progress(0, 1)
         self.controls.status.setText("Choose a model and a size.")
-        self._show_variants()
+        self._enable()
 
     # What the buttons do --------------------------------------------------
 
@@ -116,66 +105,11 @@ class QuantizePanel(QWidget):
             self._layers_known = False
             self._remember()
             self.work.start(
-                job, "Preparing…", partial(self._take, variants), self._progressed
+                job,
+                "Preparing…",
+                partial(self.variants.add, variants),
+                self._progressed,
             )
-
-    def load_model(self, path: str | Path | None = None) -> None:
-        """Add a weights file or exported graphs as a variant; without path, ask."""
-        self._load(path or self._ask_for_file("Load a model", MODEL_FILTER))
-
-    def load_qat(self, path: str | Path | None = None) -> None:
-        """Add a checkpoint of quantization-aware training; without path, ask."""
-        title = "Load a checkpoint of quantization-aware training"
-        self._load(path or self._ask_for_file(title, WEIGHTS_FILTER), QAT)
-
-    def _load(self, path: str | Path, method: str | None = None) -> None:
-        if not path:
-            return
-        model = Path(model_of(path))
-        backend = self.controls.models.choice().backend
-        variants: list[Variant] = []
-
-        def job(report: Report, should_stop: ShouldStop) -> None:
-            name = model.name.removesuffix(SUFFIX)
-            variant = variant_of(str(model), name, backend=backend)
-            if method not in (None, variant.method):
-                raise InvalidSettings(
-                    f"'{model.name}' is no checkpoint of quantization-aware training: "
-                    "it holds no scales of activations. Add it with Load model."
-                )
-            variants.append(variant)
-
-        self.work.start(job, f"Reading {model.name}…", partial(self._take, variants))
-
-    def save(self, path: str | Path | None = None) -> None:
-        """Write the chosen quantized variant to a file; without path, ask."""
-        with errors_shown():
-            variant = self._chosen()
-            source = Path(variant.model)
-            if not (source.is_dir() or variant.model.endswith(SUFFIX)):
-                raise InvalidSettings(
-                    f"'{variant.name}' is not quantized here: its file is "
-                    f"'{variant.model}' already."
-                )
-            path = path or self._ask_where_to_save(variant)
-            if not path:
-                return
-            target = Path(path)
-
-            def job(report: Report, should_stop: ShouldStop) -> None:
-                copy_model(source, target)
-
-            def saved() -> None:
-                self.shared.variants.change(variant.name, model=str(target))
-                self.controls.status.setText(f"Saved {target}.")
-
-            self.work.start(job, f"Saving {target.name}…", saved)
-
-    def remove(self) -> None:
-        """Take the chosen variant off the list."""
-        with errors_shown():
-            self.shared.variants.remove(self._chosen().name)
-            self.shared.variants_changed.emit()
 
     def cancel(self) -> None:
         """Stop after the layer under way; nothing of it is kept."""
@@ -238,12 +172,6 @@ class QuantizePanel(QWidget):
             )
         return CalibrationPlan(volumes=[volume_of(x) for x in images], slices=count)
 
-    def _chosen(self) -> Variant:
-        item = self.controls.variants.currentItem()
-        if item is None:
-            raise InvalidSettings("Choose a variant in the list first.")
-        return self.shared.variants[item.data(NAME_ROLE)]
-
     def _calibration_chosen(self) -> None:
         if self.controls.calibration.currentText() == FOLDER:
             self.choose_folder()
@@ -262,37 +190,6 @@ class QuantizePanel(QWidget):
         error = step.report.relative_error
         plot.add(error)
         work.said.emit(f"{step.layer}: relative error {error:.1e}")
-
-    def _take(self, variants: list[Variant]) -> None:
-        """Put what a job made on the list."""
-        kept = [self.shared.variants.add(variant) for variant in variants]
-        self.shared.variants_changed.emit()
-        last = kept[-1]
-        self.controls.variants.setCurrentRow(self.controls.variants.count() - 1)
-        self.controls.status.setText(
-            f"{last.name}: {last.effective_bits:.2f} effective bits per weight, "
-            f"{last.megabytes:.2f} MB."
-        )
-
-    # What is shown --------------------------------------------------------
-
-    def _show_variants(self) -> None:
-        listed = self.controls.variants
-        chosen = listed.currentItem()
-        name = None if chosen is None else chosen.data(NAME_ROLE)
-        listed.clear()
-        for variant in self.shared.variants:
-            text = (
-                f"{variant.name} · {variant.effective_bits:.2f} bits · "
-                f"{variant.megabytes:.2f} MB"
-            )
-            item = QListWidgetItem(text)
-            item.setData(NAME_ROLE, variant.name)
-            item.setToolTip(variant.model)
-            listed.addItem(item)
-            if variant.name == name:
-                listed.setCurrentItem(item)
-        self._enable()
 
     def _enable(self) -> None:
         """Let only those controls be used that make sense now."""
@@ -314,10 +211,10 @@ class QuantizePanel(QWidget):
         for button, action in (
             (controls.quantize, self.quantize),
             (controls.cancel, self.cancel),
-            (controls.load, self.load_model),
-            (controls.load_qat, self.load_qat),
-            (controls.save, self.save),
-            (controls.remove, self.remove),
+            (controls.load, self.variants.load_model),
+            (controls.load_qat, self.variants.load_qat),
+            (controls.save, self.variants.save),
+            (controls.remove, self.variants.remove),
         ):
             # clicked carries a bool that none of them wants.
             button.clicked.connect(lambda _, action=action: action())
@@ -327,26 +224,6 @@ class QuantizePanel(QWidget):
         self.work.progressed.connect(controls.show_progress)
         self.work.changed.connect(self._enable)
         self.work.changed.connect(self._watch.look)
-        self.shared.variants_changed.connect(self._show_variants)
-
-    # Files ----------------------------------------------------------------
-
-    def _ask_for_file(self, title: str, filters: str) -> str:
-        path, _ = QFileDialog.getOpenFileName(self, title, "", filters)
-        return path
-
-    def _ask_where_to_save(self, variant: Variant) -> str:
-        stem = variant.name.replace(" ", "-")
-        if Path(variant.model).is_dir():
-            path, _ = QFileDialog.getSaveFileName(self, "Save as a folder", stem)
-            return path
-        start = f"{stem}{SUFFIX}"
-        path, _ = QFileDialog.getSaveFileName(
-            self, "Save the quantized model", start, QUANTIZED_FILTER
-        )
-        if not path or path.endswith(SUFFIX):
-            return path
-        return f"{path.removesuffix('.safetensors')}{SUFFIX}"
 
     # Between starts -------------------------------------------------------
 
@@ -378,30 +255,5 @@ class QuantizePanel(QWidget):
         self._remember()
         running = self.worker.close()
         self.controls.plot.close_down()
-        self.shared.variants_changed.disconnect(self._show_variants)
+        self.variants.close_down()
         return running
-
-
-def copy_model(source: Path, target: Path) -> None:
-    """Copy a model file or folder, whole or not at all.
-
-    Raises
-    ------
-    BadCheckpoint
-        If it cannot be written, or is not called as model files are.
-    """
-    if source.is_file() and not target.name.endswith(SUFFIX):
-        raise BadCheckpoint(f"The file '{target.name}' must end in {SUFFIX}.")
-    part = target.with_name(target.name + ".part")
-    try:
-        if source.is_dir():
-            shutil.copytree(source, part)
-        else:
-            shutil.copyfile(source, part)
-        part.replace(target)
-    except OSError as error:
-        raise BadCheckpoint(f"Cannot write '{target}': {error}.") from error
-    finally:
-        if part.is_dir():
-            shutil.rmtree(part)
-        part.unlink(missing_ok=True)

@@ -147,7 +147,7 @@ class Runner:
 
     def _segment(self, request: Request) -> None:
         workspace, session = request.workspace, request.workspace.session
-        workspace.share_labels()
+        workspace.labels_layer.share()
         workspace.show_labels()
         session.segmenter = self._loaded[1]
         session.window = workspace.window()

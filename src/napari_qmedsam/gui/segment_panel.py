@@ -21,6 +21,7 @@ from napari_qmedsam.gui.image_choice import ImageChoice
 from napari_qmedsam.gui.keys import ACTIONS, HelpDialog
 from napari_qmedsam.gui.loading import LoadModel, load_model
 from napari_qmedsam.gui.notices import errors_shown
+from napari_qmedsam.gui.object_edits import ObjectEdits
 from napari_qmedsam.gui.panel_view import PanelView
 from napari_qmedsam.gui.point_layer import target_of
 from napari_qmedsam.gui.remembered import (
@@ -78,6 +79,9 @@ class SegmentPanel(QWidget):
         )
         self.housekeeper.is_autosaving = preference("autosave", True)
         self.view = PanelView(self)
+        self.edits = ObjectEdits(
+            self.controls.table, self._chosen, self.view.show_objects
+        )
         self._arrange()
         self._restore()
         self._connect()
@@ -146,16 +150,6 @@ class SegmentPanel(QWidget):
         """Make the last undone change again."""
         self._travel(Workspace.redo)
 
-    def remove_objects(self) -> None:
-        """Remove the selected objects with their voxels."""
-        with errors_shown():
-            ids = self.controls.table.selected_ids()
-            if not ids:
-                raise InvalidSettings("Select the objects to remove in the table.")
-            for object_id in ids:
-                self._chosen().remove(object_id)
-        self.view.show_objects()
-
     def load_model(self) -> None:
         """Load the chosen model now, with its download if it takes one."""
         if not self.runner.is_busy:
@@ -165,8 +159,8 @@ class SegmentPanel(QWidget):
         """Write the labels on the grid of the image file; without path, ask."""
         with errors_shown():
             workspace = self._chosen()
-            workspace.check_labels()
-            workspace.share_labels()
+            workspace.labels_layer.check()
+            workspace.labels_layer.share()
             path = path or self._ask_where_to_save(workspace)
             if path and not self.runner.is_busy:
                 self.remembered.folder = str(Path(path).parent)
@@ -259,45 +253,12 @@ class SegmentPanel(QWidget):
             return
         self.waiting.add(workspace, edits)
 
-    # What the table and the forms do --------------------------------------
+    # What the forms do ----------------------------------------------------
 
     def _window_chosen(self, window: Window) -> None:
         if self.workspace is not None:
             self.workspace.image.contrast_limits = (window.lower, window.upper)
             self.view.show_window()
-
-    def _change(self, object_id: int, **attributes: object) -> None:
-        with errors_shown():
-            self._chosen().change(object_id, **attributes)
-        self.view.show_objects()
-
-    def _renamed(self, object_id: int, name: str) -> None:
-        self._change(object_id, name=name)
-
-    def _range_changed(self, object_id: int, z_min: int, z_max: int) -> None:
-        with errors_shown():
-            self._chosen().set_range(object_id, z_min, z_max)
-        self.view.show_objects()
-
-    def _start_here(self) -> None:
-        self._end_or_start(lambda box, here: (here, max(box.z_max, here + 1)))
-
-    def _end_here(self) -> None:
-        self._end_or_start(lambda box, here: (min(box.z_min, here), here + 1))
-
-    def _end_or_start(self, limits: Callable) -> None:
-        with errors_shown():
-            workspace = self._chosen()
-            here, objects = workspace.slice_index, workspace.session.objects
-            for object_id in self.controls.table.selected_ids() or list(objects):
-                o = objects[object_id]
-                if o.axis == workspace.axis:
-                    workspace.set_range(object_id, *limits(o.box, here))
-        self.view.show_objects()
-
-    def _visited(self, object_id: int) -> None:
-        o = self._chosen().session.objects[object_id]
-        self._chosen().go_to((o.box.z_min + o.box.z_max - 1) // 2, o.axis)
 
     def _looked_along(self, index: int) -> None:
         if self.workspace is not None:
@@ -370,20 +331,14 @@ class SegmentPanel(QWidget):
         controls, runner, images = self.controls, self.runner, self.images
         controls.window_form.window_chosen.connect(self._window_chosen)
         controls.view.activated.connect(self._looked_along)
-        table = controls.table
-        table.renamed.connect(self._renamed)
-        table.range_changed.connect(self._range_changed)
-        table.visited.connect(self._visited)
-        table.visibility_changed.connect(lambda i, on: self._change(i, is_visible=on))
-        table.lock_changed.connect(lambda i, on: self._change(i, is_locked=on))
         for button, action in (
             (controls.draw, self.draw_boxes),
             (controls.key_box, self.add_key_box),
             (controls.positive, self.set_positive),
             (controls.negative, self.set_negative),
-            (controls.from_here, self._start_here),
-            (controls.to_here, self._end_here),
-            (controls.remove, self.remove_objects),
+            (controls.from_here, self.edits.start_here),
+            (controls.to_here, self.edits.end_here),
+            (controls.remove, self.edits.remove),
             (controls.up, self.follow_up),
             (controls.down, self.follow_down),
             (controls.on_slice, self.segment_slice),

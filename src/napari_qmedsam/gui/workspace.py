@@ -10,11 +10,10 @@ from napari.layers import Image, Labels, Layer, Points, Shapes
 from napari_qmedsam.errors import InvalidSettings
 from napari_qmedsam.gui.box_layer import BoxLayer, Edit
 from napari_qmedsam.gui.boxes import ID
-from napari_qmedsam.gui.colours import label_colours, with_hidden
+from napari_qmedsam.gui.labels_layer import LabelsLayer
 from napari_qmedsam.gui.layers import (
     RESULT,
     VOLUME,
-    placement_of,
     window_of,
 )
 from napari_qmedsam.gui.navigation import (
@@ -23,11 +22,9 @@ from napari_qmedsam.gui.navigation import (
     show_slice,
     slice_in_view,
 )
-from napari_qmedsam.gui.notices import errors_shown
 from napari_qmedsam.gui.point_layer import PointLayer
 from napari_qmedsam.gui.sharing import shared_by
 from napari_qmedsam.segmentation.autosave import Autosave, Recovery
-from napari_qmedsam.segmentation.measuring import Tally
 from napari_qmedsam.volumes.windows import Window
 
 if TYPE_CHECKING:
@@ -70,13 +67,15 @@ class Workspace:
         self._on_edit, self._on_layer = on_edit, on_layer
         self.session = shared_by(viewer).session_of(image)
         volume = self.session.volume
-        self.tally = Tally(volume)
         self.autosave = Autosave(volume)
         self.revision = self._saved = 0
         self._is_ready = False
-        self.labels: Labels | None = None
         self.box_layer = BoxLayer(image, self.session, lambda: self.axis, self._edited)
         self.point_layer = PointLayer(image, self.session, self._edited)
+        self.labels_layer = LabelsLayer(
+            image, self.session, self._brushed, self._colours_changed
+        )
+        self.tally = self.labels_layer.tally
         for layer in list(viewer.layers):
             if layer.metadata.get(VOLUME) is volume:
                 self._adopt(layer)
@@ -100,6 +99,11 @@ class Workspace:
     def points(self) -> Points | None:
         """The layer in which points are set, if there is one yet."""
         return self.point_layer.layer
+
+    @property
+    def labels(self) -> Labels | None:
+        """The layer of labels, if there is one yet."""
+        return self.labels_layer.layer
 
     # Where the user is ----------------------------------------------------
 
@@ -198,7 +202,7 @@ class Workspace:
         self.revision += 1
         if "is_visible" in attributes:
             self.point_layer.show()
-            self._show_colours()
+            self.labels_layer.show_visibility()
         self.box_layer.update()
         self.on_change()
 
@@ -210,7 +214,7 @@ class Workspace:
         InvalidSettings
             If it is locked.
         """
-        self.share_labels()
+        self.labels_layer.share()
         self.session.remove_object(object_id, erase=True)
         self.show_objects()
         self.labels_changed()
@@ -234,13 +238,12 @@ class Workspace:
     def recover(self, found: Recovery) -> None:
         """Take over what an earlier session left, in place of what is here."""
         self.box_layer.forget()
-        labels = self.show_labels()
-        self.session.share_labels(found.labels)
-        labels.data = found.labels if self.image.ndim == 3 else found.labels[0]
+        self.show_labels()
+        self.labels_layer.put(found.labels)
         for o in found.objects:
             self.session.objects[o.object_id] = o
         self.show_objects()
-        self._show_colours()
+        self.labels_layer.show_visibility()
         self.labels_changed()
 
     # Labels ---------------------------------------------------------------
@@ -252,41 +255,13 @@ class Workspace:
         longer than the interface may stand still.
         """
         if self.labels is None:
-            array = self.session.labels
-            layer = Labels(
-                array if self.image.ndim == 3 else array[0],
-                name=f"{self.image.name} labels",
-                metadata={VOLUME: self.session.volume, RESULT: True},
-                colormap=label_colours(),
-                opacity=0.5,
-                **placement_of(self.image),
-            )
+            layer = self.labels_layer.make()
             active = self.viewer.layers.selection.active
             self.viewer.layers.insert(self.viewer.layers.index(self.image) + 1, layer)
             # The rectangle tool would be lost otherwise.
             self.viewer.layers.selection.active = active or layer
             self._take_labels(layer)
         return self.labels
-
-    def share_labels(self) -> None:
-        """Let the session paint into what the labels layer shows.
-
-        Strokes of napari's brush are in the shared array already. Only if
-        the layer was given another array is the session's exchanged, and its
-        history, which belongs to the old one, forgotten.
-
-        Raises
-        ------
-        GridMismatch
-            If the layer's array does not fit the volume.
-        """
-        if self.labels is None:
-            return
-        array = self.labels.data
-        shown = array if self.image.ndim == 3 else array[np.newaxis]
-        if not np.may_share_memory(shown, self.session.labels):
-            self.session.share_labels(shown)
-            self.tally.mark()
 
     def labels_changed(self, slice_index: int | None = None, axis: int = 0) -> None:
         """Count and draw the labels anew; of one slice, or all."""
@@ -309,12 +284,7 @@ class Workspace:
         )
         if is_elsewhere:
             return
-        self.labels.refresh(thumbnail=slice_index is None, extent=False)
-
-    def check_labels(self) -> None:
-        """Raise InvalidSettings if there is nothing to save."""
-        if self.labels is None:
-            raise InvalidSettings("There are no labels to save. Segment a box first.")
+        self.labels_layer.redraw(is_whole=slice_index is None)
 
     # Layers that go -------------------------------------------------------
 
@@ -332,8 +302,7 @@ class Workspace:
                     self.session.change_object(object_id, points=())
         elif layer is self.labels:
             self._drop_labels()
-            self.session.share_labels(np.zeros(self.session.volume.shape, np.uint16))
-            self.tally.mark()
+            self.labels_layer.put(np.zeros(self.session.volume.shape, np.uint16))
             self.on_change()
 
     def close(self) -> None:
@@ -378,19 +347,13 @@ class Workspace:
         self._on_layer(layer)
 
     def _take_labels(self, layer: Labels) -> None:
-        self.labels = self.box_layer.labels = layer
-        layer.events.colormap.connect(self._colours_changed)
-        layer.events.paint.connect(self._brushed)
-        with errors_shown():
-            self.share_labels()
-        self._colours_changed()
+        self.box_layer.labels = layer
+        self.labels_layer.take(layer)
         self._on_layer(layer)
 
     def _drop_labels(self) -> None:
-        if self.labels is not None:
-            self.labels.events.colormap.disconnect(self._colours_changed)
-            self.labels.events.paint.disconnect(self._brushed)
-            self.labels = self.box_layer.labels = None
+        self.labels_layer.drop()
+        self.box_layer.labels = None
 
     def _edited(self, edits: list[Edit]) -> None:
         if self._is_ready:
@@ -409,16 +372,8 @@ class Workspace:
         self.box_layer.update()
         self.on_change()
 
-    def _show_colours(self) -> None:
-        """Let the labels of hidden objects be transparent."""
-        if self.labels is not None:
-            objects = self.session.objects.values()
-            hidden = [o.object_id for o in objects if not o.is_visible]
-            largest = max([int(self.session.labels.max()), *self.session.objects])
-            self.labels.colormap = with_hidden(hidden, largest)
-
     def _travel(self, step: Callable[[], object]) -> None:
-        self.share_labels()
+        self.labels_layer.share()
         before = dict(self.session.objects)
         step()
         if self.session.objects != before:
