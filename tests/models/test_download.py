@@ -4,6 +4,7 @@ import hashlib
 import re
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -24,9 +25,10 @@ from napari_qmedsam.models.catalogue import (
     google_drive,
 )
 from napari_qmedsam.models.download import data_folder, fetch, is_fetched, weights_path
+from napari_qmedsam.models.transfer import CHUNK_BYTES, Transfer
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB
-STOP = 6 * download.CHUNK_BYTES  # what comes after the last whole chunk is lost
+STOP = 6 * CHUNK_BYTES  # what comes after the last whole chunk is lost
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 
@@ -40,6 +42,8 @@ class Behaviour:
     """Close the connection after this many bytes of the body."""
     stops: int = 1
     """How many answers are cut short like that."""
+    silence: threading.Event | None = None
+    """Fall silent after STOP bytes of the body, until this is set."""
     requested: list[tuple[str, str | None]] = field(default_factory=list)
 
 
@@ -99,7 +103,12 @@ class Handler(BaseHTTPRequestHandler):
             behaviour.stops -= 1
             body = body[: behaviour.stop_after]
             self.close_connection = True
-        self.wfile.write(body)
+        if behaviour.silence is not None:
+            self.wfile.write(body[:STOP])
+            behaviour.silence.wait(60)
+            body = body[STOP:]
+        with suppress(OSError):  # the other side may have gone by now
+            self.wfile.write(body)
 
 
 @pytest.fixture
@@ -266,16 +275,27 @@ def test_offline_is_one_sentence_about_what_to_do(server, monkeypatch):
         fetch(weights)
 
 
-def test_cancel_keeps_the_part_and_the_next_call_goes_on(server, behaviour):
+def test_cancel_waits_for_no_server_and_the_next_call_goes_on(server, behaviour):
     weights = entry(f"{server}/weights.pth")
-    answers = iter([False, False, True])
-    with pytest.raises(Cancelled, match="kept"):
-        fetch(weights, should_cancel=lambda: next(answers))
-    kept = part_of(weights).read_bytes()
-    assert 0 < len(kept) < len(CONTENT)
-    assert kept == CONTENT[: len(kept)]
+    behaviour.silence = silence = threading.Event()
+    part = part_of(weights)
+    with pytest.raises(Cancelled, match=f"{STOP} bytes are kept"):
+        fetch(
+            weights,
+            should_cancel=lambda: part.exists() and part.stat().st_size == STOP,
+        )
+    assert not silence.is_set()
+    assert part.read_bytes() == CONTENT[:STOP]
+    behaviour.silence = None
     assert fetch(weights).read_bytes() == CONTENT
-    assert behaviour.requested[-1][1] == f"bytes={len(kept)}-"
+    assert behaviour.requested[-1][1] == f"bytes={STOP}-"
+    # The first answer goes on as if nothing had happened; nobody listens.
+    silence.set()
+    for thread in threading.enumerate():
+        if isinstance(thread, Transfer):
+            thread.join(60)
+    assert not part.exists()
+    assert weights_path(weights).read_bytes() == CONTENT
 
 
 def test_a_folder_that_cannot_be_written_is_named(server, tmp_path, monkeypatch):
