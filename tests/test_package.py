@@ -22,11 +22,12 @@ QT = {"qtpy", "napari", "magicgui", "superqt", "vispy", "PyQt6", "PySide6"}
 
 ROOMS = {
     "errors": set(),
+    "cancelling": {"errors"},
     "volumes": {"errors"},
     "prompts": {"errors"},
     "preprocessing": {"errors", "prompts", "volumes", "models.configuration"},
     "models": {"errors"},
-    "runtime": {"errors", "preprocessing", "models"},
+    "runtime": {"errors", "cancelling", "preprocessing", "models"},
     "datasets": {"errors", "preprocessing", "volumes"},
     "evaluation.metrics": {"errors"},
 }

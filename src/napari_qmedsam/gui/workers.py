@@ -8,6 +8,8 @@ from typing import Any
 
 from qtpy.QtCore import QObject, Signal, Slot
 
+from napari_qmedsam.cancelling import cancellable
+
 Report = Callable[[Any], None]
 """Called by a job with whatever its progress is."""
 
@@ -91,7 +93,8 @@ class Worker(QObject):
         _step_back()
         error: BaseException | None = None
         try:
-            job(lambda item: self._tell("_reported", (stop, item)), stop.is_set)
+            with cancellable(stop.is_set):
+                job(lambda item: self._tell("_reported", (stop, item)), stop.is_set)
         except Exception as reason:  # noqa: BLE001  handed to the interface's thread
             error = reason
         self._tell("_ended", (stop, error))

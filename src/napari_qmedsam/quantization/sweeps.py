@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from napari_qmedsam.cancelling import check_cancelled
 from napari_qmedsam.models.quantized.units import UnitMap
 
 LEAST_GREEDY_ROWS = 32
@@ -74,6 +75,7 @@ def natural_sweep(
     scale, smallest = units.expand(state.scale), units.expand(state.zero_point)
     largest = smallest + (2**bit_width - 1)
     for start in range(0, m, block_size):
+        check_cancelled()
         rows = slice(start, min(start + block_size, m))
         inner, local = gram[:, rows, rows], state.gradient[:, rows].clone()
         change = torch.empty_like(local)
@@ -128,6 +130,7 @@ def greedy_sweep(
     top = 2**bit_width - 1
     first = (torch.arange(groups, device=gram.device) * m * m)[:, None, None]
     for rows in order.split(max(LEAST_GREEDY_ROWS, m // 32), dim=1):
+        check_cancelled()
         places = (first + rows * m)[:, :, None] + rows[:, None]
         inner = gram.take(places)  # (groups, b, b, n)
         local, current, step, z = (

@@ -1,12 +1,14 @@
 """The default runtime on CPUs: OpenVINO."""
 
 import logging
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_qmedsam.cancelling import check_cancelled
 from napari_qmedsam.models.checkpoints import ModelSource
 from napari_qmedsam.models.exported import read_graph
 from napari_qmedsam.models.openvino_import import openvino_core
@@ -18,6 +20,9 @@ from napari_qmedsam.runtime.protocol import BackendName, Points, Precision, info
 
 if TYPE_CHECKING:
     import openvino
+
+POLL_MILLISECONDS = 50
+"""Time between two looks at whether a slice is still wanted."""
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +66,7 @@ class OpenVINOBackend:
         self._points_decoder: openvino.CompiledModel | None = None
         self._encoder = compiled(graphs.encoder)
         self._decoder = compiled(graphs.decoder)
+        self._request: openvino.InferRequest | None = None
         self._ranks = [len(i.get_partial_shape()) for i in self._decoder.inputs]
         # Told by what was compiled, not by what the file promises.
         int8 = int8 and any_int8((self._encoder, self._decoder))
@@ -82,8 +88,20 @@ class OpenVINOBackend:
     def encode(self, model_input: NDArray[np.float32]) -> NDArray[np.float32]:
         """Encode one slice; see :class:`~napari_qmedsam.runtime.protocol.Backend`."""
         image = np.ascontiguousarray(model_input[None], np.float32)
+        if self._request is None:
+            self._request = self._encoder.create_infer_request()
+        request = self._request
+        request.start_async([image])
+        try:
+            while not request.wait_for(POLL_MILLISECONDS):
+                check_cancelled()
+        except BaseException:
+            request.cancel()
+            with suppress(RuntimeError):  # which tells that it was cancelled
+                request.wait()
+            raise
         # Copied, because the request's output buffer is used again.
-        return self._encoder([image])[0].copy()
+        return request.get_output_tensor().data.copy()
 
     def decode(
         self,

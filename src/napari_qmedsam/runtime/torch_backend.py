@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from napari_qmedsam.cancelling import check_cancelled
 from napari_qmedsam.models.checkpoints import ModelSource
 from napari_qmedsam.runtime.protocol import BackendName, Points, Precision, info_of
 
@@ -23,6 +24,9 @@ class TorchBackend:
         chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self._device = torch.device(chosen)
         self._model = source.build().to(self._device)
+        for module in self._model.image_encoder.modules():
+            if not any(module.children()):
+                module.register_forward_pre_hook(lambda *_: check_cancelled())
         held = sum(value.nbytes for value in self._model.state_dict().values())
         precision = Precision.INT8 if source.is_int8 else Precision.FP32
         self.info = info_of(
