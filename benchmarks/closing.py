@@ -24,7 +24,7 @@ MEGABYTE = 1_000_000
 
 
 def download(panels: dict, folder: Path) -> None:
-    """A server that gives one megabyte and then nothing more for a minute."""
+    """Ask a server that gives one megabyte and then nothing more for a minute."""
     import dataclasses
     import threading
     from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -53,7 +53,7 @@ def download(panels: dict, folder: Path) -> None:
 
 
 def encoding(panels: dict, folder: Path) -> None:
-    """LiteMedSAM with random weights on torch, half a second per slice or more."""
+    """Encode with LiteMedSAM in torch, half a second per slice or more."""
     from napari_qmedsam.gui.boxes import rectangle
     from napari_qmedsam.models import build_model
     from napari_qmedsam.models.checkpoints import save_model
@@ -161,8 +161,7 @@ def main() -> None:
         close_in_the_middle(arguments.kind, arguments.folder)
         return
     rows = [
-        "| closed during | window gone (s) | work over (s) | process over (s) "
-        "| exit code |",
+        "| closed during | window gone, s | work over, s | process over, s | code |",
         "| --- | ---: | ---: | ---: | ---: |",
         *map(measured, KINDS),
     ]

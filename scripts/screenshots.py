@@ -12,10 +12,13 @@ view with its points, and the list of keys.
 import argparse
 import os
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 os.environ.setdefault("LIBGL_ALWAYS_SOFTWARE", "1")
+# Nothing that an earlier window left unsaved is to be offered in the pictures.
+os.environ["QMEDSAM_HOME"] = tempfile.mkdtemp()
 
 ORGANS = ("right kidney", "left kidney", "spleen", "aorta")
 SIZE = (1280, 800)

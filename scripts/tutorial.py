@@ -11,16 +11,11 @@ The last two panels are taken in both themes.
 """
 
 import argparse
-import os
 import sys
-import tempfile
 import time
 from pathlib import Path
 
 from screenshots import settle
-
-# Nothing that an earlier window left unsaved is to be offered in the pictures.
-os.environ["QMEDSAM_HOME"] = tempfile.mkdtemp()
 
 ORGANS = ("right kidney", "left kidney", "spleen")
 SIZE = (1280, 800)
@@ -61,7 +56,11 @@ def wait(worker, seconds=1200):
 
 def wait_for_layers(quantize, layers=60):
     """Wait until the plot shows something of the work."""
-    while quantize.worker.is_busy and len(quantize.controls.plot.errors) < layers:
+    plot = quantize.controls.plot
+    before = plot.errors  # of the work before; the new ones are another list
+    while quantize.worker.is_busy and (
+        plot.errors is before or len(plot.errors) < layers
+    ):
         settle(0.05)
 
 

@@ -93,6 +93,7 @@ def test_result_and_its_float_model_become_variants(panel, finish, weights):
     assert card["source"]["file"] == weights.name
     errors = [layer["relative_error"] for layer in card["layers"].values()]
     assert panel.controls.plot.errors == errors
+    assert panel.controls.plot.axes.get_xlim() == (0, len(layers) + 1)
 
 
 def test_second_result_does_not_add_the_float_model_again(panel, finish):

@@ -25,6 +25,9 @@ COMPARED = "qmedsam_compared"
 FLICKER_MILLISECONDS = 700
 """How long each variant is shown in turn."""
 
+NAME_POINTS = 8
+"""Font size of names in the grid, whose cells are narrow beside three docks."""
+
 DIVERGING = Colormap(
     [[0.10, 0.35, 1.0, 1.0], [1.0, 1.0, 1.0, 1.0], [1.0, 0.25, 0.10, 1.0]],
     name="qmedsam distance",
@@ -223,6 +226,7 @@ class ComparisonLayers:
                 copy.contrast_limits = self.image.contrast_limits
             overlay = getattr(copy, "name_overlay", None)
             if overlay is not None:
+                overlay.font_size = NAME_POINTS
                 overlay.visible = True
             self.copies.append(copy)
             layers.insert(2 * index, copy)

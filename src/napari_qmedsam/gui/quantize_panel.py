@@ -186,7 +186,7 @@ class QuantizePanel(QWidget):
             return
         if not self._layers_known:
             self._layers_known = True
-            plot.start(step.total - step.done + 1)
+            plot.start(step.layers)
         error = step.report.relative_error
         plot.add(error)
         work.said.emit(f"{step.layer}: relative error {error:.1e}")

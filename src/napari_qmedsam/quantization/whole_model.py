@@ -24,12 +24,24 @@ from napari_qmedsam.quantization.settings import Method
 
 @dataclass(frozen=True)
 class QuantizationProgress:
-    """One step of the work: a calibration slice seen, or a layer done."""
+    """One step of the work: a calibration slice seen, or a layer done.
+
+    Parameters
+    ----------
+    done, total : int
+        Steps, of slices and layers together.
+    layer : str
+    report : LayerReport or None
+        None for slices.
+    layers : int
+        Layers in all; 0 for slices.
+    """
 
     done: int
     total: int
     layer: str
     report: LayerReport | None = None
+    layers: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,7 +181,9 @@ def quantize_model(
             weights[layer.name], reports[layer.name] = tensor, report
             replace_weight(layer, tensor.dequantize())
             steps += 1
-            progress(QuantizationProgress(steps, total, layer.name, report))
+            progress(
+                QuantizationProgress(steps, total, layer.name, report, len(layers))
+            )
     return QuantizedModel(
         result, weights, reports, recipe, dict(calibration.provenance), sequential
     )
