@@ -142,8 +142,8 @@ class ComparePanel(QWidget):
             )
 
     def cancel(self) -> None:
-        """Stop after the slice under way; variants that are done stay."""
-        self.work.cancel("Stopping after this slice…")
+        """Stop now; variants that are done stay."""
+        self.work.cancel("Stopping…")
 
     # Choices --------------------------------------------------------------
 

@@ -167,7 +167,7 @@ class QuantizeControls(QWidget):
         self.quantize = self._button(
             "Quantize", "Quantize the model; the result joins the variants."
         )
-        self.cancel = self._button("Cancel", "Stop after this layer; nothing is kept.")
+        self.cancel = self._button("Cancel", "Stop now; nothing is kept.")
         self.load = self._button(
             "Load model…", "Add a weights file or exported graphs as a variant."
         )

@@ -112,8 +112,8 @@ class QuantizePanel(QWidget):
             )
 
     def cancel(self) -> None:
-        """Stop after the layer under way; nothing of it is kept."""
-        self.work.cancel("Stopping after this layer…")
+        """Stop now; nothing is kept."""
+        self.work.cancel("Stopping…")
 
     # Ways to quantize -----------------------------------------------------
 

@@ -134,8 +134,8 @@ class Runner:
         self.work.start(job, f"Saving {Path(path).name}…", saved)
 
     def cancel(self) -> None:
-        """Stop after the step under way; what is done stays."""
-        self.work.cancel("Stopping after this step…")
+        """Stop now; what is done stays."""
+        self.work.cancel("Stopping…")
 
     def describe(self) -> str:
         """Say what really runs, how fast, and how large it is."""

@@ -138,7 +138,7 @@ class SegmentPanel(QWidget):
             self._segment(self._chosen().slice_index, Direction.DOWN)
 
     def cancel(self) -> None:
-        """Stop after the step under way; what is done stays."""
+        """Stop now; what is done stays."""
         self.waiting.clear()
         self.runner.cancel()
 
