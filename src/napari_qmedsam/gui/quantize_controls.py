@@ -2,21 +2,23 @@
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
-    QComboBox,
     QDoubleSpinBox,
-    QFormLayout,
-    QGridLayout,
-    QHBoxLayout,
     QLabel,
     QListWidget,
-    QPushButton,
     QSpinBox,
-    QVBoxLayout,
     QWidget,
 )
 
+from napari_qmedsam.gui.forms import (
+    button,
+    choice,
+    column,
+    form,
+    row,
+    status_line,
+    work_grid,
+)
 from napari_qmedsam.gui.model_form import ModelForm
 from napari_qmedsam.gui.plots import ErrorPlot
 from napari_qmedsam.gui.progress import StepBar
@@ -66,9 +68,9 @@ class QuantizeControls(QWidget):
         self.plot = ErrorPlot(viewer)
         self.progress = StepBar(self)
         self.show_progress = self.progress.show_steps
-        self.status = QLabel(self)
-        self.status.setWordWrap(True)
-        self.status.setToolTip("What happens, and how large and exact the result is.")
+        self.status = status_line(
+            self, "What happens, and how large and exact the result is."
+        )
         self.variants = QListWidget(self)
         self.variants.setToolTip(
             "Models to be compared; the panel Compare shows their figures."
@@ -116,18 +118,20 @@ class QuantizeControls(QWidget):
     # Making ---------------------------------------------------------------
 
     def _make_settings(self) -> None:
-        self.method = self._choice(
+        self.method = choice(
+            self,
             "How codes and scales are found: rounding to nearest (RTN), coordinate "
             "descent on calibration inputs (COMQ), that with weights sorted into units "
-            "first, or NNCF's 8-bit arithmetic for OpenVINO."
+            "first, or NNCF's 8-bit arithmetic for OpenVINO.",
         )
         for method, title in METHODS.items():
             self.method.addItem(title, method.value)
         if nncf_apart.is_installed():
             self.method.addItem("NNCF int8", NNCF)
-        self.size = self._choice(
+        self.size = choice(
+            self,
             "Give every layer the same bits, or let measured sensitivity share out a "
-            "size over the layers."
+            "size over the layers.",
         )
         self.size.addItems([BITS, MEGABYTES, AVERAGE])
         self.bits = self._whole(1, 8, 4, "Bits of each weight's code.")
@@ -138,86 +142,75 @@ class QuantizeControls(QWidget):
         self.amount.setToolTip(
             "Size of all the model's tensors in MB, or effective bits per weight."
         )
-        self.granularity = self._choice(
+        self.granularity = choice(
+            self,
             "How many weights share one scale: a layer, an output channel, or a group "
-            "of inputs of a channel."
+            "of inputs of a channel.",
         )
         for kind in (PER_LAYER, PER_CHANNEL, PER_GROUP):
             self.granularity.addItem(f"Per {kind}", kind)
         self.group_size = self._whole(
             2, 1024, DEFAULT_GROUP.group_size, "Weights of a group that share a scale."
         )
-        self.permutation = self._choice(
+        self.permutation = choice(
+            self,
             "Sort rows or single elements by size before they are cut into units; the "
-            "order is stored in the file."
+            "order is stored in the file.",
         )
         self.sweeps = self._whole(
             1, 20, 3, "Sweeps of coordinate descent over each layer."
         )
 
     def _make_calibration(self) -> None:
-        self.calibration = self._choice(
+        self.calibration = choice(
+            self,
             "Slices whose layer inputs decide which errors matter: generated ones, "
-            "those of the open image layers, or those of a folder."
+            "those of the open image layers, or those of a folder.",
         )
         self.calibration.addItems([PHANTOMS, OPEN_IMAGES, FOLDER])
         self.slices = self._whole(1, 512, 32, "Calibration slices.")
 
     def _make_buttons(self) -> None:
-        self.quantize = self._button(
-            "Quantize", "Quantize the model; the result joins the variants."
+        self.quantize = button(
+            self, "Quantize", "Quantize the model; the result joins the variants."
         )
-        self.cancel = self._button("Cancel", "Stop now; nothing is kept.")
-        self.load = self._button(
-            "Load model…", "Add a weights file or exported graphs as a variant."
+        self.cancel = button(self, "Cancel", "Stop now; nothing is kept.")
+        self.load = button(
+            self, "Load model…", "Add a weights file or exported graphs as a variant."
         )
-        self.load_qat = self._button(
+        self.load_qat = button(
+            self,
             "Load QAT…",
             "Add a checkpoint of quantization-aware training as a variant.",
         )
-        self.save = self._button(
+        self.save = button(
+            self,
             "Save…",
             "Write the chosen variant as *.qmedsam.safetensors, or NNCF's as a folder.",
         )
-        self.remove = self._button(
-            "Remove", "Take the chosen variant off the list; files stay."
+        self.remove = button(
+            self, "Remove", "Take the chosen variant off the list; files stay."
         )
 
     def _arrange(self) -> None:
-        form = QFormLayout()
-        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
-        form.addRow("Model", self.models)
-        form.addRow("Method", self.method)
-        form.addRow("Size", _row(self.size, self.bits, self.amount))
-        form.addRow("Scales", _row(self.granularity, self.group_size))
-        form.addRow("Permute", self.permutation)
-        form.addRow("Sweeps", self.sweeps)
-        form.addRow("Calibrate on", _row(self.calibration, self.slices))
-        work = QGridLayout()
-        work.addWidget(self.quantize, 0, 0)
-        work.addWidget(self.cancel, 0, 1)
-        work.addWidget(self.progress, 1, 0, 1, 2)
-        buttons = QGridLayout()
-        for place, button in enumerate(
-            (self.load, self.load_qat, self.save, self.remove)
-        ):
-            buttons.addWidget(button, 0, place)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(6)
-        layout.setAlignment(Qt.AlignmentFlag.AlignTop)
-        layout.addLayout(form)
-        layout.addLayout(work)
-        layout.addWidget(self.status)
-        layout.addWidget(self.plot, 1)
-        layout.addWidget(QLabel("Variants", self))
-        layout.addWidget(self.variants, 1)
-        layout.addLayout(buttons)
-
-    def _choice(self, tip: str) -> QComboBox:
-        combo = QComboBox(self)
-        combo.setToolTip(tip)
-        return combo
+        column(
+            self,
+            form(
+                ("Model", self.models),
+                ("Method", self.method),
+                ("Size", row((self.size, 2), self.bits, self.amount)),
+                ("Scales", row((self.granularity, 2), self.group_size)),
+                ("Permute", self.permutation),
+                ("Sweeps", self.sweeps),
+                ("Calibrate on", row((self.calibration, 2), self.slices)),
+            ),
+            work_grid(self.quantize, self.cancel, self.progress),
+            self.status,
+            (self.plot, 1),
+            QLabel("Variants", self),
+            (self.variants, 1),
+            row(self.load, self.load_qat, self.save, self.remove),
+        )
 
     def _whole(self, low: int, high: int, value: int, tip: str) -> QSpinBox:
         field = QSpinBox(self)
@@ -225,11 +218,6 @@ class QuantizeControls(QWidget):
         field.setValue(value)
         field.setToolTip(tip)
         return field
-
-    def _button(self, text: str, tip: str) -> QPushButton:
-        button = QPushButton(text, self)
-        button.setToolTip(tip)
-        return button
 
     # What goes together ---------------------------------------------------
 
@@ -276,10 +264,3 @@ class QuantizeControls(QWidget):
         calibrates = method != Method.RTN.value or not by_bits
         self.calibration.setEnabled(calibrates)
         self.slices.setEnabled(calibrates)
-
-
-def _row(*fields: QWidget) -> QHBoxLayout:
-    row = QHBoxLayout()
-    for number, field in enumerate(fields):
-        row.addWidget(field, 2 if number == 0 else 1)
-    return row

@@ -1,19 +1,17 @@
 """The controls of the panel "Segment" and how they are arranged."""
 
-from qtpy.QtCore import QSize, Qt
+from qtpy.QtCore import QSize
 from qtpy.QtWidgets import (
     QCheckBox,
-    QComboBox,
-    QFormLayout,
     QGridLayout,
     QHBoxLayout,
     QLabel,
     QPushButton,
-    QSizePolicy,
     QVBoxLayout,
     QWidget,
 )
 
+from napari_qmedsam.gui.forms import button, choice, column, form, row, status_line
 from napari_qmedsam.gui.icons import icon
 from napari_qmedsam.gui.keys import tip
 from napari_qmedsam.gui.model_form import ModelForm
@@ -35,24 +33,25 @@ class SegmentControls(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.image = self._combo("Image layer to segment.", 10)
-        self.view = self._combo(
-            "Slices to look at and to draw boxes on; the model segments along them.", 7
+        self.image = choice(self, "Image layer to segment.")
+        self.view = choice(
+            self,
+            "Slices to look at and to draw boxes on; the model segments along them.",
+            7,
         )
         self.models = ModelForm(self)
-        self.runs = QLabel(self)
-        self.runs.setToolTip(
+        self.runs = status_line(
+            self,
             "What really runs: model, runtime, precision, device, speed, and size on "
-            "disk and in memory."
+            "disk and in memory.",
         )
-        self.runs.setWordWrap(True)
         self.window_form = WindowForm(self)
         self.preview = Preview(self)
         self.table = ObjectTable(self)
-        self.propagation = self._combo(
+        self.propagation = choice(
+            self,
             "How a range is segmented: each slice from the drawn and interpolated "
             "boxes, or from the middle on by the mask of its neighbour.",
-            10,
         )
         for propagation, title in PROPAGATIONS.items():
             self.propagation.addItem(title, propagation)
@@ -66,9 +65,7 @@ class SegmentControls(QWidget):
         )
         self.progress = StepBar(self)
         self.show_progress = self.progress.show_steps
-        self.status = QLabel(self)
-        self.status.setToolTip("What happens.")
-        self.status.setWordWrap(True)
+        self.status = status_line(self, "What happens.")
         self._make_buttons()
         self._arrange()
 
@@ -78,8 +75,8 @@ class SegmentControls(QWidget):
 
     def set_ink(self, colour: str) -> None:
         """Draw the icons in another colour."""
-        for button, name in self._icons.items():
-            button.setIcon(icon(name, colour))
+        for made, name in self._icons.items():
+            made.setIcon(icon(name, colour))
         self.table.set_ink(colour)
 
     def _make_buttons(self) -> None:
@@ -109,46 +106,32 @@ class SegmentControls(QWidget):
         self.help = self._button("Keys", tip("show_help"), "help")
 
     def _button(self, text: str, tooltip: str, name: str = "") -> QPushButton:
-        button = QPushButton(text, self)
-        button.setToolTip(tooltip)
+        made = button(self, text, tooltip)
         # napari's style sheets would not let four of them side by side.
-        button.setMinimumWidth(40)
+        made.setMinimumWidth(40)
         if name:
-            button.setIconSize(QSize(15, 15))
-            self._icons[button] = name
-        return button
-
-    def _combo(self, tooltip: str, characters: int) -> QComboBox:
-        combo = QComboBox(self)
-        combo.setToolTip(tooltip)
-        combo.setMinimumContentsLength(characters)
-        combo.setSizeAdjustPolicy(
-            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
-        )
-        combo.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        return combo
+            made.setIconSize(QSize(15, 15))
+            self._icons[made] = name
+        return made
 
     def _arrange(self) -> None:
-        form = QFormLayout()
-        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
-        form.setVerticalSpacing(6)
-        form.addRow("Image", _row((self.image, 3), (self.view, 2)))
-        form.addRow("Model", self.models)
-        form.addRow(self.runs)
-        form.addRow("Window", self.window_form)
+        fields = form(
+            ("Image", row((self.image, 3), (self.view, 2))), ("Model", self.models)
+        )
+        fields.setVerticalSpacing(6)
+        fields.addRow(self.runs)
+        fields.addRow("Window", self.window_form)
         options = QVBoxLayout()
         options.setSpacing(4)
         options.addWidget(self.automatic)
         options.addWidget(self.protect)
         options.addWidget(self.propagation)
         segment = QLabel("Segment", self)
-        options.addLayout(_row((segment, 0), (self.on_slice, 1), (self.on_range, 1)))
-        ends = (self.from_here, self.to_here, self.remove)
-        options.addLayout(_row(*((button, 1) for button in ends)))
+        options.addLayout(row((segment, 0), self.on_slice, self.on_range))
+        options.addLayout(row(self.from_here, self.to_here, self.remove))
         seen = QHBoxLayout()
         seen.addWidget(self.preview)
         seen.addLayout(options, 1)
-        tools = (self.draw, self.key_box, self.positive, self.negative)
         work = QGridLayout()
         carry = QLabel("Carry on", self)
         carry.setToolTip("From the masks on this slice to the slices beyond.")
@@ -157,27 +140,17 @@ class SegmentControls(QWidget):
         work.addWidget(self.up, 0, 5, 1, 3)
         work.addWidget(self.progress, 1, 0, 1, 6)
         work.addWidget(self.cancel, 1, 6, 1, 2)
-        for column, button in enumerate((self.undo, self.redo, self.help)):
-            work.addWidget(button, 2, 2 * column, 1, 2)
+        for place, made in enumerate((self.undo, self.redo, self.help)):
+            work.addWidget(made, 2, 2 * place, 1, 2)
         work.addWidget(self.save, 2, 6, 1, 2)
-        for column in range(8):
-            work.setColumnStretch(column, 1)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(6)
-        layout.setAlignment(Qt.AlignmentFlag.AlignTop)
-        layout.addLayout(form)
-        layout.addLayout(seen)
-        layout.addLayout(_row(*((button, 1) for button in tools)))
-        layout.addWidget(self.table, 1)
-        layout.addLayout(work)
-        layout.addWidget(self.status)
-
-
-def _row(*widgets: tuple[QWidget, int]) -> QHBoxLayout:
-    """Widgets side by side, each with its share of the width."""
-    row = QHBoxLayout()
-    row.setContentsMargins(0, 0, 0, 0)
-    for widget, share in widgets:
-        row.addWidget(widget, share)
-    return row
+        for place in range(8):
+            work.setColumnStretch(place, 1)
+        column(
+            self,
+            fields,
+            seen,
+            row(self.draw, self.key_box, self.positive, self.negative),
+            (self.table, 1),
+            work,
+            self.status,
+        )

@@ -1,0 +1,86 @@
+"""Pieces that the panels' controls are made and arranged of."""
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import (
+    QComboBox,
+    QFormLayout,
+    QGridLayout,
+    QHBoxLayout,
+    QLabel,
+    QLayout,
+    QPushButton,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
+
+Item = QWidget | QLayout
+
+
+def choice(parent: QWidget, tip: str, characters: int = 10) -> QComboBox:
+    """Return a combo box that takes what room there is, `characters` at least."""
+    combo = QComboBox(parent)
+    combo.setToolTip(tip)
+    combo.setMinimumContentsLength(characters)
+    combo.setSizeAdjustPolicy(
+        QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+    )
+    combo.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+    return combo
+
+
+def button(parent: QWidget, text: str, tip: str) -> QPushButton:
+    """Return a button."""
+    made = QPushButton(text, parent)
+    made.setToolTip(tip)
+    return made
+
+
+def status_line(parent: QWidget, tip: str) -> QLabel:
+    """Return a label for sentences, which wrap."""
+    label = QLabel(parent)
+    label.setWordWrap(True)
+    label.setToolTip(tip)
+    return label
+
+
+def form(*rows: tuple[str, Item]) -> QFormLayout:
+    """Return labelled fields one below the other."""
+    layout = QFormLayout()
+    layout.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
+    for label, field in rows:
+        layout.addRow(label, field)
+    return layout
+
+
+def row(*fields: QWidget | tuple[QWidget, int]) -> QHBoxLayout:
+    """Return fields side by side, each with its share of the width, 1 unless told."""
+    layout = QHBoxLayout()
+    layout.setContentsMargins(0, 0, 0, 0)
+    for field in fields:
+        widget, share = field if isinstance(field, tuple) else (field, 1)
+        layout.addWidget(widget, share)
+    return layout
+
+
+def work_grid(start: QWidget, cancel: QWidget, progress: QWidget) -> QGridLayout:
+    """Return what starts and stops work, with its bar below."""
+    layout = QGridLayout()
+    layout.addWidget(start, 0, 0)
+    layout.addWidget(cancel, 0, 1)
+    layout.addWidget(progress, 1, 0, 1, 2)
+    return layout
+
+
+def column(owner: QWidget, *items: Item | tuple[Item, int]) -> None:
+    """Put items below one another into a widget, each with its share of the rest."""
+    layout = QVBoxLayout(owner)
+    layout.setContentsMargins(0, 0, 0, 0)
+    layout.setSpacing(6)
+    layout.setAlignment(Qt.AlignmentFlag.AlignTop)
+    for entry in items:
+        item, share = entry if isinstance(entry, tuple) else (entry, 0)
+        if isinstance(item, QWidget):
+            layout.addWidget(item, share)
+        else:
+            layout.addLayout(item, share)
