@@ -40,7 +40,7 @@ def main() -> None:
     print("| weights | effective bits | MB | DSC | NSD |")
     print("| --- | ---: | ---: | ---: | ---: |")
     for name, result in (
-        ("Permutation-COMQ, rows, 2 bits everywhere", first),
+        ("Permutation-COMQ, rows, 2 bits everywhere, sequential", first),
         ("COMQ, bits chosen per layer", second),
     ):
         dsc, nsd = score(result.model, test)

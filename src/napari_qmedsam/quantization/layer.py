@@ -30,6 +30,9 @@ DOUBLE_WORK = 3e8
 """Layers with at most this many multiplications per product with the Gram
 matrix are solved in float64; larger ones in float32."""
 
+CHECKED_ROWS = 256
+"""Rows of a Gram matrix that are compared with its columns at a time."""
+
 FLOAT32_UNIT = 256
 """Weights per unit from which float32 scales are worth their bits."""
 
@@ -284,10 +287,20 @@ def _checked_gram(
         raise UnsupportedQuantization(
             f"{out} output channels do not divide into {matrices.shape[0]} groups."
         )
-    if not torch.isfinite(matrices).all():
+    # One sum, and blocks that fit the cache: a large matrix is read fast so.
+    if not torch.isfinite(matrices.sum(dtype=torch.float64)):
         raise CalibrationMismatch("The Gram matrix holds values that are not finite.")
     diagonal = matrices.diagonal(dim1=1, dim2=2)
-    asymmetry = (matrices - matrices.transpose(1, 2)).abs().amax()
+    asymmetry = torch.stack(
+        [
+            (rows - columns.mT).abs_().amax()
+            for rows, columns in zip(
+                matrices.split(CHECKED_ROWS, dim=1),
+                matrices.split(CHECKED_ROWS, dim=2),
+                strict=True,
+            )
+        ]
+    ).amax()
     if asymmetry > 1e-3 * diagonal.abs().amax() or (diagonal < 0).any():
         raise CalibrationMismatch(
             "The Gram matrix must be XᵀX: symmetric, with a diagonal of sums of "
