@@ -12,7 +12,8 @@ from napari_qmedsam.evaluation.matching import match_objects
 from napari_qmedsam.evaluation.tables import save_table
 from napari_qmedsam.models.checkpoints import resolve_model
 from napari_qmedsam.prompts import Box2D, Box3D
-from napari_qmedsam.quantization.job import CalibrationPlan, QuantizationJob
+from napari_qmedsam.quantization.calibration_plan import CalibrationPlan
+from napari_qmedsam.quantization.job import QuantizationJob
 from napari_qmedsam.quantization.settings import QuantizationSettings
 from napari_qmedsam.runtime import load_backend
 from napari_qmedsam.segmentation.following import Direction

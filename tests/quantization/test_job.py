@@ -7,7 +7,8 @@ import torch
 from napari_qmedsam.errors import Cancelled, InvalidSettings, UnreadableVolume
 from napari_qmedsam.models import build_model
 from napari_qmedsam.models.checkpoints import read_card, resolve_model, save_model
-from napari_qmedsam.quantization.job import Budget, CalibrationPlan, QuantizationJob
+from napari_qmedsam.quantization.calibration_plan import CalibrationPlan
+from napari_qmedsam.quantization.job import Budget, QuantizationJob
 from napari_qmedsam.quantization.settings import QuantizationSettings
 from napari_qmedsam.volumes.volume import Modality, Volume
 
@@ -100,3 +101,16 @@ def test_bad_requests_are_refused(source, volume, tmp_path):
         job(source, calibration=CalibrationPlan(path=empty)).run(
             tmp_path / "a.qmedsam.safetensors"
         )
+
+
+def test_one_calibration_serves_measuring_and_quantizing(source, tmp_path):
+    steps = []
+    work = job(
+        source, calibration=CalibrationPlan(slices=2), budget=Budget(average_bits=4)
+    )
+    result = work.run(tmp_path / "four.qmedsam.safetensors", steps.append)
+    assert [step.layer for step in steps].count("calibration") == 2
+    assert sum(step.layer.startswith("measuring") for step in steps) == len(
+        result.weights
+    )
+    assert result.effective_bits <= 4

@@ -6,7 +6,7 @@ import pytest
 from napari_qmedsam.evaluation.metrics import dice
 from napari_qmedsam.models.checkpoints import resolve_model
 from napari_qmedsam.quantization.calibration import from_phantoms
-from napari_qmedsam.quantization.job import CalibrationPlan
+from napari_qmedsam.quantization.calibration_plan import CalibrationPlan
 from napari_qmedsam.quantization.nncf_apart import quantize_graphs_apart
 from napari_qmedsam.runtime import load_backend
 

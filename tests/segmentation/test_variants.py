@@ -8,7 +8,8 @@ from napari_qmedsam.models import build_model
 from napari_qmedsam.models.checkpoints import resolve_model, save_model
 from napari_qmedsam.models.fake_quantized.model import collect_statistics, fake_quantize
 from napari_qmedsam.models.fake_quantized.settings import FakeQuantSettings
-from napari_qmedsam.quantization.job import Budget, CalibrationPlan, QuantizationJob
+from napari_qmedsam.quantization.calibration_plan import CalibrationPlan
+from napari_qmedsam.quantization.job import Budget, QuantizationJob
 from napari_qmedsam.quantization.settings import QuantizationSettings
 from napari_qmedsam.runtime.exporting import ExportFormat, export_model
 from napari_qmedsam.segmentation.variants import FLOAT, Variant, Variants, variant_of

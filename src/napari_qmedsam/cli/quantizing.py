@@ -10,7 +10,8 @@ from napari_qmedsam.cli import shared
 from napari_qmedsam.errors import InvalidSettings
 
 if TYPE_CHECKING:
-    from napari_qmedsam.quantization.job import CalibrationPlan, QuantizationJob
+    from napari_qmedsam.quantization.calibration_plan import CalibrationPlan
+    from napari_qmedsam.quantization.job import QuantizationJob
     from napari_qmedsam.quantization.recipe import Recipe
 
 NNCF = "nncf-int8"
@@ -224,7 +225,7 @@ def _target(output: Path | None, model: str, recipe: "Recipe") -> Path:
 
 
 def _plan(where: str, slices: int, seed: int) -> "CalibrationPlan":
-    from napari_qmedsam.quantization.job import CalibrationPlan
+    from napari_qmedsam.quantization.calibration_plan import CalibrationPlan
 
     path = None if where == "phantoms" else Path(where)
     return CalibrationPlan(path=path, slices=slices, seed=seed)

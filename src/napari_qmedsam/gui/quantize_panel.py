@@ -33,7 +33,8 @@ from napari_qmedsam.gui.work import Work
 from napari_qmedsam.gui.workers import Report, ShouldStop
 from napari_qmedsam.models.checkpoints import ModelSource, resolve_model
 from napari_qmedsam.models.quantized.model_file import SUFFIX
-from napari_qmedsam.quantization.job import CalibrationPlan, QuantizationJob
+from napari_qmedsam.quantization.calibration_plan import CalibrationPlan
+from napari_qmedsam.quantization.job import QuantizationJob
 from napari_qmedsam.quantization.nncf_apart import quantize_graphs_apart
 from napari_qmedsam.quantization.whole_model import QuantizationProgress
 from napari_qmedsam.segmentation.variants import (

@@ -70,10 +70,12 @@ def measure(
     progress: Callable[[int, int, str], None] = lambda done, total, name: None,
     should_cancel: Callable[[], bool] = lambda: False,
     damping: float | None = None,
+    sums: GramPass | None = None,
 ) -> list[LayerChoice]:
     """Quantize every layer alone at every width, and see what it does.
 
-    The model is put back as it was.
+    The model is put back as it was. `sums` over its layers, where there are some,
+    save a calibration, and stay whole.
 
     Raises
     ------
@@ -81,8 +83,12 @@ def measure(
         If `should_cancel` said so.
     """
     layers = quantizable_layers(model)
-    sums = GramPass(layers)
-    sums.run(model, calibration.samples, should_cancel=should_cancel)
+    if sums is None:
+        sums = GramPass(layers)
+        sums.run(
+            model, calibration.samples, should_cancel=should_cancel, is_resumable=False
+        )
+    sums = sums.copy()
     probes = [
         CalibrationSample(sample.image, sample.boxes[:PROBE_BOXES])
         for sample in calibration.samples[:PROBE_SLICES]
@@ -147,6 +153,7 @@ def recipe_for_budget(
     average_bits: float | None = None,
     total_bytes: int | None = None,
     damping: float | None = None,
+    sums: GramPass | None = None,
     progress: Callable[[int, int, str], None] = lambda done, total, name: None,
     should_cancel: Callable[[], bool] = lambda: False,
 ) -> Recipe:
@@ -164,6 +171,8 @@ def recipe_for_budget(
         Bytes of all the model's tensors, float ones included.
     damping : float, optional
         As in :class:`~napari_qmedsam.quantization.recipe.Recipe`.
+    sums : GramPass, optional
+        Over the layers of `model` and these slices, run to the end.
 
     Raises
     ------
@@ -172,7 +181,9 @@ def recipe_for_budget(
     """
     if (average_bits is None) == (total_bytes is None):
         raise UnsupportedQuantization("Give one budget: average bits or bytes.")
-    choices = measure(model, settings, calibration, progress, should_cancel, damping)
+    choices = measure(
+        model, settings, calibration, progress, should_cancel, damping, sums
+    )
     if average_bits is not None:
         budget = int(average_bits * sum(c.weights for c in choices) / 8)
     else:

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from napari_qmedsam.cancelling import check_cancelled
 from napari_qmedsam.errors import BadCheckpoint, CalibrationMismatch, Cancelled
 from napari_qmedsam.models.configuration import ModelConfig
 from napari_qmedsam.models.medsam import MedSAM
@@ -169,8 +170,10 @@ class GramPass:
         """
 
         def look() -> None:
-            if not is_resumable and should_cancel():
-                raise Cancelled(f"Calibration stopped in slice {self.done}.")
+            if not is_resumable:
+                check_cancelled()
+                if should_cancel():
+                    raise Cancelled(f"Calibration stopped in slice {self.done}.")
 
         handles = [self._listen(layer, look) for layer in self.layers]
         try:

@@ -6,7 +6,6 @@ Nothing else of the calibration inputs X is ever kept.
 import torch
 from torch import Tensor
 
-from napari_qmedsam.cancelling import check_cancelled
 from napari_qmedsam.errors import CalibrationMismatch
 
 ROWS_AT_ONCE = 4096
@@ -52,7 +51,6 @@ class GramAccumulator:
             If the shape does not fit, or a value is not finite: then nothing
             is added.
         """
-        check_cancelled()
         groups, features, _ = self.gram.shape
         fits = inputs.ndim >= 1 and inputs.shape[-1] == features
         if groups > 1:

@@ -1,22 +1,20 @@
 """One quantization from start to file, as a command or a button asks for it."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from napari_qmedsam.errors import Cancelled, InvalidSettings, UnreadableVolume
+from napari_qmedsam.errors import Cancelled, InvalidSettings
 from napari_qmedsam.models.checkpoints import QUANTIZED_KEY, ModelSource, save_model
-from napari_qmedsam.models.configuration import ModelConfig
 from napari_qmedsam.models.medsam import MedSAM
 from napari_qmedsam.models.quantized.model_file import SUFFIX
 from napari_qmedsam.quantization.allocation import recipe_for_budget
 from napari_qmedsam.quantization.calibration import (
     CalibrationSet,
     GramPass,
-    from_phantoms,
-    from_volumes,
 )
+from napari_qmedsam.quantization.calibration_plan import CalibrationPlan
 from napari_qmedsam.quantization.model_card import quantized_card
 from napari_qmedsam.quantization.model_layers import quantizable_layers
 from napari_qmedsam.quantization.recipe import Override, Recipe
@@ -26,60 +24,9 @@ from napari_qmedsam.quantization.whole_model import (
     QuantizedModel,
     quantize_model,
 )
-from napari_qmedsam.volumes.reading import read_volume
-from napari_qmedsam.volumes.volume import Volume
 
 SLICES_PER_SAVE = 8
 """Calibration slices between two savings of their sums."""
-
-
-@dataclass(frozen=True, eq=False)
-class CalibrationPlan:
-    """Where the calibration slices come from; phantoms if nothing is named.
-
-    Parameters
-    ----------
-    volumes : sequence of Volume
-        Volumes that are open already.
-    path : Path or None
-        An image file, a DICOM folder, or a folder of images.
-    slices : int
-    seed : int
-    """
-
-    volumes: Sequence[Volume] = ()
-    path: Path | None = None
-    slices: int = 32
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.volumes and self.path is not None:
-            raise InvalidSettings("Calibrate on open volumes or on a folder, not both.")
-        if self.slices < 1:
-            raise InvalidSettings(
-                f"Calibration needs 1 slice or more, not {self.slices}."
-            )
-
-    def samples(
-        self, config: ModelConfig, should_cancel: Callable[[], bool] = lambda: False
-    ) -> CalibrationSet:
-        """Read or make the slices, for models of one configuration.
-
-        Raises
-        ------
-        Cancelled
-            If `should_cancel` said so.
-        UnreadableVolume
-            If a path holds no readable volume.
-        CalibrationMismatch
-            If no slice has anything on it.
-        """
-        if self.path is None and not self.volumes:
-            return from_phantoms(config, self.slices, self.seed, should_cancel)
-        volumes = list(self.volumes)
-        if self.path is not None:
-            volumes = read_volumes(self.path, should_cancel)
-        return from_volumes(config, volumes, self.slices, self.seed)
 
 
 @dataclass(frozen=True)
@@ -168,7 +115,8 @@ class QuantizationJob:
             Ends in ``.qmedsam.safetensors``.
         progress : callable
             Called after every calibration slice, measured layer and
-            quantized layer; with a budget the count starts over once.
+            quantized layer; the count starts over for each
+            of the parts.
         should_cancel : callable
 
         Raises
@@ -195,11 +143,19 @@ class QuantizationJob:
         recipe = Recipe(
             settings=self.settings, overrides=self.overrides, damping=self.damping
         )
-        if self.budget is not None:
-            recipe = self._recipe(self.budget, samples, progress, should_cancel)
         model, sums = self.source.build(), None
         if self.sums is not None:
             sums = self._summed(self.sums, model, samples, progress, should_cancel)
+        if self.budget is not None:
+            is_sequential = recipe.sequential
+            if self.sequential is not None:
+                is_sequential = self.sequential
+            if sums is None and not is_sequential:
+                # One calibration serves the measuring and the quantizing.
+                sums = _float_sums(model, samples, progress, should_cancel)
+            recipe = self._recipe(
+                self.budget, model, samples, sums, progress, should_cancel
+            )
         result = quantize_model(
             model,
             recipe,
@@ -216,18 +172,21 @@ class QuantizationJob:
     def _recipe(
         self,
         budget: Budget,
+        model: MedSAM,
         samples: CalibrationSet,
+        sums: GramPass | None,
         progress: Callable[[QuantizationProgress], None],
         should_cancel: Callable[[], bool],
     ) -> Recipe:
         megabytes = budget.megabytes
         return recipe_for_budget(
-            self.source.build(),
+            model,
             self.settings,
             samples,
             average_bits=budget.average_bits,
             total_bytes=None if megabytes is None else int(megabytes * 1e6),
             damping=self.damping,
+            sums=sums,
             progress=lambda done, total, name: progress(
                 QuantizationProgress(done, total, f"measuring {name}")
             ),
@@ -258,34 +217,16 @@ class QuantizationJob:
         return gram_pass
 
 
-def read_volumes(
-    where: Path, should_cancel: Callable[[], bool] = lambda: False
-) -> list[Volume]:
-    """Read a file, a DICOM folder, or every readable volume of a folder.
+def _float_sums(
+    model: MedSAM,
+    samples: CalibrationSet,
+    progress: Callable[[QuantizationProgress], None],
+    should_cancel: Callable[[], bool],
+) -> GramPass:
+    gram_pass = GramPass(quantizable_layers(model))
 
-    Raises
-    ------
-    Cancelled
-        If `should_cancel`, asked before each file, said so.
-    UnreadableVolume
-        If there is none.
-    """
-    if not where.is_dir():
-        return [read_volume(where)]
-    volumes, problems = [], []
-    for path in sorted(where.iterdir()):
-        if should_cancel():
-            raise Cancelled("Stopped while calibration images were read.")
-        try:
-            volumes.append(read_volume(path))
-        except UnreadableVolume as error:
-            problems.append(str(error))
-    if volumes:
-        return volumes
-    try:
-        return [read_volume(where)]  # a DICOM series
-    except UnreadableVolume as error:
-        detail = problems[0] if problems else str(error)
-        raise UnreadableVolume(
-            f"The calibration folder '{where}' holds no readable volume. {detail}"
-        ) from error
+    def seen(done: int, total: int) -> None:
+        progress(QuantizationProgress(done, total, "calibration"))
+
+    gram_pass.run(model, samples.samples, seen, should_cancel, is_resumable=False)
+    return gram_pass

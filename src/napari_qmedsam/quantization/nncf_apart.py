@@ -13,7 +13,7 @@ from pathlib import Path
 from napari_qmedsam.errors import MissingDependency, UnsupportedQuantization
 from napari_qmedsam.models.checkpoints import ModelSource
 from napari_qmedsam.models.openvino_import import import_openvino
-from napari_qmedsam.quantization.job import CalibrationPlan
+from napari_qmedsam.quantization.calibration_plan import CalibrationPlan
 from napari_qmedsam.quantization.nncf_int8 import MISSING
 from napari_qmedsam.quantization.whole_model import QuantizationProgress
 from napari_qmedsam.runtime.apart import run_apart

@@ -1,0 +1,97 @@
+"""Where calibration slices come from."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from napari_qmedsam.errors import Cancelled, InvalidSettings, UnreadableVolume
+from napari_qmedsam.models.configuration import ModelConfig
+from napari_qmedsam.quantization.calibration import (
+    CalibrationSet,
+    from_phantoms,
+    from_volumes,
+)
+from napari_qmedsam.volumes.reading import read_volume
+from napari_qmedsam.volumes.volume import Volume
+
+
+@dataclass(frozen=True, eq=False)
+class CalibrationPlan:
+    """Where the calibration slices come from; phantoms if nothing is named.
+
+    Parameters
+    ----------
+    volumes : sequence of Volume
+        Volumes that are open already.
+    path : Path or None
+        An image file, a DICOM folder, or a folder of images.
+    slices : int
+    seed : int
+    """
+
+    volumes: Sequence[Volume] = ()
+    path: Path | None = None
+    slices: int = 32
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.volumes and self.path is not None:
+            raise InvalidSettings("Calibrate on open volumes or on a folder, not both.")
+        if self.slices < 1:
+            raise InvalidSettings(
+                f"Calibration needs 1 slice or more, not {self.slices}."
+            )
+
+    def samples(
+        self, config: ModelConfig, should_cancel: Callable[[], bool] = lambda: False
+    ) -> CalibrationSet:
+        """Read or make the slices, for models of one configuration.
+
+        Raises
+        ------
+        Cancelled
+            If `should_cancel` said so.
+        UnreadableVolume
+            If a path holds no readable volume.
+        CalibrationMismatch
+            If no slice has anything on it.
+        """
+        if self.path is None and not self.volumes:
+            return from_phantoms(config, self.slices, self.seed, should_cancel)
+        volumes = list(self.volumes)
+        if self.path is not None:
+            volumes = read_volumes(self.path, should_cancel)
+        return from_volumes(config, volumes, self.slices, self.seed)
+
+
+def read_volumes(
+    where: Path, should_cancel: Callable[[], bool] = lambda: False
+) -> list[Volume]:
+    """Read a file, a DICOM folder, or every readable volume of a folder.
+
+    Raises
+    ------
+    Cancelled
+        If `should_cancel`, asked before each file, said so.
+    UnreadableVolume
+        If there is none.
+    """
+    if not where.is_dir():
+        return [read_volume(where)]
+    volumes, problems = [], []
+    for path in sorted(where.iterdir()):
+        if should_cancel():
+            raise Cancelled("Stopped while calibration images were read.")
+        try:
+            volumes.append(read_volume(path))
+        except UnreadableVolume as error:
+            problems.append(str(error))
+    if volumes:
+        return volumes
+    try:
+        return [read_volume(where)]  # a DICOM series
+    except UnreadableVolume as error:
+        detail = problems[0] if problems else str(error)
+        raise UnreadableVolume(
+            f"The calibration folder '{where}' holds no readable volume. {detail}"
+        ) from error
