@@ -17,7 +17,7 @@ from napari_qmedsam.models.configuration import (
     PreprocessingKind,
     ViTConfig,
 )
-from napari_qmedsam.models.fake_quantized import quantizers as quantizers_module
+from napari_qmedsam.models.fake_quantized import rounding
 from napari_qmedsam.models.fake_quantized.attention import QuantDownscalingAttention
 from napari_qmedsam.models.fake_quantized.layers import LAYERS, become
 from napari_qmedsam.models.fake_quantized.model import (
@@ -29,8 +29,8 @@ from napari_qmedsam.models.fake_quantized.quantizers import (
     ActivationQuantizer,
     QuantIdentity,
     WeightQuantizer,
-    magnitude,
 )
+from napari_qmedsam.models.fake_quantized.rounding import magnitude
 from napari_qmedsam.models.fake_quantized.settings import FakeQuantSettings
 from napari_qmedsam.models.fake_quantized.statistics import _fit_others
 from napari_qmedsam.models.mask_decoder import DownscalingAttention
@@ -263,7 +263,7 @@ def test_cutting_into_blocks_changes_nothing(monkeypatch, layout):
     out = torch.randn(2, 3, 8, 5, generator=generator)
     results = []
     for block in (1 << 16, 7):
-        monkeypatch.setattr(quantizers_module, "BLOCK", block)
+        monkeypatch.setattr(rounding, "BLOCK", block)
         quantizer = ActivationQuantizer(8, steps=1)
         quantizer.learned.set(1.5)
         leaf = x.clone().requires_grad_()

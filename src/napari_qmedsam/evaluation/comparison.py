@@ -6,9 +6,9 @@ the same masks.
 """
 
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,12 @@ from napari_qmedsam.evaluation.metrics import (
     dice,
     normalized_surface_distance,
     signed_surface_distance,
+)
+from napari_qmedsam.evaluation.variant_result import (
+    ComparisonStep,
+    ObjectScore,
+    VariantResult,
+    mean_of_known,
 )
 from napari_qmedsam.runtime.protocol import Backend
 from napari_qmedsam.segmentation.history import Slice
@@ -37,81 +43,6 @@ from napari_qmedsam.volumes.windows import Window
 
 Load = Callable[[Variant], Backend]
 """Loads a variant on its runtime."""
-
-
-@dataclass(frozen=True)
-class ObjectScore:
-    """One object's scores, 0 to 1; NaN where both masks are empty."""
-
-    object_id: int
-    dsc: float
-    nsd: float
-
-
-@dataclass(frozen=True, eq=False)
-class VariantResult:
-    """What one variant made of the boxes.
-
-    Parameters
-    ----------
-    variant : Variant
-        With its measured time.
-    labels : ndarray, (Z, Y, X) uint16
-        Values are object ids.
-    scores : tuple of ObjectScore
-    slice_dsc : dict of Slice to float
-        Mean DSC over the objects on each slice, 0 to 1; slices on which
-        neither masks nor reference have a voxel are left out.
-    """
-
-    variant: Variant
-    labels: NDArray[np.uint16] = field(repr=False)
-    scores: tuple[ObjectScore, ...]
-    slice_dsc: Mapping[Slice, float]
-
-    @property
-    def dsc(self) -> float:
-        """Mean over objects."""
-        return _mean([score.dsc for score in self.scores])
-
-    @property
-    def nsd(self) -> float:
-        """Mean over objects."""
-        return _mean([score.nsd for score in self.scores])
-
-    @property
-    def worst_slice(self) -> Slice | None:
-        """Slice with the lowest DSC, the first of several; None without any."""
-        if not self.slice_dsc:
-            return None
-        return min(self.slice_dsc, key=lambda z: (self.slice_dsc[z], z))
-
-    def score_of(self, object_id: int | None) -> tuple[float, float]:
-        """Return DSC and NSD of an object, or their means for None."""
-        if object_id is None:
-            return self.dsc, self.nsd
-        (score,) = (s for s in self.scores if s.object_id == object_id)
-        return score.dsc, score.nsd
-
-
-@dataclass(frozen=True)
-class ComparisonStep:
-    """How far a comparison is.
-
-    Parameters
-    ----------
-    variant : str
-        Name of the one at work.
-    done, total : int
-        Slices over all variants; total is 0 before the first of them.
-    slice_index : int or None
-        The slice just segmented; None while a model loads or scores are made.
-    """
-
-    variant: str
-    done: int
-    total: int
-    slice_index: int | None = None
 
 
 class Comparison:
@@ -341,7 +272,7 @@ class Comparison:
         for axis, z in self.slices:
             plane = stacked_along(labels, axis)[z]
             truth = stacked_along(self.reference, axis)[z]
-            mean = _mean(
+            mean = mean_of_known(
                 [
                     dice(plane == o.object_id, truth == o.reference_id)
                     for o in self.objects
@@ -358,11 +289,6 @@ class Comparison:
 
 def _span(compared: ComparedObject) -> slice:
     return slice(compared.slices.start, compared.slices.stop)
-
-
-def _mean(values: Sequence[float]) -> float:
-    known = [value for value in values if not np.isnan(value)]
-    return float(np.mean(known)) if known else float("nan")
 
 
 def _warm_up(segmenter: SliceSegmenter) -> None:

@@ -9,13 +9,14 @@ from napari.layers import Image, Layer
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_qmedsam.errors import Cancelled, InvalidSettings
-from napari_qmedsam.evaluation.comparison import Comparison, ComparisonStep
+from napari_qmedsam.evaluation.comparison import Comparison
 from napari_qmedsam.evaluation.comparison_table import (
     note_of,
     rows_of,
     slice_text,
 )
 from napari_qmedsam.evaluation.matching import boxes_of_labels, match_objects
+from napari_qmedsam.evaluation.variant_result import ComparisonStep
 from napari_qmedsam.gui.closing import ClosingWatch
 from napari_qmedsam.gui.compare_controls import (
     AROUND,

@@ -10,9 +10,9 @@ from napari_qmedsam.errors import CalibrationMismatch
 from napari_qmedsam.models.fake_quantized.attention import QuantizedProducts
 from napari_qmedsam.models.fake_quantized.quantizers import (
     ActivationQuantizer,
-    fake_quantized,
     quantizers,
 )
+from napari_qmedsam.models.fake_quantized.rounding import fake_quantized
 from napari_qmedsam.models.medsam import MedSAM
 
 Batch = tuple[Tensor, Tensor]
