@@ -32,7 +32,6 @@ from napari_qmedsam.runtime import (
     load_backend,
     onnx_conversion,
     onnx_import,
-    openvino_backend,
     overflow,
     tracing,
 )
@@ -78,9 +77,12 @@ def test_every_product_of_the_encoder_runs_in_int8(qat, tmp_path):
         resolve_model(str(qat)), ExportFormat.OPENVINO, tmp_path / "graphs"
     )
     assert result.encoder.all_int8, result.encoder.floating
-    # In the decoder only the prompt encoder is float.
+    # In the decoder the prompt encoder is float, and transposed convolutions unpack
+    # their weights where there is no kernel for them.
     assert len(result.decoder.int8) >= 35
-    assert all("prompt_encoder" in name for name in result.decoder.floating)
+    known = ("prompt_encoder", "ConvolutionBackpropData")
+    for name in result.decoder.floating:
+        assert any(part in name for part in known), name
 
 
 BLOCKS = {
@@ -183,10 +185,15 @@ def test_weights_of_8_bits_run_in_float_where_they_would_overflow(
     tiny_config, tmp_path, monkeypatch, overflows
 ):
     path = quantized_file(tiny_config, tmp_path, FakeQuantSettings(8))
-    monkeypatch.setattr(openvino_backend, "processor_overflows", lambda: overflows)
+    really = overflow.processor_overflows()
+    monkeypatch.setattr(overflow, "processor_overflows", lambda: overflows)
     backend = load_backend(str(path))
     assert backend.info.precision == ("fp32" if overflows else "int8")
-    if overflows or not overflow.processor_overflows():
+    exported = export_model(
+        resolve_model(str(path)), ExportFormat.OPENVINO, tmp_path / "graphs"
+    )
+    assert bool(exported.encoder.int8) is not overflows
+    if overflows or not really:
         reference = answers(load_backend(str(path), "torch"))
         for ours, theirs in zip(answers(backend), reference, strict=True):
             assert error(ours, theirs) < 0.05

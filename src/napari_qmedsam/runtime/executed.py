@@ -33,13 +33,19 @@ class ExecutedProducts:
 
 
 def executed_products(compiled: "openvino.CompiledModel") -> ExecutedProducts:
-    """Read the runtime precision of every product of a compiled graph."""
+    """Read the arithmetic of every product of a compiled graph.
+
+    In int8 are those whose runtime precision and whose input are: the plugin names
+    the former after the weights where it unpacks them to multiply in float32.
+    """
     found: dict[bool, list[str]] = {True: [], False: []}
     for node in compiled.get_runtime_model().get_ops():
         info = node.get_rt_info()
         if "layerType" in info and info["layerType"].astype(str) in PRODUCTS:
             precision = info["runtimePrecision"].astype(str)
-            found[precision in INTEGERS].append(node.get_friendly_name())
+            given = node.input_value(0).get_element_type().get_type_name()
+            is_int8 = precision in INTEGERS and given in INTEGERS
+            found[is_int8].append(node.get_friendly_name())
     return ExecutedProducts(tuple(found[True]), tuple(found[False]))
 
 

@@ -13,6 +13,7 @@ from napari_qmedsam.models.openvino_import import openvino_core
 from napari_qmedsam.runtime.conversion import converted
 from napari_qmedsam.runtime.executed import ExecutedProducts, executed_products
 from napari_qmedsam.runtime.onnx_conversion import write_onnx
+from napari_qmedsam.runtime.overflow import IN_FLOAT, would_overflow
 
 
 class ExportFormat(str, Enum):
@@ -36,7 +37,8 @@ class Export:
     ----------
     files : tuple of Path
     encoder, decoder : ExecutedProducts
-        What OpenVINO executes of each graph on this machine.
+        What OpenVINO executes of each graph on this machine, as it is loaded here:
+        in float32 where its 8-bit kernels would overflow.
     """
 
     files: tuple[Path, ...]
@@ -90,13 +92,12 @@ def export_model(source: ModelSource, form: ExportFormat, folder: Path) -> Expor
         names = [f"{part}.onnx" for part in PARTS]
     graph = names[0].removeprefix("encoder")
     core = openvino_core()
+    paths = [folder / f"{part}{graph}" for part in PARTS]
+    options: dict[str, object] = {"INFERENCE_PRECISION_HINT": "f32"}
+    if source.is_int8 and would_overflow(paths):
+        options |= IN_FLOAT
     encoder, decoder = (
-        executed_products(
-            core.compile_model(
-                folder / f"{part}{graph}", "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
-            )
-        )
-        for part in PARTS
+        executed_products(core.compile_model(path, "CPU", options)) for path in paths
     )
     return Export(tuple(folder / name for name in names), encoder, decoder)
 

@@ -10,12 +10,11 @@ from numpy.typing import NDArray
 
 from napari_qmedsam.cancelling import check_cancelled
 from napari_qmedsam.models.checkpoints import ModelSource
-from napari_qmedsam.models.exported import read_graph
 from napari_qmedsam.models.openvino_import import openvino_core
-from napari_qmedsam.runtime.conversion import ConvertedModel, converted, points_decoder
+from napari_qmedsam.runtime.conversion import converted, points_decoder
 from napari_qmedsam.runtime.executed import any_int8
 from napari_qmedsam.runtime.graph_inputs import as_logits, decoder_inputs
-from napari_qmedsam.runtime.overflow import processor_overflows, weights_are_safe
+from napari_qmedsam.runtime.overflow import IN_FLOAT, would_overflow
 from napari_qmedsam.runtime.protocol import BackendName, Points, Precision, info_of
 
 if TYPE_CHECKING:
@@ -48,14 +47,14 @@ class OpenVINOBackend:
         if threads:
             options["INFERENCE_NUM_THREADS"] = threads
         int8 = source.is_int8
-        if int8 and self._would_overflow(graphs):
+        if int8 and would_overflow((graphs.encoder, graphs.decoder)):
             int8 = False
             log.warning(
                 "8-bit weights overflow in this processor's 8-bit kernels: '%s' "
                 "computes with its integers in float32.",
                 source.name,
             )
-            options["LP_TRANSFORMS_MODE"] = False
+            options |= IN_FLOAT
             # OpenVINO's own cache would not tell the two forms apart.
             options["CACHE_DIR"] = str(graphs.compiled.with_name("compiled-float"))
 
@@ -76,13 +75,6 @@ class OpenVINOBackend:
             "CPU",
             Precision.INT8 if int8 else Precision.FP32,
             sum(_constants(path) for path in (graphs.encoder, graphs.decoder)),
-        )
-
-    @staticmethod
-    def _would_overflow(graphs: ConvertedModel) -> bool:
-        return processor_overflows() and not all(
-            weights_are_safe(read_graph(path))
-            for path in (graphs.encoder, graphs.decoder)
         )
 
     def encode(self, model_input: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -6,11 +6,14 @@ cut off, and masks go wrong without an error. Weights within 64 codes keep the
 sum below that: 2 * 255 * 64 = 32640.
 """
 
+from collections.abc import Iterable
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_qmedsam.models.exported import read_graph
 from napari_qmedsam.models.openvino_import import import_openvino, openvino_core
 
 if TYPE_CHECKING:
@@ -18,6 +21,9 @@ if TYPE_CHECKING:
 
 SAFE_CODE = 64
 """Largest magnitude of a weight's code that cannot overflow."""
+
+IN_FLOAT = {"LP_TRANSFORMS_MODE": False}
+"""What has OpenVINO multiply the integers of a quantized graph in float32."""
 
 INPUTS, OUTPUTS = 64, 32
 """Of the layer that is tried."""
@@ -43,6 +49,13 @@ def processor_overflows() -> bool:
     )
     result = compiled([np.full((1, INPUTS), 127, np.float32)])[0]
     return not np.allclose(result, 127 * 127 * INPUTS)
+
+
+def would_overflow(graphs: Iterable[Path]) -> bool:
+    """Tell whether graphs would be wrong here in int8, and must compute in float32."""
+    return processor_overflows() and not all(
+        weights_are_safe(read_graph(path)) for path in graphs
+    )
 
 
 def weights_are_safe(graph: "openvino.Model") -> bool:
