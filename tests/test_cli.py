@@ -202,7 +202,7 @@ def test_labels_of_the_folder_one_stands_in_bear_its_name(
 
 
 def test_window_is_chosen_by_name_or_numbers(run, fake_model, scan):
-    arguments = ("segment", "ct.nii.gz", "--box", "2,5,3,21,17", "--json")
+    arguments = ("segment", "ct.nii.gz", *BOX, "--json", "-o", "out.nii.gz")
     _, out, _ = run(*arguments, "--window", "lung")
     assert json.loads(out)["window"] == [-1350, 150]
     _, out, _ = run(*arguments, "--window", "-160,240")
@@ -312,7 +312,7 @@ EVALUATE = ("evaluate", "--image", "ct.nii.gz", "--labels", "labels.nii.gz")
         ((*TRAIN, "run", "--steps", "0"), "steps"),
         ((*TRAIN, "run", "--export", "none/w.safetensors"), "no folder"),
         ((*TRAIN, "run", "--export", "w.pth"), "must end in .safetensors"),
-        (("quantize", "--bits", "9"), "bit_width"),
+        (("quantize", "--bits", "9"), "--bits"),
         (("quantize", "--method", "gptq"), "gptq"),
         (("quantize", "--granularity", "group:0"), "at least 1"),
         (("quantize", "-o", "model.bin"), ".qmedsam.safetensors"),
@@ -699,3 +699,14 @@ def test_simulation_writes_tables_and_figures(run, tmp_path):
         "simulation_errors.png",
         "simulation_magnitudes.png",
     }
+
+
+def test_an_earlier_result_is_written_over_only_by_name(run, scan):
+    status, _, err = run("segment", "ct.nii.gz", *BOX)
+    assert status == 0, err
+    before = Path("ct_labels.nii.gz").read_bytes()
+    status, _, err = run("segment", "ct.nii.gz", *BOX)
+    assert status == 2
+    assert "'ct_labels.nii.gz' exists already" in err
+    assert Path("ct_labels.nii.gz").read_bytes() == before
+    assert run("segment", "ct.nii.gz", *BOX, "-o", "ct_labels.nii.gz")[0] == 0

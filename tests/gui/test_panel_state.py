@@ -15,6 +15,7 @@ from napari_qmedsam.gui.layers import image_layer
 from napari_qmedsam.gui.loading import Downloading, ModelChoice
 from napari_qmedsam.gui.preview import View
 from napari_qmedsam.gui.remembered import SegmentChoices, recall
+from napari_qmedsam.gui.samples import BOXED_ORGANS, labelled_ct_phantom
 from napari_qmedsam.gui.segment_panel import SegmentPanel
 from napari_qmedsam.models.configuration import CONFIGS
 from napari_qmedsam.preprocessing import SliceGeometry, slice_image
@@ -290,3 +291,14 @@ def test_every_control_has_a_tooltip_of_a_sentence(panel):
     assert len(found) > 25
     for control in found:
         assert control.toolTip().endswith("."), control.objectName()
+
+
+def test_sample_opened_after_the_panel_brings_its_boxes(viewer, dock, panel):
+    assert not panel.workspace.session.objects
+    for data in labelled_ct_phantom():
+        viewer.add_layer(Layer.create(*data))
+    assert panel.workspace.image.name == "CT phantom"
+    assert panel.controls.image.currentText() == "CT phantom"
+    assert len(panel.workspace.session.objects) == len(BOXED_ORGANS)
+    assert panel.controls.table.rowCount() == len(BOXED_ORGANS)
+    assert not panel.runner.is_busy

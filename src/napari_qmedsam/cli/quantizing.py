@@ -24,7 +24,7 @@ def quantize(
     method: Annotated[
         str, typer.Option(help="rtn, comq, permutation-comq, or nncf-int8.")
     ] = "permutation-comq",
-    bits: Annotated[int, typer.Option(help="Bits per code, 1 to 8.")] = 4,
+    bits: Annotated[int, typer.Option(min=1, max=8, help="Bits per code.")] = 4,
     granularity: Annotated[
         str | None,
         typer.Option(help="How far a scale reaches: layer, channel, group:G."),
@@ -96,7 +96,7 @@ def quantize(
     from napari_qmedsam.models.checkpoints import resolve_model
     from napari_qmedsam.quantization.job import Budget, QuantizationJob
     from napari_qmedsam.quantization.recipe import Recipe, dump_recipe, load_recipe
-    from napari_qmedsam.quantization.settings import QuantizationSettings
+    from napari_qmedsam.quantization.settings import Method, QuantizationSettings
 
     if method == NNCF:
         options = (granularity, permutation, budget_mb, avg_bits, recipe)
@@ -107,6 +107,9 @@ def quantize(
             )
         _nncf(model, weights, (calibration, slices, seed), output, as_json)
         return
+    known = (*(m.value for m in Method), NNCF)
+    if method not in known:
+        raise InvalidSettings(f"--method is one of {', '.join(known)}, not '{method}'.")
     chosen: Recipe
     if recipe is not None:
         chosen = load_recipe(recipe)

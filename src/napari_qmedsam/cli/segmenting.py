@@ -134,6 +134,11 @@ def segment(
     for wanted in boxes:
         wanted.clip(*volume.shape)
     target = output or _default_output(image, volume.source.format)
+    if output is None and target.exists():
+        raise InvalidSettings(
+            f"'{target}' exists already. Say -o {target} to replace it, or give "
+            "another name."
+        )
     check_target(target)
     shared.keep_inputs(target, image)
     shared.notices(volume.notices)

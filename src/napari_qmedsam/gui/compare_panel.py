@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from napari.layers import Image, Layer
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
-from napari_qmedsam.errors import Cancelled, InvalidSettings
+from napari_qmedsam.errors import Cancelled, GridMismatch, InvalidSettings
 from napari_qmedsam.evaluation.comparison import Comparison
 from napari_qmedsam.evaluation.comparison_table import (
     note_of,
@@ -26,9 +26,9 @@ from napari_qmedsam.gui.compare_controls import (
 )
 from napari_qmedsam.gui.compare_export import TableExport
 from napari_qmedsam.gui.compare_views import CompareViews
-from napari_qmedsam.gui.comparison_layers import COMPARED
+from napari_qmedsam.gui.forms import scrolled
 from napari_qmedsam.gui.layer_pair import LayerPair
-from napari_qmedsam.gui.layers import window_of
+from napari_qmedsam.gui.layers import COMPARED, window_of
 from napari_qmedsam.gui.loading import LoadModel, ModelChoice, load_model
 from napari_qmedsam.gui.navigation import show_slice, slice_in_view
 from napari_qmedsam.gui.notices import errors_shown
@@ -79,7 +79,7 @@ class ComparePanel(QWidget):
             viewer, self.controls.image, self.controls.labels, self._is_ours, self
         )
         layout = QVBoxLayout(self)
-        layout.addWidget(self.controls)
+        layout.addWidget(scrolled(self.controls))
         self._watch = ClosingWatch(self, self._let_go)
         self._connect()
         self.controls.show_progress(0, 1)
@@ -98,6 +98,11 @@ class ComparePanel(QWidget):
         with errors_shown():
             image, session = self.pair.image(), self._session()
             reference = self.pair.reference()
+            if reference.shape != session.volume.shape:
+                raise GridMismatch(
+                    f"The labels are {reference.shape} but the image is "
+                    f"{session.volume.shape}. Choose labels on the image's grid."
+                )
             names = self.controls.table.ticked_names()
             variants = [self.shared.variants[name] for name in names]
             if not variants:

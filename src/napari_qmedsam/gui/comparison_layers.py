@@ -13,14 +13,11 @@ from qtpy.QtCore import QTimer
 from napari_qmedsam.evaluation.comparison import Comparison
 from napari_qmedsam.gui.canvas import grid_of, text_of
 from napari_qmedsam.gui.colours import label_colours
-from napari_qmedsam.gui.layers import VOLUME, placement_of
+from napari_qmedsam.gui.layers import COMPARED, VOLUME, placement_of
 from napari_qmedsam.gui.swipe import Swipe, swipe_colours
 
 if TYPE_CHECKING:
     import napari
-
-COMPARED = "qmedsam_compared"
-"""Metadata key of layers that a comparison made: name of the variant, or ''."""
 
 FLICKER_MILLISECONDS = 700
 """How long each variant is shown in turn."""

@@ -4,11 +4,13 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QComboBox,
     QFormLayout,
+    QFrame,
     QGridLayout,
     QHBoxLayout,
     QLabel,
     QLayout,
     QPushButton,
+    QScrollArea,
     QSizePolicy,
     QVBoxLayout,
     QWidget,
@@ -61,6 +63,16 @@ def row(*fields: QWidget | tuple[QWidget, int]) -> QHBoxLayout:
         widget, share = field if isinstance(field, tuple) else (field, 1)
         layout.addWidget(widget, share)
     return layout
+
+
+def scrolled(controls: QWidget) -> QScrollArea:
+    """Return an area that scrolls where a window is too low for the controls."""
+    area = QScrollArea()
+    area.setWidgetResizable(True)
+    area.setFrameShape(QFrame.Shape.NoFrame)
+    area.setWidget(controls)
+    area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+    return area
 
 
 def work_grid(start: QWidget, cancel: QWidget, progress: QWidget) -> QGridLayout:

@@ -3,12 +3,14 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from napari.layers import Image, Layer
+from napari.layers import Image, Layer, Shapes
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QComboBox
 
 from napari_qmedsam.gui import keys
 from napari_qmedsam.gui.box_layer import Edit
+from napari_qmedsam.gui.boxes import ID
+from napari_qmedsam.gui.layers import COMPARED, VOLUME
 from napari_qmedsam.gui.notices import errors_shown
 from napari_qmedsam.gui.workspace import Workspace
 
@@ -95,7 +97,11 @@ class ImageChoice(QObject):
 
     def _list_images(self) -> None:
         kept = None if self.workspace is None else self.workspace.image
-        self._images = [x for x in self.viewer.layers if isinstance(x, Image)]
+        self._images = [
+            layer
+            for layer in self.viewer.layers
+            if isinstance(layer, Image) and COMPARED not in layer.metadata
+        ]
         self.combo.clear()
         self.combo.addItems([layer.name for layer in self._images])
         if kept in self._images:
@@ -131,8 +137,23 @@ class ImageChoice(QObject):
         keys.bind(layer, self._methods)
 
     def _layer_added(self, event: Any) -> None:
-        event.value.events.name.connect(self._list_images)
+        layer = event.value
+        layer.events.name.connect(self._list_images)
         self._list_images()
+        for workspace in self._workspaces.values():
+            workspace.adopt(layer)
+        self._follow_boxes(layer)
+
+    def _follow_boxes(self, layer: Layer) -> None:
+        """Go to the image that came with boxes, if nothing has been drawn yet."""
+        if not (isinstance(layer, Shapes) and ID in layer.features):
+            return
+        if self.workspace is not None and self.workspace.session.objects:
+            return
+        for image in self._images:
+            if image.metadata.get(VOLUME) is layer.metadata.get(VOLUME):
+                self.choose(image)
+                return
 
     def _layer_removed(self, event: Any) -> None:
         layer = event.value

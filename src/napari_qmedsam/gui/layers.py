@@ -5,6 +5,7 @@ turns the patient's head up, back down and left side to the right. napari has
 `scale` for the spacing, `translate` for the place, and `affine` for the signs.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,9 @@ from napari_qmedsam.volumes.windows import Window
 
 VOLUME = "qmedsam_volume"
 """Metadata key of the :class:`Volume` that a layer shows or belongs to."""
+
+COMPARED = "qmedsam_compared"
+"""Metadata key of layers that a comparison made: name of the variant, or ''."""
 
 RESULT = "qmedsam_result"
 """Metadata key of labels layers that the panel paints into."""
@@ -76,6 +80,18 @@ def labels_layer(labels: NDArray, volume: Volume, name: str) -> LayerData:
     """Return a labels layer on the grid of a volume."""
     arguments = {"name": name, "metadata": {VOLUME: volume}, **placement(volume)}
     return labels, arguments, "labels"
+
+
+def scans(layers: Iterable[Layer]) -> list[Image]:
+    """Return the image layers that are scans, each volume once.
+
+    Pictures that the panels make of results are none, nor are a scan's copies.
+    """
+    found: dict[int, Image] = {}
+    for layer in layers:
+        if isinstance(layer, Image) and COMPARED not in layer.metadata:
+            found.setdefault(id(layer.metadata.get(VOLUME, layer)), layer)
+    return list(found.values())
 
 
 def volume_of(layer: Image | Labels) -> Volume:

@@ -7,12 +7,12 @@ from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING
 
-from napari.layers import Image
 from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 
 from napari_qmedsam.errors import InvalidSettings
 from napari_qmedsam.gui.closing import ClosingWatch
-from napari_qmedsam.gui.layers import volume_of
+from napari_qmedsam.gui.forms import scrolled
+from napari_qmedsam.gui.layers import scans, volume_of
 from napari_qmedsam.gui.loading import report_download
 from napari_qmedsam.gui.notices import errors_shown
 from napari_qmedsam.gui.quantize_controls import (
@@ -71,7 +71,7 @@ class QuantizePanel(QWidget):
         self._made = 0
         self._layers_known = False
         layout = QVBoxLayout(self)
-        layout.addWidget(self.controls)
+        layout.addWidget(scrolled(self.controls))
         self._restore()
         self._watch = ClosingWatch(self, self._let_go)
         self._connect()
@@ -166,7 +166,7 @@ class QuantizePanel(QWidget):
             if self.folder is None:
                 raise InvalidSettings("Choose a folder of images to calibrate on.")
             return CalibrationPlan(path=self.folder, slices=count)
-        images = [x for x in self.viewer.layers if isinstance(x, Image)]
+        images = scans(self.viewer.layers)
         if not images:
             raise InvalidSettings(
                 f"There is no image to calibrate on. Open one, or choose {PHANTOMS}."

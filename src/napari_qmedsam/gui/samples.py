@@ -34,9 +34,14 @@ def labelled_ct_phantom() -> list[LayerData]:
     """Return an abdominal CT with reference labels and boxes of some organs."""
     case = phantom(Modality.CT)
     boxes = organ_boxes(case, BOXED_ORGANS)
+    data, arguments, kind = labels_layer(
+        case.labels.array, case.volume, "CT phantom reference"
+    )
+    # It would cover what the model makes.
+    reference = data, {**arguments, "visible": False}, kind
     return [
         image_layer(case.volume, "CT phantom"),
-        labels_layer(case.labels.array, case.volume, "CT phantom reference"),
+        reference,
         box_layer(boxes, case.volume, "CT phantom boxes"),
     ]
 

@@ -10,12 +10,12 @@ from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QFileDialog, QFrame, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 
 from napari_qmedsam.errors import InvalidSettings
 from napari_qmedsam.gui.box_layer import Edit
 from napari_qmedsam.gui.closing import ClosingWatch
+from napari_qmedsam.gui.forms import scrolled
 from napari_qmedsam.gui.housekeeping import Housekeeper, RecoveryBar
 from napari_qmedsam.gui.image_choice import ImageChoice
 from napari_qmedsam.gui.keys import ACTIONS, HelpDialog
@@ -316,15 +316,10 @@ class SegmentPanel(QWidget):
     # Making ---------------------------------------------------------------
 
     def _arrange(self) -> None:
-        scrolled = QScrollArea(self)
-        scrolled.setWidgetResizable(True)
-        scrolled.setFrameShape(QFrame.Shape.NoFrame)
-        scrolled.setWidget(self.controls)
-        scrolled.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(6, 6, 6, 6)
         layout.addWidget(self.recovery)
-        layout.addWidget(scrolled)
+        layout.addWidget(scrolled(self.controls))
         self.setMinimumWidth(MINIMUM_WIDTH)
 
     def _connect(self) -> None:

@@ -76,9 +76,9 @@ class Workspace:
             image, self.session, self._brushed, self._colours_changed
         )
         self.tally = self.labels_layer.tally
+        self._is_adding = False
         for layer in list(viewer.layers):
-            if layer.metadata.get(VOLUME) is volume:
-                self._adopt(layer)
+            self._adopt(layer)
         self._is_ready = True
 
     @property
@@ -104,6 +104,15 @@ class Workspace:
     def labels(self) -> Labels | None:
         """The layer of labels, if there is one yet."""
         return self.labels_layer.layer
+
+    def adopt(self, layer: Layer) -> None:
+        """Take over a layer of this volume that came after it, as samples do."""
+        if self._is_adding or layer.metadata.get(VOLUME) is not self.session.volume:
+            return
+        self._is_ready = False
+        self._adopt(layer)
+        self._is_ready = True
+        self.on_change()
 
     # Where the user is ----------------------------------------------------
 
@@ -172,7 +181,7 @@ class Workspace:
         self.show_labels()
         if self.points is None:
             layer = self.point_layer.make()
-            self.viewer.add_layer(layer)
+            self._add(layer)
             self._take_points(layer)
         self.viewer.layers.selection.active = self.points
         self.point_layer.aim(object_id, is_positive)
@@ -257,7 +266,7 @@ class Workspace:
         if self.labels is None:
             layer = self.labels_layer.make()
             active = self.viewer.layers.selection.active
-            self.viewer.layers.insert(self.viewer.layers.index(self.image) + 1, layer)
+            self._add(layer, self.viewer.layers.index(self.image) + 1)
             # The rectangle tool would be lost otherwise.
             self.viewer.layers.selection.active = active or layer
             self._take_labels(layer)
@@ -314,13 +323,29 @@ class Workspace:
     # Helpers --------------------------------------------------------------
 
     def _adopt(self, layer: Layer) -> None:
-        """Take a layer over that was made for this volume earlier."""
-        if isinstance(layer, Shapes) and ID in layer.features:
+        """Take a layer over that was made for this volume, the first of its kind."""
+        if layer.metadata.get(VOLUME) is not self.session.volume:
+            return
+        has_ids = ID in getattr(layer, "features", ())
+        if isinstance(layer, Shapes) and has_ids and self.boxes is None:
             self._take_boxes(layer)
-        elif isinstance(layer, Points) and ID in layer.features:
+        elif isinstance(layer, Points) and has_ids and self.points is None:
             self._take_points(layer)
-        elif isinstance(layer, Labels) and layer.metadata.get(RESULT):
+        elif (
+            isinstance(layer, Labels)
+            and layer.metadata.get(RESULT)
+            and self.labels is None
+        ):
             self._take_labels(layer)
+
+    def _add(self, layer: Layer, index: int | None = None) -> None:
+        """Put a layer of our own into the viewer; who made it takes it."""
+        layers = self.viewer.layers
+        self._is_adding = True
+        try:
+            layers.insert(len(layers) if index is None else index, layer)
+        finally:
+            self._is_adding = False
 
     def _rectangle_tool(self) -> Shapes:
         self.show_labels()
@@ -333,7 +358,7 @@ class Workspace:
     def _add_boxes(self) -> None:
         if self.boxes is None:
             layer = self.box_layer.make()
-            self.viewer.add_layer(layer)
+            self._add(layer)
             self._take_boxes(layer)
             # The session may have objects from before, or from a script.
             self.box_layer.show()

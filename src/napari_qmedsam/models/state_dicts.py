@@ -169,7 +169,7 @@ def _cleaned(content: Mapping[Any, Any], path: Path) -> dict[str, "Tensor"]:
 
 def _reason(error: Exception) -> str:
     """First line of torch's complaint, without its advice to trust the file."""
-    if isinstance(error, pickle.UnpicklingError):
+    if isinstance(error, (pickle.UnpicklingError, KeyError, IndexError)):
         return "it is no PyTorch file, or holds more than tensors"
     lines = str(error).splitlines()
     return lines[0].rstrip(".") if lines else type(error).__name__

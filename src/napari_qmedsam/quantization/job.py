@@ -25,6 +25,9 @@ from napari_qmedsam.quantization.whole_model import (
     quantize_model,
 )
 
+MOST_BITS = 16
+"""More effective bits per weight than any layer takes."""
+
 SLICES_PER_SAVE = 8
 """Calibration slices between two savings of their sums."""
 
@@ -49,6 +52,11 @@ class Budget:
         if len(given) != 1 or not given[0] > 0:
             raise InvalidSettings(
                 "A budget is one number above 0: megabytes, or average bits."
+            )
+        if self.average_bits is not None and self.average_bits > MOST_BITS:
+            raise InvalidSettings(
+                f"{self.average_bits:g} bits per weight are no budget: 8 bits with "
+                f"their scales take less than {MOST_BITS}."
             )
 
 

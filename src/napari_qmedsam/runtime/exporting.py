@@ -80,7 +80,10 @@ def export_model(source: ModelSource, form: ExportFormat, folder: Path) -> Expor
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InvalidSettings(f"Cannot make the folder '{folder}': {error}.") from error
+        reason = "a file has that name" if folder.is_file() else error.strerror
+        raise InvalidSettings(
+            f"Cannot make the folder '{folder}': {reason}."
+        ) from error
     if form is ExportFormat.OPENVINO:
         graphs = converted(source)
         for path in (graphs.encoder, graphs.decoder):
