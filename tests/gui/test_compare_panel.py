@@ -137,9 +137,7 @@ def test_rows_sort_by_number(compared):
 
 def test_long_names_take_a_second_line(panel):
     table = panel.controls.table
-    table.setFixedWidth(table.minimumWidth())
-    table.resize(table.minimumWidth(), 200)
-    long = replace(LOSSY, name="tiny 4-bit P-COMQ of elements")
+    long = replace(LOSSY, name="tiny 4-bit P-COMQ of elements, sorted by size " * 3)
     panel.shared.variants.add(long)
     panel.shared.variants_changed.emit()
     heights = {table.item(r, 0).text(): table.rowHeight(r) for r in range(3)}
