@@ -26,7 +26,7 @@ from napari_qmedsam.gui.compare_controls import (
 )
 from napari_qmedsam.gui.compare_export import TableExport
 from napari_qmedsam.gui.compare_views import CompareViews
-from napari_qmedsam.gui.forms import scrolled
+from napari_qmedsam.gui.forms import Scrolled
 from napari_qmedsam.gui.layer_pair import LayerPair
 from napari_qmedsam.gui.layers import COMPARED, window_of
 from napari_qmedsam.gui.loading import LoadModel, ModelChoice, load_model
@@ -79,7 +79,7 @@ class ComparePanel(QWidget):
             viewer, self.controls.image, self.controls.labels, self._is_ours, self
         )
         layout = QVBoxLayout(self)
-        layout.addWidget(scrolled(self.controls))
+        layout.addWidget(Scrolled(self.controls))
         self._watch = ClosingWatch(self, self._let_go)
         self._connect()
         self.controls.show_progress(0, 1)

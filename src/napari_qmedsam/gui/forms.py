@@ -1,6 +1,6 @@
 """Pieces that the panels' controls are made and arranged of."""
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QSize, Qt
 from qtpy.QtWidgets import (
     QComboBox,
     QFormLayout,
@@ -65,14 +65,21 @@ def row(*fields: QWidget | tuple[QWidget, int]) -> QHBoxLayout:
     return layout
 
 
-def scrolled(controls: QWidget) -> QScrollArea:
-    """Return an area that scrolls where a window is too low for the controls."""
-    area = QScrollArea()
-    area.setWidgetResizable(True)
-    area.setFrameShape(QFrame.Shape.NoFrame)
-    area.setWidget(controls)
-    area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-    return area
+class Scrolled(QScrollArea):
+    """Controls that scroll up and down in a low window, never to the side."""
+
+    def __init__(self, controls: QWidget) -> None:
+        super().__init__()
+        self.setWidgetResizable(True)
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setWidget(controls)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+
+    def minimumSizeHint(self) -> QSize:
+        """Ask for the width of the controls and of the bar beside them."""
+        bar = self.verticalScrollBar().sizeHint().width()
+        width = self.widget().minimumSizeHint().width() + bar
+        return QSize(width, super().minimumSizeHint().height())
 
 
 def work_grid(start: QWidget, cancel: QWidget, progress: QWidget) -> QGridLayout:

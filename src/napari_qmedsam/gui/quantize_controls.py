@@ -6,6 +6,7 @@ from qtpy.QtWidgets import (
     QDoubleSpinBox,
     QLabel,
     QListWidget,
+    QSizePolicy,
     QSpinBox,
     QWidget,
 )
@@ -76,6 +77,9 @@ class QuantizeControls(QWidget):
             "Models to be compared; the panel Compare shows their figures."
         )
         self.variants.setMinimumHeight(72)
+        # It takes what is left, and asks for no more than that.
+        policy = QSizePolicy.Policy
+        self.variants.setSizePolicy(policy.Expanding, policy.Ignored)
         self._make_buttons()
         self._arrange()
         self.method.currentIndexChanged.connect(self._method_chosen)

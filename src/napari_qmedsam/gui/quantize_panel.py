@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 
 from napari_qmedsam.errors import InvalidSettings
 from napari_qmedsam.gui.closing import ClosingWatch
-from napari_qmedsam.gui.forms import scrolled
+from napari_qmedsam.gui.forms import Scrolled
 from napari_qmedsam.gui.layers import scans, volume_of
 from napari_qmedsam.gui.loading import report_download
 from napari_qmedsam.gui.notices import errors_shown
@@ -71,7 +71,7 @@ class QuantizePanel(QWidget):
         self._made = 0
         self._layers_known = False
         layout = QVBoxLayout(self)
-        layout.addWidget(scrolled(self.controls))
+        layout.addWidget(Scrolled(self.controls))
         self._restore()
         self._watch = ClosingWatch(self, self._let_go)
         self._connect()

@@ -15,7 +15,7 @@ from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 from napari_qmedsam.errors import InvalidSettings
 from napari_qmedsam.gui.box_layer import Edit
 from napari_qmedsam.gui.closing import ClosingWatch
-from napari_qmedsam.gui.forms import scrolled
+from napari_qmedsam.gui.forms import Scrolled
 from napari_qmedsam.gui.housekeeping import Housekeeper, RecoveryBar
 from napari_qmedsam.gui.image_choice import ImageChoice
 from napari_qmedsam.gui.keys import ACTIONS, HelpDialog
@@ -319,7 +319,7 @@ class SegmentPanel(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(6, 6, 6, 6)
         layout.addWidget(self.recovery)
-        layout.addWidget(scrolled(self.controls))
+        layout.addWidget(Scrolled(self.controls))
         self.setMinimumWidth(MINIMUM_WIDTH)
 
     def _connect(self) -> None:
