@@ -302,3 +302,10 @@ def test_sample_opened_after_the_panel_brings_its_boxes(viewer, dock, panel):
     assert len(panel.workspace.session.objects) == len(BOXED_ORGANS)
     assert panel.controls.table.rowCount() == len(BOXED_ORGANS)
     assert not panel.runner.is_busy
+
+
+def test_the_first_box_leaves_an_offered_recovery_there(panel):
+    left = []
+    panel.images.left.connect(lambda: left.append(True))
+    panel.workspace.draw_boxes()
+    assert not left

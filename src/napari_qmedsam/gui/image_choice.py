@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QComboBox
 from napari_qmedsam.gui import keys
 from napari_qmedsam.gui.box_layer import Edit
 from napari_qmedsam.gui.boxes import ID
-from napari_qmedsam.gui.layers import COMPARED, VOLUME
+from napari_qmedsam.gui.layers import VOLUME, is_scan
 from napari_qmedsam.gui.notices import errors_shown
 from napari_qmedsam.gui.workspace import Workspace
 
@@ -97,11 +97,7 @@ class ImageChoice(QObject):
 
     def _list_images(self) -> None:
         kept = None if self.workspace is None else self.workspace.image
-        self._images = [
-            layer
-            for layer in self.viewer.layers
-            if isinstance(layer, Image) and COMPARED not in layer.metadata
-        ]
+        self._images = [x for x in self.viewer.layers if is_scan(x)]
         self.combo.clear()
         self.combo.addItems([layer.name for layer in self._images])
         if kept in self._images:
@@ -150,9 +146,12 @@ class ImageChoice(QObject):
             return
         if self.workspace is not None and self.workspace.session.objects:
             return
+        volume = layer.metadata.get(VOLUME)
         for image in self._images:
-            if image.metadata.get(VOLUME) is layer.metadata.get(VOLUME):
-                self.choose(image)
+            if volume is not None and image.metadata.get(VOLUME) is volume:
+                # Our own first box layer is no reason to choose its image again.
+                if self.workspace is None or image is not self.workspace.image:
+                    self.choose(image)
                 return
 
     def _layer_removed(self, event: Any) -> None:

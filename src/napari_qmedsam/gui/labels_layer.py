@@ -51,8 +51,8 @@ class LabelsLayer:
     def take(self, layer: Labels) -> None:
         """Listen to a layer, and let the session paint into it."""
         self.layer = layer
-        layer.events.colormap.connect(self._coloured)
-        layer.events.paint.connect(self._brushed)
+        layer.events.colormap.connect(self._on_colours)
+        layer.events.paint.connect(self._on_brush)
         with errors_shown():
             self.share()
         self._on_colours()
@@ -60,8 +60,8 @@ class LabelsLayer:
     def drop(self) -> None:
         """Let go of the layer; the session keeps its array."""
         if self.layer is not None:
-            self.layer.events.colormap.disconnect(self._coloured)
-            self.layer.events.paint.disconnect(self._brushed)
+            self.layer.events.colormap.disconnect(self._on_colours)
+            self.layer.events.paint.disconnect(self._on_brush)
             self.layer = None
 
     def share(self) -> None:
@@ -108,9 +108,3 @@ class LabelsLayer:
             hidden = [o.object_id for o in objects if not o.is_visible]
             largest = max([int(self.session.labels.max()), *self.session.objects])
             self.layer.colormap = with_hidden(hidden, largest)
-
-    def _coloured(self) -> None:
-        self._on_colours()
-
-    def _brushed(self) -> None:
-        self._on_brush()

@@ -82,14 +82,16 @@ def labels_layer(labels: NDArray, volume: Volume, name: str) -> LayerData:
     return labels, arguments, "labels"
 
 
-def scans(layers: Iterable[Layer]) -> list[Image]:
-    """Return the image layers that are scans, each volume once.
+def is_scan(layer: Layer) -> bool:
+    """Tell images from other layers, and from pictures of results."""
+    return isinstance(layer, Image) and COMPARED not in layer.metadata
 
-    Pictures that the panels make of results are none, nor are a scan's copies.
-    """
+
+def scans(layers: Iterable[Layer]) -> list[Image]:
+    """Return the image layers that are scans, without copies of the same volume."""
     found: dict[int, Image] = {}
     for layer in layers:
-        if isinstance(layer, Image) and COMPARED not in layer.metadata:
+        if is_scan(layer):
             found.setdefault(id(layer.metadata.get(VOLUME, layer)), layer)
     return list(found.values())
 

@@ -152,15 +152,13 @@ class QuantizationJob:
             settings=self.settings, overrides=self.overrides, damping=self.damping
         )
         model, sums = self.source.build(), None
-        if self.sums is not None:
-            sums = self._summed(self.sums, model, samples, progress, should_cancel)
-        if self.budget is not None:
+        is_sequential = self.sequential
+        if is_sequential is None:
             is_sequential = recipe.sequential
-            if self.sequential is not None:
-                is_sequential = self.sequential
-            if sums is None and not is_sequential:
-                # One calibration serves the measuring and the quantizing.
-                sums = _float_sums(model, samples, progress, should_cancel)
+        # With a budget, one calibration serves the measuring and the quantizing.
+        if self.sums is not None or (self.budget is not None and not is_sequential):
+            sums = self._summed(model, samples, progress, should_cancel)
+        if self.budget is not None:
             recipe = self._recipe(
                 self.budget, model, samples, sums, progress, should_cancel
             )
@@ -203,38 +201,29 @@ class QuantizationJob:
 
     def _summed(
         self,
-        path: Path,
         model: MedSAM,
         samples: CalibrationSet,
         progress: Callable[[QuantizationProgress], None],
         should_cancel: Callable[[], bool],
     ) -> GramPass:
-        """Sum the calibration, keeping it in a file as it goes."""
+        """Sum the float model's inputs; kept as it goes, if a file is named."""
+        path = self.sums
         key = json.dumps([self.source.sha256, samples.provenance])
         gram_pass = GramPass(quantizable_layers(model))
-        if path.exists():
+        if path is not None and path.exists():
             gram_pass.resume(path, key)
 
         def seen(done: int, total: int) -> None:
             # Between slices only: an interrupt may come amid the sums of one.
-            if done == total or done % SLICES_PER_SAVE == 0:
+            if path is not None and (done == total or done % SLICES_PER_SAVE == 0):
                 gram_pass.save(path, key)
             progress(QuantizationProgress(done, total, "calibration"))
 
-        gram_pass.run(model, samples.samples, seen, should_cancel)
+        gram_pass.run(
+            model,
+            samples.samples,
+            seen,
+            should_cancel,
+            is_resumable=path is not None,
+        )
         return gram_pass
-
-
-def _float_sums(
-    model: MedSAM,
-    samples: CalibrationSet,
-    progress: Callable[[QuantizationProgress], None],
-    should_cancel: Callable[[], bool],
-) -> GramPass:
-    gram_pass = GramPass(quantizable_layers(model))
-
-    def seen(done: int, total: int) -> None:
-        progress(QuantizationProgress(done, total, "calibration"))
-
-    gram_pass.run(model, samples.samples, seen, should_cancel, is_resumable=False)
-    return gram_pass
