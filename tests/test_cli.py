@@ -318,7 +318,15 @@ EVALUATE = ("evaluate", "--image", "ct.nii.gz", "--labels", "labels.nii.gz")
         (("quantize", "-o", "model.bin"), ".qmedsam.safetensors"),
         (("quantize", "-o", "none/m.qmedsam.safetensors"), "no folder"),
         (("quantize", "--recipe", "none.yaml"), "none.yaml"),
+        (("quantize", "-o", "text.nii.gz/m.qmedsam.safetensors"), "Cannot write"),
         (("quantize", "--calibration", "text"), "no readable volume"),
+        (("quantize", "--calibration", "empty"), "is empty"),
+        (("export", "-o", "text.nii.gz"), "a file has that name"),
+        (("export", "-o", "text.nii.gz/out"), "a file has that name"),
+        (
+            ("evaluate-modalities", "--data", "phantoms", "--out", "text.nii.gz"),
+            "a file has that name",
+        ),
         (("quantize", "--budget-mb", "1", "--avg-bits", "3"), "not both"),
     ],
 )
@@ -327,6 +335,7 @@ def test_bad_input_ends_with_one_line_and_status_two(
 ):
     (tmp_path / "text.nii.gz").write_text("this is no scan")
     (tmp_path / "text").mkdir()
+    (tmp_path / "empty").mkdir()
     (tmp_path / "folder.nii").mkdir()
     (tmp_path / "text" / "notes.txt").write_text("no scan either")
     (tmp_path / "picture.png").write_bytes(b"\x89PNG\xff\xfe")

@@ -62,6 +62,7 @@ def test_demo_scores_every_organ_and_writes_labels_and_pictures(
         assert all(0 <= item.dsc <= 1 and 0 <= item.nsd <= 1 for item in result.objects)
         assert all(1 <= item.slices <= 8 for item in result.objects)
         assert result.labels.exists()
+        assert result.reference.exists()
         assert result.sheet.exists()
     check_files(tmp_path / "new" / "folder", 600)
 

@@ -23,7 +23,8 @@ QT = {"qtpy", "napari", "magicgui", "superqt", "vispy", "PyQt6", "PySide6"}
 ROOMS = {
     "errors": set(),
     "cancelling": {"errors"},
-    "volumes": {"errors"},
+    "places": set(),
+    "volumes": {"errors", "places"},
     "prompts": {"errors"},
     "preprocessing": {"errors", "prompts", "volumes", "models.configuration"},
     "models": {"errors"},

@@ -46,6 +46,7 @@ class CaseResult:
     objects: tuple[ObjectResult, ...]
     milliseconds_per_slice: float
     labels: Path
+    reference: Path
     sheet: Path
 
 
@@ -60,8 +61,8 @@ def run_demo(
     ----------
     segmenter : SliceSegmenter
     folder : Path
-        Made if missing. Gets image, label volume and contact sheet of each
-        case.
+        Made if missing. Gets image, labels, reference labels and contact sheet
+        of each case.
     progress : callable
         Called with case, slices done and in all.
 
@@ -104,6 +105,7 @@ def _run_case(
         count = int(truth.any(axis=(1, 2)).sum())
         objects.append(ObjectResult(organ, count, dice(body, truth), nsd))
     rows = [_row(organ, ids[organ], volume, window, found, reference) for organ in ids]
+    shown = np.where(np.isin(reference, list(ids.values())), reference, 0)
     title = f"{volume.modality.value} phantom, demo model, one box per slice"
     write_volume(volume, folder / f"{name}.nii.gz")
     return CaseResult(
@@ -111,6 +113,7 @@ def _run_case(
         tuple(objects),
         1000 * seconds / max(1, encoded),
         write_labels(found, volume, folder / f"{name}_labels.nii.gz"),
+        write_labels(shown, volume, folder / f"{name}_reference.nii.gz"),
         write_contact_sheet(rows, folder / f"{name}.png", title),
     )
 

@@ -177,7 +177,7 @@ def test_only_ticked_variants_run(panel, finish, backends):
     assert last_message() == "It takes two variants to see a difference."
     table.item(0, 0).setCheckState(Qt.CheckState.Unchecked)
     panel.compare()
-    assert last_message().startswith("Tick at least one variant.")
+    assert last_message().startswith("Tick at least one variant; ")
 
 
 def test_this_slice_is_scored_alone(panel, finish):
@@ -198,7 +198,7 @@ def test_boxes_around_labels_need_no_drawing(panel, finish):
     panel.shared.session_of(panel.viewer.layers["bars"]).objects.clear()
     panel.compare()
     finish(panel)
-    assert "no box to compare on" in last_message()
+    assert "Draw a box" in last_message()
     panel.controls.boxes.setCurrentText(AROUND)
     panel.compare()
     finish(panel)
@@ -382,6 +382,35 @@ def test_labels_of_the_segment_panel_are_offered_last(panel, volume):
     names = [panel.controls.labels.itemText(i) for i in range(2)]
     assert names == ["truth", "own"]
     assert panel.controls.labels.currentText() == "truth"
+
+
+def test_labels_of_the_segment_panel_are_no_truth_by_themselves(panel, volume):
+    labels = panel.controls.labels
+    data, arguments, kind = labels_layer(np.zeros(volume.shape, int), volume, "own")
+    arguments["metadata"][RESULT] = True
+    panel.viewer.add_layer(Layer.create(data, arguments, kind))
+    panel.viewer.layers.remove("truth")
+    assert labels.count() == 1
+    assert labels.currentIndex() == -1
+    labels.setCurrentText("own")
+    panel.viewer.add_labels(np.ones(volume.shape, np.uint8), name="late")
+    assert labels.currentText() == "own"
+
+
+def test_all_that_lacks_is_named_at_once(panel):
+    for name in ("truth", "boxes"):
+        panel.viewer.layers.remove(name)
+    panel.controls.table.item(0, 0).setCheckState(Qt.CheckState.Unchecked)
+    panel.controls.table.item(1, 0).setCheckState(Qt.CheckState.Unchecked)
+    panel.compare()
+    said = last_message()
+    assert "no labels to compare with" in said
+    assert "Tick at least one variant" in said
+    assert "Draw a box" in said
+    assert panel.controls.status.text() == said
+    panel.viewer.layers.clear()
+    panel.compare()
+    assert last_message().count("There is no image") == 1
 
 
 def test_labels_of_another_shape_are_refused(panel, finish):

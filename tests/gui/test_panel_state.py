@@ -293,6 +293,28 @@ def test_every_control_has_a_tooltip_of_a_sentence(panel):
         assert control.toolTip().endswith("."), control.objectName()
 
 
+def test_an_image_that_cannot_be_segmented_leaves_nothing_of_the_last(panel):
+    controls = panel.controls
+    assert controls.view.count() == 3
+    panel.viewer.add_image(np.zeros((2, 6, 64, 48)), name="frames")
+    panel.choose_image(panel.viewer.layers["frames"])
+    assert panel.workspace is None
+    assert "has 4 axes" in controls.status.text()
+    assert controls.view.count() == controls.window_form.preset.count() == 0
+    assert not controls.draw.isEnabled()
+    assert not controls.window_form.isEnabled()
+    panel.choose_image(panel.viewer.layers["bars"])
+    assert controls.view.count() == 3
+    assert controls.window_form.isEnabled()
+
+
+def test_sample_opens_where_its_boxes_are(viewer):
+    for data in labelled_ct_phantom():
+        viewer.add_layer(Layer.create(*data))
+    slices = [corners[0][0] for corners in viewer.layers["CT phantom boxes"].data]
+    assert slices.count(viewer.dims.current_step[0]) >= 3
+
+
 def test_sample_opened_after_the_panel_brings_its_boxes(viewer, dock, panel):
     assert not panel.workspace.session.objects
     for data in labelled_ct_phantom():

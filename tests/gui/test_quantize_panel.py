@@ -148,8 +148,11 @@ def test_size_budget_keeps_to_it(panel, finish):
 def test_cancelled_work_leaves_nothing(panel, finish, qtbot):
     panel.quantize()
     qtbot.waitUntil(lambda: panel.controls.progress.value() >= 2, timeout=60_000)
+    fields = panel.controls.bits, panel.controls.method, panel.controls.slices
+    assert not any(field.isEnabled() for field in fields)
     panel.controls.cancel.click()
     finish(panel)
+    assert all(field.isEnabled() for field in fields)
     assert panel.controls.status.text() == "Cancelled."
     assert len(panel.shared.variants) == 0
     assert list(panel.shared.folder.iterdir()) == []

@@ -189,13 +189,23 @@ def test_without_box_the_error_is_a_notification(panel):
         f"There is no box on slice {panel.workspace.slice_index} to segment. "
         "Draw one first."
     )
+    assert panel.controls.status.text() == last_message()
     panel.save_labels("x.nii.gz")
     assert last_message() == "There are no labels to save. Segment a box first."
+
+
+def test_work_on_objects_is_offered_once_there_is_one(panel):
+    controls = panel.controls
+    buttons = controls.on_slice, controls.on_range, controls.up, controls.down
+    assert not any(button.isEnabled() for button in buttons)
+    draw(panel, 2, FIRST)
+    assert all(button.isEnabled() for button in buttons)
 
 
 def test_box_outside_is_refused_and_taken_away(panel):
     layer = draw(panel, 2, Box2D(60, 8, 70, 22))
     assert "lies outside" in last_message()
+    assert panel.controls.status.text() == last_message()
     assert layer.nshapes == 0
     draw(panel, 2, Box2D(4.0, 4.0, 4.1, 4.1))
     assert "smaller than a voxel" in last_message()
@@ -221,6 +231,7 @@ def test_failed_loading_is_a_notification(panel, finish):
     panel.segment_slice()
     finish(panel)
     assert last_message() == "There is no weights file 'x'."
+    assert panel.controls.status.text() == last_message()
     assert panel.controls.on_slice.isEnabled()
 
 

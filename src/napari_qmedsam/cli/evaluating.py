@@ -73,6 +73,8 @@ def evaluate_modalities(
     from napari_qmedsam.evaluation.volumes import Mode
 
     chosen_mode = shared.choice(Mode, mode, "--mode")
+    if out is not None:
+        shared.check_folder_target(out)
     opened = open_data(data, seed, held_out=True)
     reports = []
     for text in model or ["demo"]:

@@ -37,8 +37,9 @@ def export(
     from napari_qmedsam.runtime.exporting import ExportFormat, export_model
 
     chosen = shared.choice(ExportFormat, form, "--format")
-    source = resolve_model(model, weights)
     folder = output or Path(f"{Path(model).name.split('.')[0]}-{chosen.value}")
+    shared.check_folder_target(folder)
+    source = resolve_model(model, weights)
     result = export_model(source, chosen, folder)
     report = {
         "output": str(folder),

@@ -166,6 +166,7 @@ def _nncf(
     from napari_qmedsam.quantization.nncf_apart import quantize_graphs_apart
 
     folder = output or Path(f"{Path(model).name.split('.')[0]}-{NNCF}")
+    shared.check_folder_target(folder)
     source = resolve_model(model, weights)
     shared.make_folder(folder)
     with shared.bar("Quantizing", quiet=as_json) as advance:
@@ -222,8 +223,7 @@ def _target(output: Path | None, model: str, recipe: "Recipe") -> Path:
         output = Path(f"{stem}-{settings.method.value}-{settings.bit_width}bit{SUFFIX}")
     if not output.name.endswith(SUFFIX):
         raise InvalidSettings(f"The output '{output.name}' must end in {SUFFIX}.")
-    if not output.parent.is_dir():
-        raise InvalidSettings(f"There is no folder '{output.parent}' to write to.")
+    shared.check_file_target(output)
     return output
 
 

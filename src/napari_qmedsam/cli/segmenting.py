@@ -38,6 +38,7 @@ def demo(
 
     from napari_qmedsam.demo import TOLERANCE_MM, run_demo
 
+    shared.check_folder_target(out)
     shared.make_folder(out)
     console = shared.console()
     with shared.bar("Loading the demo model") as advance:
@@ -67,8 +68,9 @@ def demo(
             )
         console.print(table)
         console.print(f"{result.milliseconds_per_slice:.0f} ms per slice")
-        console.print(f"Labels:  {result.labels}", soft_wrap=True)
-        console.print(f"Picture: {result.sheet}", soft_wrap=True)
+        console.print(f"Labels:    {result.labels}", soft_wrap=True)
+        console.print(f"Reference: {result.reference}", soft_wrap=True)
+        console.print(f"Picture:   {result.sheet}", soft_wrap=True)
 
 
 def segment(

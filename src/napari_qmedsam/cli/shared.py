@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from napari_qmedsam.errors import InvalidSettings
+from napari_qmedsam.places import nearest_folder, why_not_writable
 
 if TYPE_CHECKING:
     from napari_qmedsam.segmentation.segmenter import SliceSegmenter
@@ -187,10 +188,9 @@ def check_file_target(path: Path, *inputs: Path) -> None:
     """Refuse a place no file can be written to, before long work for it starts."""
     if path.is_dir():
         raise InvalidSettings(f"Cannot write '{path}': a folder has that name.")
-    if not path.parent.is_dir():
-        raise InvalidSettings(
-            f"Cannot write '{path}': there is no folder '{path.parent}'."
-        )
+    why = why_not_writable(path.parent)
+    if why is not None:
+        raise InvalidSettings(f"Cannot write '{path}': {why}.")
     keep_inputs(path, *inputs)
 
 
@@ -201,6 +201,14 @@ def keep_inputs(target: Path, *inputs: Path) -> None:
             raise InvalidSettings(
                 f"The output '{target}' is the input itself. Choose another name."
             )
+
+
+def check_folder_target(path: Path) -> None:
+    """Refuse a folder that cannot be made or written to, before work for it starts."""
+    there = nearest_folder(path)
+    why = why_not_writable(there) if there.is_dir() else "a file has that name"
+    if why is not None:
+        raise InvalidSettings(f"Cannot write to the folder '{path}': {why}.")
 
 
 def make_folder(path: Path) -> None:

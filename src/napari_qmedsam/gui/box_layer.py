@@ -21,7 +21,7 @@ from napari_qmedsam.gui.boxes import (
 )
 from napari_qmedsam.gui.colours import colour_of
 from napari_qmedsam.gui.layers import VOLUME, placement_of
-from napari_qmedsam.gui.notices import errors_shown
+from napari_qmedsam.gui.notices import Say, errors_shown
 from napari_qmedsam.prompts import Box3D
 from napari_qmedsam.segmentation.objects import SegmentObject
 from napari_qmedsam.segmentation.session import Session
@@ -61,6 +61,8 @@ class BoxLayer:
     on_edit : callable
         Called with the edits of the user, none if boxes only went, after the
         session has them.
+    say : callable
+        Called with what is wrong with a rectangle.
     """
 
     def __init__(
@@ -69,13 +71,14 @@ class BoxLayer:
         session: Session,
         axis: Callable[[], int],
         on_edit: Callable[[list[Edit]], None],
+        say: Say,
     ) -> None:
         self.image, self.session = image, session
         self.layer: Shapes | None = None
         self.labels: Labels | None = None
         self.target = NO_ID
         """Object that the next rectangle is a key box of; `NO_ID` for a new one."""
-        self._axis, self._on_edit = axis, on_edit
+        self._axis, self._on_edit, self._say = axis, on_edit, say
         self._syncing = False
 
     def make(self) -> Shapes:
@@ -97,7 +100,7 @@ class BoxLayer:
         self.layer = layer
         layer.events.data.connect(self._changed)
         if layer.nshapes:
-            with errors_shown():
+            with errors_shown(self._say):
                 self.sync()
 
     def drop(self) -> None:
@@ -227,7 +230,7 @@ class BoxLayer:
         # While a rectangle is drawn or dragged its data are not final.
         if self._syncing or str(getattr(event, "action", "changed")) not in SETTLED:
             return
-        with errors_shown():
+        with errors_shown(self._say):
             self.sync()
 
     # Objects to rectangles ------------------------------------------------

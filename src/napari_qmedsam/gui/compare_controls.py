@@ -47,6 +47,7 @@ class CompareControls(QWidget):
         super().__init__(parent)
         self.image = choice(self, "Image layer that is segmented.")
         self.labels = choice(self, "Labels layer that counts as the truth.")
+        self.labels.setPlaceholderText("Choose…")
         self.boxes = choice(
             self,
             "Prompt with the boxes drawn on the image, or with a tight box around "

@@ -44,7 +44,7 @@ class TableExport:
 
     def save(self, path: str | Path | None = None) -> None:
         """Write the table as CSV or Markdown; without path, ask."""
-        with errors_shown():
+        with errors_shown(self._say):
             comparison = self._comparison()
             path = path or self._ask()
             if path:
@@ -52,7 +52,7 @@ class TableExport:
                 self._say(f"Saved {path}.")
 
     def _copy(self, text_of: Callable[[list[list[str]]], str], form: str) -> None:
-        with errors_shown():
+        with errors_shown(self._say):
             text = text_of(table_cells(self._comparison()))
             QApplication.clipboard().setText(text)
             self._say(f"Copied the table as {form}.")

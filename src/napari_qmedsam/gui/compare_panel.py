@@ -20,6 +20,7 @@ from napari_qmedsam.evaluation.variant_result import ComparisonStep
 from napari_qmedsam.gui.closing import ClosingWatch
 from napari_qmedsam.gui.compare_controls import (
     AROUND,
+    DRAWN,
     MEAN,
     SLICE,
     CompareControls,
@@ -95,7 +96,8 @@ class ComparePanel(QWidget):
 
     def compare(self) -> None:
         """Run the ticked variants on the boxes and score them."""
-        with errors_shown():
+        with errors_shown(self.work.said.emit):
+            self._check()
             image, session = self.pair.image(), self._session()
             reference = self.pair.reference()
             if reference.shape != session.volume.shape:
@@ -105,10 +107,6 @@ class ComparePanel(QWidget):
                 )
             names = self.controls.table.ticked_names()
             variants = [self.shared.variants[name] for name in names]
-            if not variants:
-                raise InvalidSettings(
-                    "Tick at least one variant. The panel Quantize makes them."
-                )
             options = {
                 "tolerance_mm": self.controls.tolerance.value(),
                 "window": window_of(image),
@@ -153,13 +151,30 @@ class ComparePanel(QWidget):
 
     # Choices --------------------------------------------------------------
 
+    def _check(self) -> None:
+        """Refuse to compare before everything is there, naming all that lacks."""
+        lacks = []
+        for choose in (self.pair.image, self.pair.reference):
+            try:
+                choose()
+            except InvalidSettings as error:
+                lacks.append(str(error))
+        if not self.controls.table.ticked_names():
+            lacks.append("Tick at least one variant; the panel Quantize makes them.")
+        is_drawn = self.controls.boxes.currentText() == DRAWN
+        if is_drawn and self.pair.chosen_image() and not self._session().objects:
+            lacks.append(f"Draw a box in the panel Segment, or choose '{AROUND}'.")
+        if lacks:
+            # What is wrong with the image, both of the layers say.
+            raise InvalidSettings(" ".join(dict.fromkeys(lacks)))
+
     def _session(self) -> Session:
         """Return the image's session, its boxes taken from their layer."""
         image = self.pair.image()
         session = self.shared.session_of(image)
         if not session.objects:
             # Nobody has read the box layer yet: the panel Segment is not open.
-            Workspace(self.viewer, image, lambda: None).close()
+            Workspace(self.viewer, image, self.work.said.emit).close()
         return session
 
     def _place(self, image: Image) -> tuple[int | None, int]:
@@ -251,7 +266,7 @@ class ComparePanel(QWidget):
         text = ""
         image = self.pair.chosen_image()
         if image is not None:
-            with errors_shown():
+            with errors_shown(self.work.said.emit):
                 spacing = self.shared.session_of(image).volume.spacing_mm
                 text = "spacing " + " × ".join(f"{s:.3g}" for s in spacing) + " mm"
         self.controls.spacing.setText(text)

@@ -72,7 +72,7 @@ class CompareViews:
         """Show the masks in another way."""
         self.controls.view.setCurrentText(view.value)
         self.controls.sides.setVisible(view is View.SWIPE)
-        with errors_shown():
+        with errors_shown(self.work.said.emit):
             layers = self._compared()[1]
             layers.show(view)
             if view is View.SWIPE:
@@ -81,7 +81,7 @@ class CompareViews:
 
     def show_differences(self) -> None:
         """Add a layer of the voxels on which variants differ."""
-        with errors_shown():
+        with errors_shown(self.work.said.emit):
             comparison, layers = self._compared()
             if len(comparison.results) < 2:
                 raise InvalidSettings("It takes two variants to see a difference.")
@@ -99,7 +99,7 @@ class CompareViews:
 
     def show_distance(self) -> None:
         """Add a layer of signed surface distances of the selected variant."""
-        with errors_shown():
+        with errors_shown(self.work.said.emit):
             comparison, layers = self._compared()
             name = self.controls.table.selected_name()
             if name is None or name not in comparison.results:
@@ -136,7 +136,7 @@ class CompareViews:
 
     def _sides_chosen(self) -> None:
         controls = self.controls
-        with errors_shown():
+        with errors_shown(self.work.said.emit):
             self._compared()[1].choose_sides(
                 controls.left.currentText(), controls.right.currentText()
             )

@@ -11,7 +11,7 @@ from napari_qmedsam.gui import keys
 from napari_qmedsam.gui.box_layer import Edit
 from napari_qmedsam.gui.boxes import ID
 from napari_qmedsam.gui.layers import VOLUME, is_scan
-from napari_qmedsam.gui.notices import errors_shown
+from napari_qmedsam.gui.notices import Say, errors_shown
 from napari_qmedsam.gui.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ class ImageChoice(QObject):
         Lists the image layers by their present names.
     methods : mapping
         What the keys do on the layers of the workspaces.
+    say : callable
+        Called with what is wrong with an image, or with what was drawn on it.
     parent : QObject
     """
 
@@ -51,12 +53,13 @@ class ImageChoice(QObject):
         viewer: "napari.viewer.Viewer",
         combo: QComboBox,
         methods: Mapping[str, Callable[[], None]],
+        say: Say,
         parent: QObject,
     ) -> None:
         super().__init__(parent)
         self.viewer, self.combo = viewer, combo
         self.workspace: Workspace | None = None
-        self._methods = methods
+        self._methods, self._say = methods, say
         self._workspaces: dict[Image, Workspace] = {}
         self._images: list[Image] = []
         self._bound: list[Layer] = []
@@ -110,12 +113,13 @@ class ImageChoice(QObject):
         self.left.emit()
         if 0 <= index < len(self._images):
             layer = self._images[index]
-            with errors_shown():
+            with errors_shown(self._say):
                 is_new = layer not in self._workspaces
                 if is_new:
                     self._workspaces[layer] = Workspace(
                         self.viewer,
                         layer,
+                        self._say,
                         self.changed.emit,
                         self._edited,
                         self._own_layer,

@@ -8,7 +8,7 @@ from napari.layers import Image, Labels
 from napari_qmedsam.errors import InvalidSettings
 from napari_qmedsam.gui.colours import label_colours, with_hidden
 from napari_qmedsam.gui.layers import RESULT, VOLUME, placement_of
-from napari_qmedsam.gui.notices import errors_shown
+from napari_qmedsam.gui.notices import Say, errors_shown
 from napari_qmedsam.segmentation.measuring import Tally
 from napari_qmedsam.segmentation.session import Session
 
@@ -22,6 +22,8 @@ class LabelsLayer:
     session : Session
     on_brush, on_colours : callable
         Called after a stroke, and after the layer has other colours.
+    say : callable
+        Called with what is wrong with the layer's array.
     """
 
     def __init__(
@@ -30,11 +32,13 @@ class LabelsLayer:
         session: Session,
         on_brush: Callable[[], None],
         on_colours: Callable[[], None],
+        say: Say,
     ) -> None:
         self.image, self.session = image, session
         self.tally = Tally(session.volume)
         self.layer: Labels | None = None
         self._on_brush, self._on_colours = on_brush, on_colours
+        self._say = say
 
     def make(self) -> Labels:
         """Return a layer that lies on the image and shows the session's array."""
@@ -53,7 +57,7 @@ class LabelsLayer:
         self.layer = layer
         layer.events.colormap.connect(self._on_colours)
         layer.events.paint.connect(self._on_brush)
-        with errors_shown():
+        with errors_shown(self._say):
             self.share()
         self._on_colours()
 

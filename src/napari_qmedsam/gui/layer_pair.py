@@ -100,7 +100,7 @@ class LayerPair(QObject):
         if index < 0:
             raise InvalidSettings(
                 "There are no labels to compare with. Open a labels layer on the grid "
-                "of the image."
+                "of the image, or choose masks that you have corrected."
             )
         data = np.asarray(self._labels[index].data)
         return data if self.image().ndim == 3 else data[np.newaxis]
@@ -108,18 +108,14 @@ class LayerPair(QObject):
     def _list(self) -> None:
         layers = [x for x in self.viewer.layers if not self._is_ours(x)]
         images, labels = self._combos
-        self._images = _offer(
-            images, [x for x in layers if isinstance(x, Image)], self._images
-        )
-        self._labels = _offer(
-            labels,
-            # What the panel Segment painted is the last that one would compare with.
-            sorted(
-                (x for x in layers if isinstance(x, Labels)),
-                key=lambda x: bool(x.metadata.get(RESULT)),
-            ),
-            self._labels,
-        )
+        shown = [x for x in layers if isinstance(x, Image)]
+        self._images = _offer(images, shown, self._images, shown)
+        painted = [x for x in layers if isinstance(x, Labels)]
+        # What the panel Segment painted is nobody's truth by itself: a model that
+        # is compared with its own masks would seem right.
+        truths = [x for x in painted if not x.metadata.get(RESULT)]
+        results = [x for x in painted if x not in truths]
+        self._labels = _offer(labels, truths + results, self._labels, truths)
         self.changed.emit()
 
     def _layer_added(self, event: Any) -> None:
@@ -132,12 +128,16 @@ class LayerPair(QObject):
         self._list()
 
 
-def _offer(combo: QComboBox, layers: list, before: list) -> list:
-    """Fill a combo with layers, keeping the one that was chosen."""
+def _offer(combo: QComboBox, layers: list, before: list, first: list) -> list:
+    """Fill a combo with layers, keeping the one that was chosen.
+
+    Where it has gone, the first of `first` is chosen, or none.
+    """
     index = combo.currentIndex()
     kept = before[index] if 0 <= index < len(before) else None
     combo.clear()
     combo.addItems([layer.name for layer in layers])
-    if kept in layers:
-        combo.setCurrentIndex(layers.index(kept))
+    if kept not in layers:
+        kept = first[0] if first else None
+    combo.setCurrentIndex(layers.index(kept) if kept is not None else -1)
     return layers

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from napari_qmedsam.errors import InvalidSettings
-from napari_qmedsam.gui.notices import errors_shown
+from napari_qmedsam.gui.notices import Say, errors_shown
 from napari_qmedsam.gui.object_table import ObjectTable
 from napari_qmedsam.gui.workspace import Workspace
 
@@ -18,6 +18,8 @@ class ObjectEdits:
         Returns the workspace, or raises if there is none.
     on_change : callable
         Called after an edit, also where it was refused.
+    say : callable
+        Called with what was wrong with an edit.
     """
 
     def __init__(
@@ -25,8 +27,9 @@ class ObjectEdits:
         table: ObjectTable,
         workspace: Callable[[], Workspace],
         on_change: Callable[[], None],
+        say: Say,
     ) -> None:
-        self.table = table
+        self.table, self._say = table, say
         self._workspace, self._on_change = workspace, on_change
         table.renamed.connect(self.rename)
         table.range_changed.connect(self.set_range)
@@ -40,7 +43,7 @@ class ObjectEdits:
 
     def set_range(self, object_id: int, z_min: int, z_max: int) -> None:
         """Let an object reach over slices z_min to z_max, maximum excluded."""
-        with errors_shown():
+        with errors_shown(self._say):
             self._workspace().set_range(object_id, z_min, z_max)
         self._on_change()
 
@@ -54,7 +57,7 @@ class ObjectEdits:
 
     def remove(self) -> None:
         """Remove the selected objects with their voxels."""
-        with errors_shown():
+        with errors_shown(self._say):
             ids = self.table.selected_ids()
             if not ids:
                 raise InvalidSettings("Select the objects to remove in the table.")
@@ -69,12 +72,12 @@ class ObjectEdits:
         workspace.go_to((o.box.z_min + o.box.z_max - 1) // 2, o.axis)
 
     def _change(self, object_id: int, **attributes: object) -> None:
-        with errors_shown():
+        with errors_shown(self._say):
             self._workspace().change(object_id, **attributes)
         self._on_change()
 
     def _limit(self, limits: Callable) -> None:
-        with errors_shown():
+        with errors_shown(self._say):
             workspace = self._workspace()
             here, objects = workspace.slice_index, workspace.session.objects
             for object_id in self.table.selected_ids() or list(objects):

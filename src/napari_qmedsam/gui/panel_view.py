@@ -41,6 +41,7 @@ class PanelView(QObject):
         work.changed.connect(self.show_model)
         work.changed.connect(self.panel.housekeeper.stir)
         controls.models.changed.connect(self.show_model)
+        controls.window_form.refused.connect(controls.status.setText)
         self.panel.images.changed.connect(self.show_objects)
         self.panel.housekeeper.counted.connect(self._counted)
         dims = self.viewer.dims.events
@@ -138,10 +139,10 @@ class PanelView(QObject):
             (controls.from_here, has_objects),
             (controls.to_here, has_objects),
             (controls.remove, is_free and has_objects),
-            (controls.on_slice, is_ready),
-            (controls.on_range, is_ready),
-            (controls.up, is_ready),
-            (controls.down, is_ready),
+            (controls.on_slice, is_free and has_objects),
+            (controls.on_range, is_free and has_objects),
+            (controls.up, is_free and has_objects),
+            (controls.down, is_free and has_objects),
             (controls.cancel, not is_free),
             (controls.undo, is_ready and session.history.can_undo),
             (controls.redo, is_ready and session.history.can_redo),
@@ -155,13 +156,14 @@ class PanelView(QObject):
             events = self._shown.image.events
             events.contrast_limits.disconnect(self.show_window)
         self._shown = workspace
+        self.controls.view.clear()
         if workspace is None:
             self.controls.preview.ask(None)
+            self.controls.window_form.forget()
             return
         volume = workspace.session.volume
         decimals = 0 if volume.array.dtype.kind in "iu" else 3
         self.controls.window_form.offer(presets_of(volume), decimals)
-        self.controls.view.clear()
         for axis in range(3 if workspace.image.ndim == 3 else 1):
             name = view_name(volume, axis) if workspace.image.ndim == 3 else "2D"
             self.controls.view.addItem(name)

@@ -10,7 +10,7 @@ from napari_qmedsam.errors import InvalidSettings
 from napari_qmedsam.gui.box_layer import SETTLED, Edit
 from napari_qmedsam.gui.boxes import ID, NO_ID
 from napari_qmedsam.gui.layers import VOLUME, placement_of
-from napari_qmedsam.gui.notices import errors_shown
+from napari_qmedsam.gui.notices import Say, errors_shown
 from napari_qmedsam.prompts import Point
 from napari_qmedsam.segmentation.session import Session
 from napari_qmedsam.volumes.reslicing import axis_order
@@ -31,6 +31,8 @@ class PointLayer:
     session : Session
     on_edit : callable
         Called with the edits of the user, after the session has them.
+    say : callable
+        Called with what is wrong with a point.
     """
 
     def __init__(
@@ -38,10 +40,11 @@ class PointLayer:
         image: Image,
         session: Session,
         on_edit: Callable[[list[Edit]], None],
+        say: Say,
     ) -> None:
         self.image, self.session = image, session
         self.layer: Points | None = None
-        self._on_edit = on_edit
+        self._on_edit, self._say = on_edit, say
         self._syncing = False
 
     def make(self) -> Points:
@@ -62,7 +65,7 @@ class PointLayer:
         self.layer = layer
         layer.events.data.connect(self._changed)
         if len(layer.data):
-            with errors_shown():
+            with errors_shown(self._say):
                 self.sync()
 
     def drop(self) -> None:
@@ -134,7 +137,7 @@ class PointLayer:
     def _changed(self, event: Event) -> None:
         if self._syncing or str(getattr(event, "action", "changed")) not in SETTLED:
             return
-        with errors_shown():
+        with errors_shown(self._say):
             self.sync()
 
     def _point(self, place: np.ndarray, axis: int, is_positive: bool) -> Point:

@@ -197,8 +197,8 @@ class QuantizeControls(QWidget):
         )
 
     def _arrange(self) -> None:
-        column(
-            self,
+        self.fields = QWidget(self)
+        self.fields.setLayout(
             form(
                 ("Model", self.models),
                 ("Method", self.method),
@@ -207,7 +207,12 @@ class QuantizeControls(QWidget):
                 ("Permute", self.permutation),
                 ("Sweeps", self.sweeps),
                 ("Calibrate on", row((self.calibration, 2), self.slices)),
-            ),
+            )
+        )
+        self.fields.layout().setContentsMargins(0, 0, 0, 0)
+        column(
+            self,
+            self.fields,
             work_grid(self.quantize, self.cancel, self.progress),
             self.status,
             (self.plot, 1),

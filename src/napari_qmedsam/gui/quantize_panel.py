@@ -83,7 +83,7 @@ class QuantizePanel(QWidget):
 
     def quantize(self) -> None:
         """Quantize the chosen model; the result joins the variants."""
-        with errors_shown():
+        with errors_shown(self.work.said.emit):
             choice = self.controls.models.choice()
             plan, target = self._plan(), self._target()
             quantized = self._by_nncf if self.controls.is_nncf else self._layerwise
@@ -197,7 +197,7 @@ class QuantizePanel(QWidget):
         controls, is_free = self.controls, not self.worker.is_busy
         is_chosen = controls.variants.currentItem() is not None
         for control, makes_sense in (
-            (controls.models, is_free),
+            (controls.fields, is_free),
             (controls.quantize, is_free),
             (controls.cancel, not is_free),
             (controls.load, is_free),

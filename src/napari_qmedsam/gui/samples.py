@@ -49,9 +49,11 @@ def labelled_ct_phantom() -> list[LayerData]:
 def organ_boxes(
     case: PhantomCase, organs: tuple[str, ...], margin: int = 2
 ) -> list[DrawnBox]:
-    """Return a box around each organ, drawn on its largest slice.
+    """Return a box around each organ, drawn where a viewer opens or it is largest.
 
-    Organs that the phantom lacks are left out; the ids are those of the labels.
+    A viewer opens on the middle slice; a box is drawn there if the organ is half
+    as large there as on its largest slice, or larger. Organs that the phantom lacks
+    are left out; the ids are those of the labels.
     """
     boxes = []
     for object_id, name in case.names.items():
@@ -66,5 +68,8 @@ def organ_boxes(
         box = around.clip(*mask.shape[1:])
         first, last = int(slices[0]), int(slices[-1])
         box3d = Box3D(box.x_min, box.y_min, first, box.x_max, box.y_max, last + 1)
-        boxes.append(DrawnBox(object_id, name, box3d, int(area.argmax())))
+        middle = (len(area) - 1) // 2
+        is_seen = 2 * area[middle] >= area.max()
+        drawn = middle if is_seen else int(area.argmax())
+        boxes.append(DrawnBox(object_id, name, box3d, drawn))
     return boxes

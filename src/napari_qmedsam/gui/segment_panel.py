@@ -67,20 +67,21 @@ class SegmentPanel(QWidget):
         super().__init__()
         self.viewer = viewer
         self.runner = Runner(load, self)
+        self.say = self.runner.work.said.emit
         self.controls = SegmentControls(self)
         self.recovery = RecoveryBar(self)
         self.remembered = recall(SegmentChoices)
         self.waiting = Waiting(self.runner, self._request)
         self._watch = ClosingWatch(self, self._let_go)
         methods = {a.name: getattr(self, a.name) for a in ACTIONS}
-        self.images = ImageChoice(viewer, self.controls.image, methods, self)
+        self.images = ImageChoice(viewer, self.controls.image, methods, self.say, self)
         self.housekeeper = Housekeeper(
             self.images.workspaces, lambda: self.runner.is_busy, self
         )
         self.housekeeper.is_autosaving = preference("autosave", True)
         self.view = PanelView(self)
         self.edits = ObjectEdits(
-            self.controls.table, self._chosen, self.view.show_objects
+            self.controls.table, self._chosen, self.view.show_objects, self.say
         )
         self._arrange()
         self._restore()
@@ -99,13 +100,13 @@ class SegmentPanel(QWidget):
 
     def draw_boxes(self) -> None:
         """Turn the rectangle tool of the box layer on."""
-        with errors_shown():
+        with errors_shown(self.say):
             self._chosen().draw_boxes()
         self.view.enable()
 
     def add_key_box(self) -> None:
         """Put the selected object's box on the slice in view, to be adjusted."""
-        with errors_shown():
+        with errors_shown(self.say):
             self._chosen().add_key_box(self._target())
         self.view.enable()
 
@@ -119,22 +120,22 @@ class SegmentPanel(QWidget):
 
     def segment_slice(self) -> None:
         """Segment the boxes on the slice in view."""
-        with errors_shown():
+        with errors_shown(self.say):
             self._segment(self._chosen().slice_index)
 
     def segment_range(self) -> None:
         """Segment the objects over all their slices."""
-        with errors_shown():
+        with errors_shown(self.say):
             self._segment(None)
 
     def follow_up(self) -> None:
         """Carry the masks of the slice in view to higher slices."""
-        with errors_shown():
+        with errors_shown(self.say):
             self._segment(self._chosen().slice_index, Direction.UP)
 
     def follow_down(self) -> None:
         """Carry the masks of the slice in view to lower slices."""
-        with errors_shown():
+        with errors_shown(self.say):
             self._segment(self._chosen().slice_index, Direction.DOWN)
 
     def cancel(self) -> None:
@@ -157,7 +158,7 @@ class SegmentPanel(QWidget):
 
     def save_labels(self, path: str | Path | None = None) -> None:
         """Write the labels on the grid of the image file; without path, ask."""
-        with errors_shown():
+        with errors_shown(self.say):
             workspace = self._chosen()
             workspace.labels_layer.check()
             workspace.labels_layer.share()
@@ -206,15 +207,15 @@ class SegmentPanel(QWidget):
         )
 
     def _set_points(self, is_positive: bool) -> None:
-        with errors_shown():
+        with errors_shown(self.say):
             self._chosen().set_points(self._target(), is_positive)
             if str(self.controls.models.choice().model).startswith("demo"):
-                self.runner.work.said.emit(
+                self.say(
                     "The demo model was not trained with points and hardly heeds them."
                 )
 
     def _travel(self, step: Callable[[Workspace], None]) -> None:
-        with errors_shown():
+        with errors_shown(self.say):
             if not self.runner.is_busy:
                 step(self._chosen())
         self.view.enable()
@@ -246,7 +247,7 @@ class SegmentPanel(QWidget):
         if not self.controls.automatic.isChecked():
             return
         if self.controls.models.needs_download():
-            self.runner.work.said.emit(
+            self.say(
                 "Press Load to download the model; then slices are segmented as their "
                 "boxes change."
             )
@@ -294,7 +295,7 @@ class SegmentPanel(QWidget):
             self.recovery.offer(recovery)
 
     def _recover(self, recovery: Recovery) -> None:
-        with errors_shown():
+        with errors_shown(self.say):
             self._chosen().recover(recovery)
         self.view.show_objects()
 

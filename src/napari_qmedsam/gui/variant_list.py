@@ -112,7 +112,7 @@ class VariantList:
 
     def save(self, path: str | Path | None = None) -> None:
         """Write the chosen quantized variant to a file; without path, ask."""
-        with errors_shown():
+        with errors_shown(self.work.said.emit):
             variant = self._chosen()
             source = Path(variant.model)
             if not (source.is_dir() or variant.model.endswith(SUFFIX)):
@@ -136,7 +136,7 @@ class VariantList:
 
     def remove(self) -> None:
         """Take the chosen variant off the list."""
-        with errors_shown():
+        with errors_shown(self.work.said.emit):
             self.shared.variants.remove(self._chosen().name)
             self.shared.variants_changed.emit()
 

@@ -54,7 +54,7 @@ class Waiting:
             ids = {i for i in ids if i in objects and not objects[i].is_locked}
             ids = {i for i in ids if objects[i].prompt.reaches(slice_index)}
             if ids:
-                with errors_shown():
+                with errors_shown(self._runner.work.said.emit):
                     self._runner.segment(
                         self._request(
                             workspace, tuple(ids), slice_index, axis=axis, join=True
@@ -62,5 +62,5 @@ class Waiting:
                     )
         if self._later is not None and not self._runner.is_busy:
             request, self._later = self._later, None
-            with errors_shown():
+            with errors_shown(self._runner.work.said.emit):
                 self._runner.segment(request)

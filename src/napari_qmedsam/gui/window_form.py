@@ -27,6 +27,9 @@ class WindowForm(QWidget):
 
     window_chosen = Signal(object)
 
+    refused = Signal(str)
+    """What is wrong with the numbers that were typed in."""
+
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._presets: Mapping[str, Window] = {}
@@ -54,6 +57,12 @@ class WindowForm(QWidget):
         self.preset.addItems([*presets, CUSTOM])
         for field in (self.lower, self.upper):
             field.setDecimals(decimals)
+
+    def forget(self) -> None:
+        """Show nothing: there is no image."""
+        self.offer({}, 0)
+        self.preset.clear()
+        self.show_window(Window(0.0, 1.0))
 
     def show_window(self, window: Window) -> None:
         """Show a window without telling anybody."""
@@ -83,7 +92,7 @@ class WindowForm(QWidget):
 
     def _number_edited(self) -> None:
         window = None
-        with errors_shown():
+        with errors_shown(self.refused.emit):
             window = Window(self.lower.value(), self.upper.value())
         if window is None:
             self.show_window(self._window)

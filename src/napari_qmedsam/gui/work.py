@@ -85,14 +85,13 @@ class Work(QObject):
     ) -> None:
         self.progressed.emit(0, 1)
         try:
-            with errors_shown():
+            with errors_shown(self.said.emit):
                 on_end(error)
                 if error is None:
                     on_success()
                 elif isinstance(error, Cancelled):
                     self.said.emit("Cancelled.")
                 else:
-                    self.said.emit("Failed.")
                     raise error
         finally:
             # Last: others may only start something once what follows on success,

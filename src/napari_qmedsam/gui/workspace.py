@@ -22,6 +22,7 @@ from napari_qmedsam.gui.navigation import (
     show_slice,
     slice_in_view,
 )
+from napari_qmedsam.gui.notices import Say
 from napari_qmedsam.gui.point_layer import PointLayer
 from napari_qmedsam.gui.sharing import shared_by
 from napari_qmedsam.segmentation.autosave import Autosave, Recovery
@@ -42,7 +43,9 @@ class Workspace:
     ----------
     viewer : napari.viewer.Viewer
     image : Image
-    on_change : callable
+    say : callable
+        Called with what is wrong with what was drawn.
+    on_change : callable, optional
         Called after the objects, their colours or the labels layer changed.
     on_edit : callable, optional
         Called with the boxes and points that the user changed.
@@ -59,7 +62,8 @@ class Workspace:
         self,
         viewer: "napari.viewer.Viewer",
         image: Image,
-        on_change: Callable[[], None],
+        say: Say,
+        on_change: Callable[[], None] = lambda: None,
         on_edit: Callable[["Workspace", list[Edit]], None] = lambda *_: None,
         on_layer: Callable[[Layer], None] = lambda _: None,
     ) -> None:
@@ -70,10 +74,12 @@ class Workspace:
         self.autosave = Autosave(volume)
         self.revision = self._saved = 0
         self._is_ready = False
-        self.box_layer = BoxLayer(image, self.session, lambda: self.axis, self._edited)
-        self.point_layer = PointLayer(image, self.session, self._edited)
+        self.box_layer = BoxLayer(
+            image, self.session, lambda: self.axis, self._edited, say
+        )
+        self.point_layer = PointLayer(image, self.session, self._edited, say)
         self.labels_layer = LabelsLayer(
-            image, self.session, self._brushed, self._colours_changed
+            image, self.session, self._brushed, self._colours_changed, say
         )
         self.tally = self.labels_layer.tally
         self._is_adding = False

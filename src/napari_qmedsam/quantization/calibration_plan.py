@@ -88,6 +88,8 @@ def read_volumes(
             problems.append(str(error))
     if volumes:
         return volumes
+    if not any(where.iterdir()):
+        raise UnreadableVolume(f"The calibration folder '{where}' is empty.")
     try:
         return [read_volume(where)]  # a DICOM series
     except UnreadableVolume as error:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_qmedsam.errors import GridMismatch, UnwritableLabels
+from napari_qmedsam.places import why_not_writable
 from napari_qmedsam.volumes.files import suffix_of
 from napari_qmedsam.volumes.itk import write_itk
 from napari_qmedsam.volumes.labels import smallest_unsigned
@@ -103,8 +104,8 @@ def check_target(path: str | Path) -> None:
     Raises
     ------
     UnwritableLabels
-        If the suffix is not known, the folder does not exist, or a folder has
-        the name.
+        If the suffix is not known, nothing can be written to the folder, or a
+        folder has the name.
     """
     path = Path(path)
     suffix = suffix_of(path)
@@ -117,10 +118,9 @@ def check_target(path: str | Path) -> None:
         raise _unwritable(path, why, f"Writable are {', '.join(WRITABLE + PICTURES)}.")
     if path.is_dir():
         raise _unwritable(path, "a folder has that name", "Choose another name.")
-    if not path.parent.is_dir():
-        raise _unwritable(
-            path, f"there is no folder '{path.parent}'", "Create it, or choose another."
-        )
+    reason = why_not_writable(path.parent)
+    if reason is not None:
+        raise _unwritable(path, reason, "Create the folder, or choose another.")
 
 
 # Helpers ------------------------------------------------------------------
