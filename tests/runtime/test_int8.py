@@ -27,6 +27,7 @@ from napari_qmedsam.models.fake_quantized.model import (
 )
 from napari_qmedsam.models.fake_quantized.settings import FakeQuantSettings
 from napari_qmedsam.models.mask_decoder import DownscalingAttention
+from napari_qmedsam.models.medsam import MedSAM
 from napari_qmedsam.models.openvino_import import import_openvino
 from napari_qmedsam.runtime import (
     load_backend,
@@ -48,10 +49,26 @@ def image(seed: int) -> np.ndarray:
 
 def quantized_file(config, folder: Path, settings: FakeQuantSettings) -> Path:
     torch.manual_seed(0)
-    model = fake_quantize(build_model(config), settings)
     slices = [torch.from_numpy(image(seed))[None] for seed in range(3)]
+    model = fake_quantize(settled(build_model(config), slices), settings)
     collect_statistics(model, [(x, torch.from_numpy(BOXES)) for x in slices])
     return save_model(model, folder / "qat.safetensors")
+
+
+def settled(model: MedSAM, slices: list[torch.Tensor]) -> MedSAM:
+    """Let batch norms see some slices, so that features are as large as trained ones.
+
+    OpenVINO moves scales behind layer norms, and leaves their epsilon as it is: next
+    to the features of random weights it would not be small.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = None  # the plain mean
+    model.train()
+    with torch.no_grad():
+        for each in slices:
+            model.image_encoder(each)
+    return model.eval()
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """What OpenVINO really executes: the arithmetic of each product, as compiled."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,6 +9,10 @@ if TYPE_CHECKING:
 
 PRODUCTS = ("Convolution", "Deconvolution", "FullyConnected", "MatMul")
 """Kinds of executed layers that multiply."""
+
+FUSED, ATTENTION = "Subgraph", "matmul"
+"""Kind of a layer that was fused of several, and what the name of one says that
+multiplies: with AVX-512, an attention is one kernel of queries, keys and values."""
 
 INTEGERS = ("i8", "u8")
 """Types of 8-bit kernels."""
@@ -36,17 +40,31 @@ def executed_products(compiled: "openvino.CompiledModel") -> ExecutedProducts:
     """Read the arithmetic of every product of a compiled graph.
 
     In int8 are those whose runtime precision and whose input are: the plugin names
-    the former after the weights where it unpacks them to multiply in float32.
+    the former after the weights where it unpacks them to multiply in float32. An
+    attention that was fused into one kernel is two products, of which the second
+    is in int8 if the values come in 8 bits as well.
     """
     found: dict[bool, list[str]] = {True: [], False: []}
     for node in compiled.get_runtime_model().get_ops():
-        info = node.get_rt_info()
-        if "layerType" in info and info["layerType"].astype(str) in PRODUCTS:
-            precision = info["runtimePrecision"].astype(str)
-            given = node.input_value(0).get_element_type().get_type_name()
-            is_int8 = precision in INTEGERS and given in INTEGERS
-            found[is_int8].append(node.get_friendly_name())
+        for name, is_int8 in _products_of(node):
+            found[is_int8].append(name)
     return ExecutedProducts(tuple(found[True]), tuple(found[False]))
+
+
+def _products_of(node: "openvino.Node") -> Iterator[tuple[str, bool]]:
+    """Yield the name of each product that a node executes, and if it is in int8."""
+    info, name = node.get_rt_info(), node.get_friendly_name()
+    if "layerType" not in info:
+        return
+    kind = info["layerType"].astype(str)
+    in_integers = info["runtimePrecision"].astype(str) in INTEGERS
+    given = [value.get_element_type().get_type_name() for value in node.input_values()]
+    if kind in PRODUCTS:
+        yield name, in_integers and given[0] in INTEGERS
+    elif kind == FUSED and ATTENTION in name.lower():
+        matrices = sum(each in INTEGERS for each in given)
+        yield f"{name} (scores)", in_integers and matrices >= 2
+        yield f"{name} (values)", in_integers and matrices >= 3
 
 
 def any_int8(graphs: "Iterable[openvino.CompiledModel]") -> bool:
