@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING
 from napari.layers import Image, Layer
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
-from napari_qmedsam.errors import Cancelled, GridMismatch, InvalidSettings
+from napari_qmedsam.errors import (
+    Cancelled,
+    GridMismatch,
+    InvalidSettings,
+    InvalidVolume,
+)
 from napari_qmedsam.evaluation.comparison import Comparison
 from napari_qmedsam.evaluation.comparison_table import (
     note_of,
@@ -27,6 +32,7 @@ from napari_qmedsam.gui.compare_controls import (
 )
 from napari_qmedsam.gui.compare_export import TableExport
 from napari_qmedsam.gui.compare_views import CompareViews
+from napari_qmedsam.gui.docking import TabsWhereLow
 from napari_qmedsam.gui.forms import Scrolled
 from napari_qmedsam.gui.layer_pair import LayerPair
 from napari_qmedsam.gui.layers import COMPARED, window_of
@@ -82,6 +88,7 @@ class ComparePanel(QWidget):
         layout = QVBoxLayout(self)
         layout.addWidget(Scrolled(self.controls))
         self._watch = ClosingWatch(self, self._let_go)
+        TabsWhereLow(self, self.controls)
         self._connect()
         self.controls.show_progress(0, 1)
         self.pair.start()
@@ -266,9 +273,12 @@ class ComparePanel(QWidget):
         text = ""
         image = self.pair.chosen_image()
         if image is not None:
-            with errors_shown(self.work.said.emit):
+            try:
                 spacing = self.shared.session_of(image).volume.spacing_mm
                 text = "spacing " + " × ".join(f"{s:.3g}" for s in spacing) + " mm"
+            except InvalidVolume as error:
+                # Nothing was asked for yet, so nobody is to be disturbed by it.
+                self.controls.status.setText(str(error))
         self.controls.spacing.setText(text)
 
     def _is_ours(self, layer: Layer) -> bool:

@@ -77,7 +77,8 @@ class Scrolled(QScrollArea):
 
     def minimumSizeHint(self) -> QSize:
         """Ask for the width of the controls and of the bar beside them."""
-        bar = self.verticalScrollBar().sizeHint().width()
+        # napari's style draws the bar wider than its hint says.
+        bar = self.verticalScrollBar().sizeHint().width() + 4
         width = self.widget().minimumSizeHint().width() + bar
         return QSize(width, super().minimumSizeHint().height())
 

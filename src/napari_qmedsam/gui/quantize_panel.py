@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 
 from napari_qmedsam.errors import InvalidSettings
 from napari_qmedsam.gui.closing import ClosingWatch
+from napari_qmedsam.gui.docking import TabsWhereLow
 from napari_qmedsam.gui.forms import Scrolled
 from napari_qmedsam.gui.layers import scans, volume_of
 from napari_qmedsam.gui.loading import report_download
@@ -74,6 +75,7 @@ class QuantizePanel(QWidget):
         layout.addWidget(Scrolled(self.controls))
         self._restore()
         self._watch = ClosingWatch(self, self._let_go)
+        TabsWhereLow(self, self.controls)
         self._connect()
         self.controls.show_progress(0, 1)
         self.controls.status.setText("Choose a model and a size.")

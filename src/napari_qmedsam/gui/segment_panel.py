@@ -15,6 +15,7 @@ from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 from napari_qmedsam.errors import InvalidSettings
 from napari_qmedsam.gui.box_layer import Edit
 from napari_qmedsam.gui.closing import ClosingWatch
+from napari_qmedsam.gui.docking import TabsWhereLow
 from napari_qmedsam.gui.forms import Scrolled
 from napari_qmedsam.gui.housekeeping import Housekeeper, RecoveryBar
 from napari_qmedsam.gui.image_choice import ImageChoice
@@ -73,6 +74,7 @@ class SegmentPanel(QWidget):
         self.remembered = recall(SegmentChoices)
         self.waiting = Waiting(self.runner, self._request)
         self._watch = ClosingWatch(self, self._let_go)
+        TabsWhereLow(self, self.controls)
         methods = {a.name: getattr(self, a.name) for a in ACTIONS}
         self.images = ImageChoice(viewer, self.controls.image, methods, self.say, self)
         self.housekeeper = Housekeeper(

@@ -1,0 +1,62 @@
+"""Docking a panel as a tab beside the package's others, in a window that is low."""
+
+from qtpy.QtCore import QEvent, QObject, QTimer
+from qtpy.QtWidgets import QDockWidget, QMainWindow, QWidget
+
+
+class TabsWhereLow(QObject):
+    """Makes a panel a tab when it is docked and not all have room in the column.
+
+    Stacked, they would be cut down to a few lines each. It is done once, so
+    whoever drags the dock away from the tabs has it where it was dropped.
+
+    Parameters
+    ----------
+    panel : QWidget
+    controls : QWidget
+        What is to be seen of it whole.
+    """
+
+    def __init__(self, panel: QWidget, controls: QWidget) -> None:
+        super().__init__(panel)
+        self._panel, self._controls = panel, controls
+        panel.installEventFilter(self)
+
+    @property
+    def height(self) -> int:
+        """Pixels that show all of the panel."""
+        return self._controls.sizeHint().height()
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        """Look at every event, hold up none."""
+        if event.type() == QEvent.Type.Show:
+            self._panel.removeEventFilter(self)
+            # Only then is the dock where it belongs.
+            QTimer.singleShot(0, self._join)
+        return False
+
+    def _join(self) -> None:
+        window = self._panel.window()
+        dock = _dock_of(self._panel)
+        if dock is None or not isinstance(window, QMainWindow):
+            return
+        area = window.dockWidgetArea(dock)
+        others = {
+            _dock_of(tabs._panel): tabs
+            for tabs in window.findChildren(TabsWhereLow)
+            if tabs is not self and tabs._panel.window() is window
+        }
+        others.pop(None, None)
+        beside = [d for d in others if window.dockWidgetArea(d) == area]
+        needed = self.height + sum(others[d].height for d in beside)
+        if beside and needed > window.height():
+            window.tabifyDockWidget(beside[-1], dock)
+            dock.raise_()
+
+
+def _dock_of(widget: QWidget) -> QDockWidget | None:
+    """Return the dock a widget lies in."""
+    parent = widget.parentWidget()
+    while parent is not None and not isinstance(parent, QDockWidget):
+        parent = parent.parentWidget()
+    return parent
