@@ -9,6 +9,7 @@ import torch
 from napari_qmedsam.errors import BadCheckpoint, InvalidSettings
 from napari_qmedsam.models import build_model
 from napari_qmedsam.training.float_training import FloatTraining
+from napari_qmedsam.training.processes import Processes
 from napari_qmedsam.training.settings import TrainingSettings
 from napari_qmedsam.training.validation import Validation
 
@@ -209,3 +210,15 @@ def test_training_starts_from_given_weights(tmp_path):
     run = FloatTraining("tiny", tmp_path, settings, start=start)
     run.run()
     torch.testing.assert_close(run.best().mask_decoder.mask_tokens.weight, before)
+
+
+@pytest.mark.parametrize("wanted", [None, True, False])
+@pytest.mark.parametrize("there", [True, False])
+def test_bfloat16_is_used_where_there_are_instructions_for_it(
+    tmp_path, monkeypatch, wanted, there
+):
+    monkeypatch.setattr(Processes, "has_bfloat16", there)
+    settings = FEW.model_copy(update={"bfloat16": wanted})
+    run = FloatTraining("tiny", tmp_path, settings)
+    expected = there if wanted is None else wanted
+    assert run.loop.stage.objective.in_bfloat16 is expected

@@ -149,10 +149,11 @@ class FloatTraining:
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         batch = s.slices_per_step * self.processes.count
         jitter_from = int(s.jitter_from * s.steps) * batch
+        bfloat16 = self.processes.has_bfloat16 if s.bfloat16 is None else s.bfloat16
         return Stage(
             STAGE,
             MaskObjective(
-                model, auxiliary=s.auxiliary, bfloat16=s.bfloat16, compiled=s.compile
+                model, auxiliary=s.auxiliary, bfloat16=bfloat16, compiled=s.compile
             ),
             torch.optim.AdamW(
                 parameter_groups(model, s.weight_decay), lr=s.learning_rate

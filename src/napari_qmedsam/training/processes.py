@@ -32,6 +32,15 @@ class Processes:
         """True for the process that writes files and talks."""
         return self.rank == 0
 
+    @property
+    def has_bfloat16(self) -> bool:
+        """Whether the device has instructions for bfloat16, which torch can imitate."""
+        if self.device.type == "cuda":
+            return torch.cuda.is_bf16_supported(including_emulation=False)
+        # Not in every torch that is allowed.
+        known: dict = getattr(torch.cpu, "get_capabilities", dict)()
+        return bool(known.get("avx512_bf16") or known.get("amx_bf16"))
+
     def parallel(self, module: nn.Module) -> nn.Module:
         """Return the module so that its gradients are averaged over all."""
         if self.count == 1:

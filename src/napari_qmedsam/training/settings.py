@@ -92,7 +92,12 @@ class TrainingSettings(CommonSettings):
         title="Jitter from",
         description="Share of the steps after which boxes are jittered.",
     )
-    bfloat16: bool = Field(True, title="bfloat16 arithmetic")
+    bfloat16: bool | None = Field(
+        None,
+        title="bfloat16 arithmetic",
+        description="Default: where the device has instructions for it; without them "
+        "a step takes twice as long.",
+    )
     compile: bool = Field(
         False,
         title="Compile the model",
