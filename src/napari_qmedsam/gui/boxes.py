@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from napari_qmedsam.errors import InvalidBox
 from napari_qmedsam.gui.colours import colour_of
+from napari_qmedsam.gui.gl_context import finish_in_own_context
 from napari_qmedsam.gui.layers import VOLUME, LayerData, placement
-from napari_qmedsam.gui.programs import delete_programs_safely
 from napari_qmedsam.prompts import Box2D, Box3D, KeyBox
 from napari_qmedsam.volumes.reslicing import axis_order
 from napari_qmedsam.volumes.volume import Volume
@@ -88,7 +88,7 @@ class DrawnBox:
 
 def box_style(volume: Volume) -> dict[str, Any]:
     """Return how boxes look: outlines with their name, wide enough to be seen."""
-    delete_programs_safely()
+    finish_in_own_context()
     return {
         "edge_width": max(volume.shape[1:]) / 250,
         "face_color": "transparent",

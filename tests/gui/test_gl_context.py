@@ -1,4 +1,4 @@
-"""The repair of vispy, in processes of their own: without it, they crash."""
+"""The repair of vispy, in a process of its own: without it, that crashes."""
 
 import subprocess
 import sys
