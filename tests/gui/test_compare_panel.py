@@ -22,7 +22,7 @@ from napari_qmedsam.gui.canvas import grid_of, text_of
 from napari_qmedsam.gui.compare_controls import AROUND, DIVIDER_STEPS, SLICE
 from napari_qmedsam.gui.compare_panel import ComparePanel
 from napari_qmedsam.gui.comparison_layers import View
-from napari_qmedsam.gui.layers import RESULT, image_layer, labels_layer
+from napari_qmedsam.gui.layers import RESULT, image_layer, is_scan, labels_layer
 from napari_qmedsam.gui.navigation import show_slice, slice_in_view
 from napari_qmedsam.gui.swipe import DIVIDER
 from napari_qmedsam.prompts import Box3D
@@ -433,6 +433,64 @@ def test_cancel_keeps_whole_variants(panel, finish, backends, qtbot, hold):
     assert panel.controls.status.text() == "Cancelled."
     assert list(panel.views.comparison.results) == [WHOLE.name]
     assert text(panel, LOSSY.name, "DSC") == ""
+
+
+def test_boxes_that_were_moved_or_removed_count(compared, finish):
+    layer = compared.viewer.layers["boxes"]
+    session = compared.shared.session_of(compared.viewer.layers["bars"])
+    layer.data = [np.asarray(layer.data[0]) + (0, 2, 0)]
+    compared.compare()
+    finish(compared)
+    assert session.objects[1].box.y_min == 10
+    layer.data = []
+    compared.compare()
+    finish(compared)
+    assert "Draw a box" in last_message()
+
+
+def test_removing_the_image_ends_the_comparison(panel, finish, backends, qtbot, hold):
+    hold(backends["lossy"], panel.worker, after=2)
+    panel.compare()
+    qtbot.waitUntil(lambda: backends["lossy"].encoded >= 2, timeout=20_000)
+    panel.viewer.layers.remove("bars")
+    finish(panel)
+    assert panel.controls.status.text() == "Cancelled."
+    assert panel.views.comparison is None
+    assert not panel.controls.view.isEnabled()
+
+
+def test_scores_of_one_object_sort_too(compared):
+    controls, table = compared.controls, compared.controls.table
+    controls.scores.setCurrentIndex(1)
+    controls.scores.activated.emit(1)
+    table.sortItems(5, Qt.SortOrder.AscendingOrder)
+    assert [table.item(r, 0).text() for r in range(2)] == [LOSSY.name, WHOLE.name]
+
+
+def test_a_row_that_is_selected_leads_to_its_worst_slice_again(compared):
+    viewer, image = compared.viewer, compared.views.layers.image
+    table = compared.controls.table
+    row = next(r for r in range(2) if table.item(r, 0).text() == LOSSY.name)
+    table.selectRow(row)
+    worst = slice_in_view(viewer, image)
+    show_slice(viewer, image, (0, 0))
+    table.cellClicked.emit(row, 0)
+    assert slice_in_view(viewer, image) == worst != (0, 0)
+
+
+def test_empty_labels_are_named(panel, volume, finish):
+    panel.viewer.add_labels(np.zeros(volume.shape, np.uint8), name="nothing")
+    panel.controls.labels.setCurrentText("nothing")
+    panel.controls.boxes.setCurrentText(AROUND)
+    panel.compare()
+    finish(panel)
+    assert last_message() == "The labels are empty. Choose labels that hold objects."
+
+
+def test_copies_in_the_grid_are_no_scans(compared):
+    compared.views.show(View.GRID)
+    assert compared.views.layers.copies
+    assert not any(is_scan(copy) for copy in compared.views.layers.copies)
 
 
 def test_failed_loading_is_a_notification(panel, finish):

@@ -85,6 +85,14 @@ def test_labels_return_to_the_grid_of_their_image(volume, tmp_path):
     np.testing.assert_array_equal(again.array, labels)
 
 
+def test_a_labels_file_opens_as_labels_where_that_is_asked_for(volume, tmp_path):
+    data, arguments, _ = image_layer(volume, "labels")
+    data = (data > 0).astype(np.uint8)
+    arguments.pop("contrast_limits")  # napari leaves out what labels do not know
+    arguments.pop("rgb")
+    assert Layer.create(data, arguments, "labels").data.any()
+
+
 def test_foreign_labels_are_written_where_they_lie(volume, tmp_path):
     layer = Layer.create(*image_layer(volume, "bars"))
     labels = Labels(

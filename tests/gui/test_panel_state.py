@@ -327,7 +327,73 @@ def test_sample_opened_after_the_panel_brings_its_boxes(viewer, dock, panel):
 
 
 def test_the_first_box_leaves_an_offered_recovery_there(panel):
-    left = []
-    panel.images.left.connect(lambda: left.append(True))
+    turned = []
+    panel.images.turned.connect(lambda: turned.append(True))
     panel.workspace.draw_boxes()
-    assert not left
+    assert not turned
+
+
+def left_unsaved(panel, finish):
+    """Segment a range and close the panel without saving; return the labels."""
+    draw(panel, 2)
+    panel.segment_range()
+    finish(panel)
+    painted = panel.workspace.labels.data.copy()
+    panel.close_down()
+    return painted
+
+
+def test_a_panel_opened_again_is_not_offered_its_own_work(
+    panel, backend, finish, qtbot, dock
+):
+    left_unsaved(panel, finish)
+    again = dock(SegmentPanel(panel.viewer, load=lambda *_: backend))
+    try:
+        qtbot.waitUntil(lambda: is_idle(again), timeout=5000)
+        qtbot.wait(200)
+        assert again.recovery.isHidden()
+        assert len(again.workspace.session.objects) == 1
+    finally:
+        again.close_down()
+
+
+def test_an_offer_waits_while_another_image_is_looked_at_and_is_undone(
+    panel, volume, backend, finish, qtbot, dock
+):
+    left_unsaved(panel, finish)
+    viewer = ViewerModel()
+    copy = volume.with_array(volume.array)
+    viewer.add_layer(Layer.create(*image_layer(copy, "bars")))
+    viewer.add_image(np.zeros((6, 64, 48)), name="other")
+    again = dock(SegmentPanel(viewer, load=lambda *_: backend))
+    again.controls.automatic.setChecked(False)
+    try:
+        qtbot.waitUntil(lambda: not again.recovery.isHidden(), timeout=5000)
+        again.choose_image(viewer.layers["other"])
+        assert again.recovery.isHidden()
+        again.choose_image(viewer.layers["bars"])
+        assert not again.recovery.isHidden()
+        draw(again, 3)
+        draw(again, 4)
+        again.recovery.take.click()
+        assert len(again.workspace.session.objects) == 1
+        again.undo()
+        assert len(again.workspace.session.objects) == 2
+        assert not again.workspace.labels.data.any()
+    finally:
+        again.close_down()
+
+
+def test_work_on_an_image_that_is_removed_is_offered_when_it_is_back(
+    panel, volume, finish, qtbot
+):
+    draw(panel, 2)
+    panel.segment_range()
+    finish(panel)
+    path = panel.workspace.autosave.path
+    panel.viewer.layers.remove("bars")
+    qtbot.waitUntil(lambda: path.exists() and is_idle(panel), timeout=5000)
+    copy = volume.with_array(volume.array)
+    panel.viewer.add_layer(Layer.create(*image_layer(copy, "back")))
+    panel.choose_image(panel.viewer.layers["back"])
+    qtbot.waitUntil(lambda: not panel.recovery.isHidden(), timeout=5000)

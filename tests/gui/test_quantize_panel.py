@@ -96,6 +96,24 @@ def test_result_and_its_float_model_become_variants(panel, finish, weights):
     assert panel.controls.plot.axes.get_xlim() == (0, len(layers) + 1)
 
 
+def test_a_panel_opened_again_keeps_the_models_made_before(panel, finish):
+    choose(panel.controls.method, "rtn")
+    panel.controls.quantize.click()
+    finish(panel)
+    panel.close_down()
+    again = QuantizePanel(panel.viewer)
+    try:
+        choose(again.controls.method, "rtn")
+        again.controls.models.choose(panel.controls.models.choice().model, "torch")
+        again.controls.bits.setValue(2)
+        again.controls.quantize.click()
+        finish(again)
+        models = [v.model for v in again.shared.variants if not v.is_float]
+        assert len(models) == len(set(models)) == 2
+    finally:
+        again.close_down()
+
+
 def test_second_result_does_not_add_the_float_model_again(panel, finish):
     choose(panel.controls.method, "rtn")
     for bits in (4, 2):

@@ -7,6 +7,7 @@ from napari.utils.notifications import notification_manager
 from napari_qmedsam.gui.boxes import rectangle
 from napari_qmedsam.gui.colours import colour_of
 from napari_qmedsam.gui.layers import RESULT, image_layer
+from napari_qmedsam.gui.segment_panel import SegmentPanel
 from napari_qmedsam.prompts import Box2D
 from napari_qmedsam.volumes.volume import Volume
 from napari_qmedsam.volumes.windows import CT_PRESETS, Window
@@ -261,6 +262,40 @@ def test_protected_labels_stay(panel, finish):
     assert (labels.data[2, 15:20, 5:25] == 8).all()
 
 
+@pytest.mark.parametrize("edit_dimensions", [2, 3])
+def test_brush_strokes_are_steps_of_undo(panel, finish, edit_dimensions):
+    draw(panel, 2, FIRST)
+    panel.segment_range()
+    finish(panel)
+    labels = panel.workspace.labels
+    before = labels.data.copy()
+    labels.n_edit_dimensions, labels.brush_size = edit_dimensions, 20
+    with labels.block_history():
+        labels.paint((2, 40, 10), 1)
+        labels.paint((2, 41, 12), 1)
+    painted = labels.data.copy()
+    slices = (painted != before).any(axis=(1, 2)).sum()
+    assert slices > 1 if edit_dimensions == 3 else slices == 1
+    panel.undo()
+    np.testing.assert_array_equal(labels.data, before)
+    assert panel.workspace.session.objects
+    panel.redo()
+    np.testing.assert_array_equal(labels.data, painted)
+
+
+def test_a_fill_of_a_flat_picture_is_undone(viewer, dock, backend):
+    viewer.add_image(np.random.default_rng(0).random((64, 64)), name="flat")
+    panel = dock(SegmentPanel(viewer, load=lambda *_: backend))
+    try:
+        labels = panel.workspace.show_labels()
+        labels.fill((3, 3), 5)
+        assert (labels.data == 5).all()
+        panel.undo()
+        assert not labels.data.any()
+    finally:
+        panel.close_down()
+
+
 def test_brush_strokes_survive_segmentation_and_undo(panel, finish):
     labels = panel.workspace.show_labels()
     labels.paint((2, 60, 40), 9)
@@ -314,7 +349,6 @@ def test_layers_may_be_deleted(panel, finish):
 
 
 def test_reopened_panel_finds_boxes_and_labels(panel, backend, finish):
-    from napari_qmedsam.gui.segment_panel import SegmentPanel
 
     draw(panel, 2, FIRST)
     panel.edits.rename(1, "bar")
@@ -333,7 +367,6 @@ def test_reopened_panel_finds_boxes_and_labels(panel, backend, finish):
 
 
 def test_plain_2d_image_is_segmented(viewer, dock, backend, finish):
-    from napari_qmedsam.gui.segment_panel import SegmentPanel
 
     image = np.zeros((64, 48), np.float32)
     image[10:20, 5:25] = 1

@@ -9,6 +9,7 @@ from napari_qmedsam import Session
 from napari_qmedsam.errors import GridMismatch, InvalidBox, InvalidSettings
 from napari_qmedsam.prompts import Box3D
 from napari_qmedsam.segmentation.embeddings import EmbeddingStore
+from napari_qmedsam.segmentation.objects import SegmentObject
 from napari_qmedsam.segmentation.propagation import OnEmpty, Propagation
 from napari_qmedsam.segmentation.segmenter import SliceSegmenter
 from napari_qmedsam.volumes import read_labels
@@ -342,3 +343,61 @@ def test_errors_come_at_once_and_not_with_the_first_slice(session):
 def test_the_volumes_own_window_is_the_default():
     volume = Volume(np.arange(60, dtype=np.int16).reshape(3, 4, 5))
     assert Session(volume).window == volume.default_window()
+
+
+@pytest.fixture
+def volume():
+    return Volume(np.zeros((4, 8, 8), np.uint8))
+
+
+def test_undo_leaves_names_visibility_and_locks_alone(volume):
+    session = Session(volume)
+    made = session.add_object(Box3D(1, 1, 0, 6, 6, 2))
+    number = made.object_id
+    session.change_object(number, box=Box3D(2, 2, 0, 6, 6, 2))
+    session.change_object(number, name="liver", is_visible=False)
+    session.undo()
+    now = session.objects[number]
+    assert (now.box.x_min, now.name, now.is_visible) == (1, "liver", False)
+    session.undo()
+    assert not session.objects
+    session.redo()
+    assert session.objects[number].name == "liver"
+    session.change_object(number, name="spleen")
+    session.remove_object(number)
+    session.undo()
+    assert session.objects[number].name == "spleen"
+
+
+def test_changes_of_locked_objects_are_not_taken_back(volume):
+    session = Session(volume)
+    number = session.add_object(Box3D(1, 1, 0, 6, 6, 2)).object_id
+    before = {(0, 0): session.labels[0].copy()}
+    session.labels[0, 2:4, 2:4] = number
+    session.history.record(session.labels, before)
+    session.change_object(number, is_locked=True)
+    with pytest.raises(InvalidSettings, match="Locked: 'object 1'"):
+        session.undo()
+    assert session.labels[0, 2, 2] == number
+    session.change_object(number, is_locked=False)
+    session.undo()
+    session.change_object(number, is_locked=True)
+    with pytest.raises(InvalidSettings, match="Locked: 'object 1'"):
+        session.redo()
+
+
+def test_restoring_is_one_step_of_undo(volume):
+    session = Session(volume)
+    session.add_object(Box3D(1, 1, 0, 6, 6, 2), "old")
+    labels = np.zeros(volume.shape, np.uint8)
+    labels[0, :2] = 3
+    session.restore([SegmentObject(3, Box3D(0, 0, 0, 4, 4, 1), "new")], labels)
+    assert [o.name for o in session.objects.values()] == ["new"]
+    assert session.labels.max() == 3
+    session.undo()
+    assert [o.name for o in session.objects.values()] == ["old"]
+    assert not session.labels.any()
+    with pytest.raises(GridMismatch):
+        session.restore([], labels[:, :2])
+    with pytest.raises(GridMismatch):
+        session.restore([], np.full(volume.shape, 70_000))

@@ -138,7 +138,10 @@ def features_of(rows: Sequence[BoxRow]) -> dict[str, NDArray]:
 
 
 def rows_of(layer: Shapes) -> list[BoxRow]:
-    """Return what the features say, one row per shape."""
+    """Return what the features say, one row per shape.
+
+    napari leaves rows behind where all shapes are taken away at once.
+    """
     table = layer.features
     if ID not in table:
         return [BoxRow()] * layer.nshapes
@@ -146,7 +149,7 @@ def rows_of(layer: Shapes) -> list[BoxRow]:
     return [
         BoxRow(_whole(i, NO_ID), _text(name), _whole(first, -1), _whole(last, -1))
         for i, name, first, last in zip(*columns, strict=True)
-    ]
+    ][: layer.nshapes]
 
 
 def write_rows(layer: Shapes, rows: Sequence[BoxRow]) -> None:

@@ -75,6 +75,7 @@ class ComparePanel(QWidget):
         self.viewer, self.load, self.shared = viewer, load, shared_by(viewer)
         self.work = Work(self)
         self.worker = self.work.worker
+        self._running: Image | None = None
         self.controls = CompareControls(viewer, self)
         self.remembered = recall(CompareChoices)
         restore(self.remembered, self.controls)
@@ -125,6 +126,10 @@ class ComparePanel(QWidget):
 
             def job(report: Report, should_stop: ShouldStop) -> None:
                 boxed = boxes_of_labels(reference) if around else objects
+                if not boxed:
+                    raise InvalidSettings(
+                        "The labels are empty. Choose labels that hold objects."
+                    )
                 matched = match_objects(boxed, reference, *place)
                 comparison = Comparison(session.volume, reference, matched, **options)
                 made.append(comparison)
@@ -144,6 +149,7 @@ class ComparePanel(QWidget):
 
             self._drop_layers()
             self._remember()
+            self._running = image
             self.work.start(
                 job,
                 "Preparing…",
@@ -178,11 +184,13 @@ class ComparePanel(QWidget):
     def _session(self) -> Session:
         """Return the image's session, its boxes taken from their layer."""
         image = self.pair.image()
-        session = self.shared.session_of(image)
-        if not session.objects:
-            # Nobody has read the box layer yet: the panel Segment is not open.
-            Workspace(self.viewer, image, self.work.said.emit).close()
-        return session
+        # Nobody has read the box layer if the panel Segment is not open.
+        workspace = Workspace(self.viewer, image, self.work.said.emit)
+        try:
+            workspace.sync_boxes()
+        finally:
+            workspace.close()
+        return workspace.session
 
     def _place(self, image: Image) -> tuple[int | None, int]:
         """Return slice and axis to compare on; None for the whole range."""
@@ -206,6 +214,8 @@ class ComparePanel(QWidget):
         """Show what a comparison found, or what is done of one that was stopped."""
         is_stopped = error is None or isinstance(error, Cancelled)
         if not is_stopped or not made or not made[0].results:
+            return
+        if image not in self.viewer.layers:
             return
         comparison = made[0]
         self.views.begin(image, comparison)
@@ -286,6 +296,8 @@ class ComparePanel(QWidget):
         return COMPARED in layer.metadata or layer in copies
 
     def _layer_removed(self, layer: Layer) -> None:
+        if self.worker.is_busy and layer is self._running:
+            self.cancel()
         if self.views.layers is not None and layer is self.views.layers.image:
             self.worker.cancel()
             self._drop_layers()

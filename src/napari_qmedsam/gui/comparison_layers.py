@@ -215,7 +215,7 @@ class ComparisonLayers:
                 self.image.data,
                 name=labels.metadata[COMPARED],
                 rgb=self.image.rgb,
-                metadata=dict(self.image.metadata),
+                metadata={**self.image.metadata, COMPARED: labels.metadata[COMPARED]},
                 **placement_of(self.image),
             )
             if not self.image.rgb:

@@ -22,6 +22,10 @@ AUTOSAVE_MS = 3000
 """How long after a change it is kept on disk, if nobody is painting then."""
 
 
+RETRY_MS = 100
+"""How long what found the housekeeper busy waits."""
+
+
 class Housekeeper(QObject):
     """Counts and autosaves the workspaces of a panel, when nothing else is done.
 
@@ -48,6 +52,7 @@ class Housekeeper(QObject):
     ) -> None:
         super().__init__(parent)
         self.is_autosaving = True
+        self._is_over = False
         self._workspaces, self._is_busy = workspaces, is_busy
         self._kept: dict[Workspace, int] = {}
         self._worker = Worker(self)
@@ -76,7 +81,9 @@ class Housekeeper(QObject):
             if recovery is not None:
                 self.found.emit(workspace, recovery)
 
-        if not self._worker.is_busy:
+        if self._worker.is_busy:
+            QTimer.singleShot(RETRY_MS, partial(self.look_for_recovery, workspace))
+        elif not self._is_over:
             self._worker.start(job, tell, lambda error: None)
 
     def autosave(self) -> None:
@@ -94,6 +101,16 @@ class Housekeeper(QObject):
             self._worker.start(job, lambda _: None, self._written)
             return
 
+    def keep(self, workspace: Workspace) -> None:
+        """Write a workspace that goes, to be offered when its volume is back."""
+        if not (self.is_autosaving and workspace.is_unsaved):
+            return
+        if self._worker.is_busy:
+            QTimer.singleShot(RETRY_MS, partial(self.keep, workspace))
+        elif not self._is_over:
+            job = partial(_write, workspace, True)
+            self._worker.start(job, lambda _: None, lambda error: None)
+
     def saved(self, workspace: Workspace) -> None:
         """Forget the autosave of a workspace whose labels were saved."""
         workspace.autosave.discard()
@@ -104,6 +121,7 @@ class Housekeeper(QObject):
 
         A large volume is written in a thread that outlasts the window.
         """
+        self._is_over = True
         self._counting.stop()
         self._saving.stop()
         earlier = self._worker.close()
@@ -152,6 +170,9 @@ class RecoveryBar(QFrame):
     accepted = Signal(object)
     """The :class:`Recovery` that is to be taken over."""
 
+    answered = Signal()
+    """It was taken over or discarded."""
+
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._recovery: Recovery | None = None
@@ -186,6 +207,7 @@ class RecoveryBar(QFrame):
     def _take(self) -> None:
         recovery = self._recovery
         self.offer(None)
+        self.answered.emit()
         if recovery is not None:
             self.accepted.emit(recovery)
             recovery.discard()
@@ -194,6 +216,7 @@ class RecoveryBar(QFrame):
         if self._recovery is not None:
             self._recovery.discard()
         self.offer(None)
+        self.answered.emit()
 
 
 def _write(

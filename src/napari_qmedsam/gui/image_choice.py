@@ -36,8 +36,11 @@ class ImageChoice(QObject):
     entered = Signal(object)
     """A workspace that has been made."""
 
-    left = Signal()
+    turned = Signal()
     """Another workspace, or none, is worked on from now on."""
+
+    lost = Signal(object)
+    """A workspace whose image has gone; it is closed afterwards."""
 
     changed = Signal()
     """Objects, colours or the labels layer of the workspace changed."""
@@ -110,7 +113,6 @@ class ImageChoice(QObject):
 
     def _chosen(self, index: int) -> None:
         self.workspace, is_new = None, False
-        self.left.emit()
         if 0 <= index < len(self._images):
             layer = self._images[index]
             with errors_shown(self._say):
@@ -125,6 +127,7 @@ class ImageChoice(QObject):
                         self._own_layer,
                     )
                 self.workspace = self._workspaces[layer]
+        self.turned.emit()
         self.changed.emit()
         if is_new and self.workspace is not None:
             self.entered.emit(self.workspace)
@@ -171,6 +174,7 @@ class ImageChoice(QObject):
             keys.unbind(layer)
         workspace = self._workspaces.pop(layer, None)
         if workspace is not None:
+            self.lost.emit(workspace)
             workspace.close()
         for other in self._workspaces.values():
             other.layer_removed(layer)

@@ -4,11 +4,13 @@ from collections.abc import Callable
 
 import numpy as np
 from napari.layers import Image, Labels
+from napari.utils.events import Event
 
 from napari_qmedsam.errors import InvalidSettings
 from napari_qmedsam.gui.colours import label_colours, with_hidden
 from napari_qmedsam.gui.layers import RESULT, VOLUME, placement_of
 from napari_qmedsam.gui.notices import Say, errors_shown
+from napari_qmedsam.gui.strokes import slices_before
 from napari_qmedsam.segmentation.measuring import Tally
 from napari_qmedsam.segmentation.session import Session
 
@@ -56,7 +58,7 @@ class LabelsLayer:
         """Listen to a layer, and let the session paint into it."""
         self.layer = layer
         layer.events.colormap.connect(self._on_colours)
-        layer.events.paint.connect(self._on_brush)
+        layer.events.paint.connect(self._painted)
         with errors_shown(self._say):
             self.share()
         self._on_colours()
@@ -65,7 +67,7 @@ class LabelsLayer:
         """Let go of the layer; the session keeps its array."""
         if self.layer is not None:
             self.layer.events.colormap.disconnect(self._on_colours)
-            self.layer.events.paint.disconnect(self._on_brush)
+            self.layer.events.paint.disconnect(self._painted)
             self.layer = None
 
     def share(self) -> None:
@@ -87,6 +89,14 @@ class LabelsLayer:
         if not np.may_share_memory(shown, self.session.labels):
             self.session.share_labels(shown)
             self.tally.mark()
+
+    def _painted(self, event: Event) -> None:
+        """Make a stroke of napari's brush a step of undo."""
+        with errors_shown(self._say):
+            self.share()
+        before = slices_before(self.session.labels, event.value)
+        self.session.history.record(self.session.labels, before)
+        self._on_brush()
 
     def put(self, labels: np.ndarray) -> None:
         """Exchange the array of layer and session, (z, y, x)."""
@@ -110,5 +120,5 @@ class LabelsLayer:
         if self.layer is not None:
             objects = self.session.objects.values()
             hidden = [o.object_id for o in objects if not o.is_visible]
-            largest = max([int(self.session.labels.max()), *self.session.objects])
+            largest = max([0, int(self.session.labels.max()), *self.session.objects])
             self.layer.colormap = with_hidden(hidden, largest)

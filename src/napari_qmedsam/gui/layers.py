@@ -71,8 +71,8 @@ def image_layer(volume: Volume, name: str) -> LayerData:
     }
     if not volume.is_colour:
         window = volume.default_window()
+        # No colormap: gray is napari's own, and a labels layer could not take it.
         arguments["contrast_limits"] = (window.lower, window.upper)
-        arguments["colormap"] = "gray"
     return volume.array, arguments, "image"
 
 

@@ -69,7 +69,6 @@ class QuantizePanel(QWidget):
         self.variants = VariantList(self, self.controls, self.work, self.shared)
         self.remembered = recall(QuantizeChoices)
         self.folder: Path | None = None
-        self._made = 0
         self._layers_known = False
         layout = QVBoxLayout(self)
         layout.addWidget(Scrolled(self.controls))
@@ -87,7 +86,7 @@ class QuantizePanel(QWidget):
         """Quantize the chosen model; the result joins the variants."""
         with errors_shown(self.work.said.emit):
             choice = self.controls.models.choice()
-            plan, target = self._plan(), self._target()
+            plan, target = self._plan(), self.shared.new_model()
             quantized = self._by_nncf if self.controls.is_nncf else self._layerwise
             make = quantized(plan, target, choice.backend)
             known = {(v.model, v.backend) for v in self.shared.variants}
@@ -139,10 +138,6 @@ class QuantizePanel(QWidget):
             return replace(variant, method=NNCF)
 
         return make
-
-    def _target(self) -> Path:
-        self._made += 1
-        return self.shared.folder / f"{self._made}"
 
     # Choices --------------------------------------------------------------
 

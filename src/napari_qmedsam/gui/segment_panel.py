@@ -293,8 +293,17 @@ class SegmentPanel(QWidget):
         remember(known)
 
     def _recovery_found(self, workspace: Workspace, recovery: Recovery) -> None:
-        if workspace is self.workspace:
-            self.recovery.offer(recovery)
+        workspace.recovery = recovery
+        self._offer_recovery()
+
+    def _offer_recovery(self) -> None:
+        """Offer what there is for the image that is worked on, or nothing."""
+        workspace = self.workspace
+        self.recovery.offer(None if workspace is None else workspace.recovery)
+
+    def _recovery_answered(self) -> None:
+        if self.workspace is not None:
+            self.workspace.recovery = None
 
     def _recover(self, recovery: Recovery) -> None:
         with errors_shown(self.say):
@@ -356,10 +365,12 @@ class SegmentPanel(QWidget):
         controls.propagation.activated.connect(lambda _: self._remember())
         images.edited.connect(self._boxes_edited)
         images.entered.connect(self.housekeeper.look_for_recovery)
-        images.left.connect(partial(self.recovery.offer, None))
+        images.turned.connect(self._offer_recovery)
+        images.lost.connect(self.housekeeper.keep)
         images.losing.connect(self.cancel)
         self.housekeeper.found.connect(self._recovery_found)
         self.recovery.accepted.connect(self._recover)
+        self.recovery.answered.connect(self._recovery_answered)
         runner.work.changed.connect(self._watch.look)
         runner.work.changed.connect(self.waiting.go_on)
         self.view.connect()

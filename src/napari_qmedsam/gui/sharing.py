@@ -12,6 +12,7 @@ from napari.layers import Image
 from qtpy.QtCore import QObject, Signal
 
 from napari_qmedsam.gui.layers import VOLUME, volume_of
+from napari_qmedsam.segmentation.autosave import Autosave
 from napari_qmedsam.segmentation.session import Session
 from napari_qmedsam.segmentation.variants import Variants
 
@@ -30,6 +31,8 @@ class Shared(QObject):
         self.variants = Variants()
         self._sessions: WeakKeyDictionary[Image, Session] = WeakKeyDictionary()
         self._folder: tempfile.TemporaryDirectory | None = None
+        self._made = 0
+        self._autosaves: WeakKeyDictionary[Session, Autosave] = WeakKeyDictionary()
 
     def session_of(self, image: Image) -> Session:
         """Return the session of an image layer; another volume, another session.
@@ -47,6 +50,18 @@ class Shared(QObject):
             session = Session(volume, variants=self.variants)
             self._sessions[image] = session
         return session
+
+    def autosave_of(self, session: Session) -> Autosave:
+        """Return the one autosave of a session, whichever panel works on it."""
+        autosave = self._autosaves.get(session)
+        if autosave is None:
+            autosave = self._autosaves[session] = Autosave(session.volume)
+        return autosave
+
+    def new_model(self) -> Path:
+        """Return a path in `folder` that no model has been given yet."""
+        self._made += 1
+        return self.folder / f"{self._made}"
 
     @property
     def folder(self) -> Path:

@@ -67,6 +67,8 @@ class VariantTable(QTableWidget):
         header.setSortIndicator(-1, Qt.SortOrder.AscendingOrder)
         self.itemChanged.connect(self._ticked)
         self.itemSelectionChanged.connect(self._selected)
+        # Of the row that is selected already, too.
+        self.cellClicked.connect(lambda _row, _column: self._selected())
 
     def show_rows(self, rows: Sequence[ComparisonRow]) -> None:
         """Show these rows; what was ticked and selected stays so."""
@@ -148,4 +150,4 @@ class _NumberItem(QTableWidgetItem):
 def _number(value: float | None, form: str) -> tuple[str, float]:
     if value is None or value != value:
         return "", float("-inf")
-    return form.format(value), value
+    return form.format(value), float(value)

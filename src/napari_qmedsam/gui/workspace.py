@@ -25,7 +25,7 @@ from napari_qmedsam.gui.navigation import (
 from napari_qmedsam.gui.notices import Say
 from napari_qmedsam.gui.point_layer import PointLayer
 from napari_qmedsam.gui.sharing import shared_by
-from napari_qmedsam.segmentation.autosave import Autosave, Recovery
+from napari_qmedsam.segmentation.autosave import Recovery
 from napari_qmedsam.volumes.windows import Window
 
 if TYPE_CHECKING:
@@ -70,8 +70,9 @@ class Workspace:
         self.viewer, self.image, self.on_change = viewer, image, on_change
         self._on_edit, self._on_layer = on_edit, on_layer
         self.session = shared_by(viewer).session_of(image)
-        volume = self.session.volume
-        self.autosave = Autosave(volume)
+        self.autosave = shared_by(viewer).autosave_of(self.session)
+        self.recovery: Recovery | None = None
+        """What an earlier session left, until it is restored or discarded."""
         self.revision = self._saved = 0
         self._is_ready = False
         self.box_layer = BoxLayer(
@@ -252,11 +253,9 @@ class Workspace:
 
     def recover(self, found: Recovery) -> None:
         """Take over what an earlier session left, in place of what is here."""
-        self.box_layer.forget()
         self.show_labels()
-        self.labels_layer.put(found.labels)
-        for o in found.objects:
-            self.session.objects[o.object_id] = o
+        self.labels_layer.share()
+        self.session.restore(found.objects, found.labels)
         self.show_objects()
         self.labels_layer.show_visibility()
         self.labels_changed()
@@ -409,4 +408,5 @@ class Workspace:
         step()
         if self.session.objects != before:
             self.show_objects()
+            self.labels_layer.show_visibility()
         self.labels_changed()

@@ -1,7 +1,7 @@
 """Undo and redo of changes to labels and objects, stored as differences."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +50,7 @@ class History:
         self.limit = limit
         self._done: list[Step] = []
         self._undone: list[Step] = []
+        self._gone: dict[int, SegmentObject] = {}
 
     @property
     def can_undo(self) -> bool:
@@ -69,6 +70,11 @@ class History:
     def last(self) -> Step | None:
         """The step that would be taken back next."""
         return self._done[-1] if self._done else None
+
+    @property
+    def next(self) -> Step | None:
+        """The step that would be made again next."""
+        return self._undone[-1] if self._undone else None
 
     @property
     def last_of_objects(self) -> Step | None:
@@ -120,6 +126,11 @@ class History:
         join: Step | None = None,
     ) -> None:
         """Remember one action on objects, given all of them before and after."""
+        for object_id, old in before.items():
+            if object_id not in after:
+                self._gone[object_id] = old
+        for object_id in after:
+            self._gone.pop(object_id, None)
         step = tuple(
             ObjectChange(object_id, before.get(object_id), after.get(object_id))
             for object_id in dict.fromkeys([*before, *after])
@@ -138,7 +149,7 @@ class History:
             return ()
         step = self._done.pop()
         self._undone.append(step)
-        return _apply(labels, objects, step, forward=False)
+        return self._apply(labels, objects, step, forward=False)
 
     def redo(
         self, labels: NDArray, objects: dict[int, SegmentObject] | None = None
@@ -148,12 +159,13 @@ class History:
             return ()
         step = self._undone.pop()
         self._done.append(step)
-        return _apply(labels, objects, step, forward=True)
+        return self._apply(labels, objects, step, forward=True)
 
     def clear(self) -> None:
         """Forget every step."""
         self._done.clear()
         self._undone.clear()
+        self._gone.clear()
 
     def _add(self, step: Step, join: Step | None) -> None:
         if not step:
@@ -166,36 +178,58 @@ class History:
         self._done.append(step)
         del self._done[: max(0, len(self._done) - self.limit)]
 
+    def _apply(
+        self,
+        labels: NDArray,
+        objects: dict[int, SegmentObject] | None,
+        step: Step,
+        forward: bool,
+    ) -> tuple[int, ...]:
+        touched: set[int] = set()
+        for change in step if forward else reversed(step):
+            if isinstance(change, ObjectChange):
+                if objects is not None:
+                    now = change.after if forward else change.before
+                    self._put(objects, change.object_id, now)
+                continue
+            values = change.after if forward else change.before
+            plane = stacked_along(labels, change.axis)[change.slice_index]
+            plane[np.unravel_index(change.positions, plane.shape)] = values
+            indices = [change.slice_index] if change.axis == 0 else range(len(labels))
+            touched.update(indices)
+        return tuple(sorted(touched))
 
-def _apply(
-    labels: NDArray,
-    objects: dict[int, SegmentObject] | None,
-    step: Step,
-    forward: bool,
-) -> tuple[int, ...]:
-    touched: set[int] = set()
-    for change in step if forward else reversed(step):
+    def _put(
+        self,
+        objects: dict[int, SegmentObject],
+        object_id: int,
+        value: SegmentObject | None,
+    ) -> None:
+        """Give an object its prompt of then; name, visibility and lock stay."""
+        if value is None:
+            if object_id in objects:
+                self._gone[object_id] = objects.pop(object_id)
+            return
+        last = objects.get(object_id) or self._gone.get(object_id) or value
+        objects[object_id] = replace(
+            value,
+            name=last.name,
+            is_visible=last.is_visible,
+            is_locked=last.is_locked,
+        )
+        # Their order decides who wins, so it comes back as well.
+        ordered = sorted(objects.items())
+        objects.clear()
+        objects.update(ordered)
+
+
+def touched_objects(step: Step) -> set[int]:
+    """Return the ids of the objects whose prompt or voxels a step changes."""
+    found: set[int] = set()
+    for change in step:
         if isinstance(change, ObjectChange):
-            if objects is not None:
-                now = change.after if forward else change.before
-                _put(objects, change.object_id, now)
-            continue
-        values = change.after if forward else change.before
-        plane = stacked_along(labels, change.axis)[change.slice_index]
-        plane[np.unravel_index(change.positions, plane.shape)] = values
-        indices = [change.slice_index] if change.axis == 0 else range(len(labels))
-        touched.update(indices)
-    return tuple(sorted(touched))
-
-
-def _put(
-    objects: dict[int, SegmentObject], object_id: int, value: SegmentObject | None
-) -> None:
-    if value is None:
-        objects.pop(object_id, None)
-        return
-    objects[object_id] = value
-    # Their order decides who wins, so it comes back as well.
-    ordered = sorted(objects.items())
-    objects.clear()
-    objects.update(ordered)
+            found.add(change.object_id)
+        else:
+            values = np.concatenate([change.before, change.after])
+            found.update(int(v) for v in np.unique(values))
+    return found - {0}

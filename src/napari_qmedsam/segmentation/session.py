@@ -12,7 +12,7 @@ from napari_qmedsam.errors import GridMismatch, InvalidBox, InvalidSettings
 from napari_qmedsam.prompts import Box2D, Box3D
 from napari_qmedsam.segmentation.carrying import carry_on, paint_updates
 from napari_qmedsam.segmentation.following import Direction, EarlyStop
-from napari_qmedsam.segmentation.history import History
+from napari_qmedsam.segmentation.history import History, Step, touched_objects
 from napari_qmedsam.segmentation.objects import (
     ObjectPrompt,
     SegmentObject,
@@ -294,12 +294,57 @@ class Session:
     # History --------------------------------------------------------------
 
     def undo(self) -> tuple[int, ...]:
-        """Take the last change back; return the slices it touched."""
+        """Take the last change back; return the slices it touched.
+
+        Raises
+        ------
+        InvalidSettings
+            If it is a change of a locked object.
+        """
+        self._keep_locked(self.history.last, "taken back")
         return self.history.undo(self.labels, self.objects)
 
     def redo(self) -> tuple[int, ...]:
-        """Make the last undone change again; return the slices it touched."""
+        """Make the last undone change again; return the slices it touched.
+
+        Raises
+        ------
+        InvalidSettings
+            If it is a change of a locked object.
+        """
+        self._keep_locked(self.history.next, "made again")
         return self.history.redo(self.labels, self.objects)
+
+    def restore(
+        self, objects: Sequence[SegmentObject], labels: NDArray[np.integer]
+    ) -> None:
+        """Put objects and labels in place of all there are; one step of undo.
+
+        Parameters
+        ----------
+        objects : sequence of SegmentObject
+        labels : ndarray, (Z, Y, X) integer
+
+        Raises
+        ------
+        GridMismatch
+            If the labels do not fit the volume, or do not fit in its labels' type.
+        """
+        largest, own = int(labels.max(initial=0)), self.labels
+        if labels.shape != own.shape or largest > np.iinfo(own.dtype).max:
+            raise GridMismatch(
+                f"Labels of shape {labels.shape} with values up to {largest} do not "
+                f"fit those of shape {own.shape} and type {own.dtype}."
+            )
+        before = dict(self.objects)
+        changed = np.flatnonzero((self.labels != labels).any(axis=(1, 2)))
+        planes = {(0, int(z)): self.labels[z].copy() for z in changed}
+        self.objects.clear()
+        self.objects.update((o.object_id, o) for o in objects)
+        self.labels[...] = labels
+        self.history.record_objects(before, self.objects)
+        is_step = before != self.objects
+        self.history.record(self.labels, planes, self.history.last if is_step else None)
 
     # Files ----------------------------------------------------------------
 
@@ -316,6 +361,13 @@ class Session:
         return write_labels(self.labels, self.volume, Path(path))
 
     # Helpers --------------------------------------------------------------
+
+    def _keep_locked(self, step: Step | None, what: str) -> None:
+        ids = touched_objects(step) if step else set()
+        locked = [o for i, o in self.objects.items() if i in ids and o.is_locked]
+        if locked:
+            names = ", ".join(f"'{o.name}'" for o in locked)
+            raise InvalidSettings(f"Locked: {names}. Unlock what is to be {what}.")
 
     def _object(self, object_id: int) -> SegmentObject:
         if object_id not in self.objects:
