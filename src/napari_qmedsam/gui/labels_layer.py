@@ -10,7 +10,7 @@ from napari_qmedsam.errors import InvalidSettings
 from napari_qmedsam.gui.colours import label_colours, with_hidden
 from napari_qmedsam.gui.layers import RESULT, VOLUME, placement_of
 from napari_qmedsam.gui.notices import Say, errors_shown
-from napari_qmedsam.gui.strokes import slices_before
+from napari_qmedsam.gui.strokes import slices_around
 from napari_qmedsam.segmentation.measuring import Tally
 from napari_qmedsam.segmentation.session import Session
 
@@ -94,8 +94,9 @@ class LabelsLayer:
         """Make a stroke of napari's brush a step of undo."""
         with errors_shown(self._say):
             self.share()
-        before = slices_before(self.session.labels, event.value)
-        self.session.history.record(self.session.labels, before)
+        labels = self.session.labels
+        before, after = slices_around(labels, event.value)
+        self.session.history.record(labels, before, after=after)
         self._on_brush()
 
     def put(self, labels: np.ndarray) -> None:

@@ -1,4 +1,4 @@
-"""What a stroke of napari's tools changed, as slices before it."""
+"""What a stroke of napari's tools changed: slices before and after it."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,62 +6,67 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+Planes = dict[tuple[int, int], NDArray]
+"""Slices by axis, which is 0, and index."""
 
-def slices_before(labels: NDArray, atoms: Sequence[Any]) -> dict[tuple[int, int], Any]:
-    """Return the slices that a stroke touched, as they were before it.
+Edit = tuple[tuple[NDArray, NDArray, NDArray], Any, Any]
+"""Places (z, y, x), and the values before and after."""
+
+
+def slices_around(labels: NDArray, atoms: Sequence[Any]) -> tuple[Planes, Planes]:
+    """Return the slices that a stroke touches, before it and after it.
+
+    napari tells of some strokes before it has written them, of others
+    afterwards, so the array alone does not say.
 
     Parameters
     ----------
     labels : ndarray, (Z, Y, X)
-        As they are now.
     atoms : sequence
-        The value of napari's event ``paint``: index arrays with the values that
-        were there, or (from napari 0.9) a bounding box with a mask and values.
+        The value of napari's event ``paint``: index arrays with old and new values,
+        or (from napari 0.9) a bounding box with a mask and values.
 
     Returns
     -------
-    dict of (0, slice index) to 2D array
+    before, after : dict of (0, slice index) to 2D array
         As :meth:`~napari_qmedsam.segmentation.history.History.record` takes them.
     """
-    before: dict[tuple[int, int], Any] = {}
-
-    def plane(z: int) -> NDArray:
-        return before.setdefault((0, z), labels[z].copy())
-
-    for atom in reversed(atoms):
-        key = getattr(atom, "slice_key", None)
-        if key is None:
-            indices, old, _ = atom
-            _put_back(plane, _in_3d(indices), old)
-            continue
-        key = (slice(0, 1),) * (3 - len(key)) + tuple(key)
-        first = key[0].indices(len(labels))[0]
-        shape = labels[key].shape
-        old = np.asarray(atom.old_values)
-        if atom.mask is None:
-            inside = np.ones(shape, bool)
-            old = np.broadcast_to(old.reshape(shape) if old.ndim else old, shape)
-            old = old[inside]
-        else:
-            inside = np.asarray(atom.mask).reshape(shape)
-        z, y, x = np.nonzero(inside)
-        starts = [
-            part.indices(size)[0] for part, size in zip(key, labels.shape, strict=True)
-        ]
-        _put_back(plane, (z + first, y + starts[1], x + starts[2]), old)
-    return before
+    edits = [_edit(atom, labels.shape) for atom in atoms]
+    touched = {int(z) for (places, *_), _, _ in edits for z in np.unique(places)}
+    before = {(0, z): labels[z].copy() for z in sorted(touched)}
+    for where, old, _ in reversed(edits):
+        _put(before, where, old)
+    after = {key: plane.copy() for key, plane in before.items()}
+    for where, _, new in edits:
+        _put(after, where, new)
+    return before, after
 
 
-def _in_3d(indices: Any) -> tuple[NDArray, ...]:
-    arrays = np.broadcast_arrays(*(np.asarray(i) for i in indices))
-    flat = tuple(np.atleast_1d(each).ravel() for each in arrays)
-    missing = 3 - len(flat)
-    return (np.zeros_like(flat[0]),) * missing + flat
+def _edit(atom: Any, shape: tuple[int, ...]) -> Edit:
+    box = getattr(atom, "slice_key", None)
+    if box is None:
+        indices, old, new = atom
+        arrays = np.broadcast_arrays(*(np.atleast_1d(i) for i in indices))
+        flat = [each.ravel() for each in arrays]
+        missing = [np.zeros_like(flat[0])] * (3 - len(flat))
+        z, y, x = missing + flat
+        return (z, y, x), old, new
+    box = (slice(0, 1),) * (3 - len(box)) + tuple(box)
+    limits = [part.indices(size) for part, size in zip(box, shape, strict=True)]
+    extent = [stop - start for start, stop, _ in limits]
+    inside = np.ones(extent, bool)
+    if atom.mask is not None:
+        inside = np.asarray(atom.mask).reshape(extent)
+    z, y, x = (
+        found + start
+        for found, (start, *_) in zip(np.nonzero(inside), limits, strict=True)
+    )
+    return (z, y, x), atom.old_values, atom.new_value
 
 
-def _put_back(plane: Any, where: tuple[NDArray, ...], old: Any) -> None:
+def _put(planes: Planes, where: tuple[NDArray, NDArray, NDArray], values: Any) -> None:
     z, y, x = where
-    old = np.broadcast_to(np.asarray(old).ravel(), z.shape)
-    for index in np.unique(z):
+    values = np.broadcast_to(np.ravel(values), z.shape)
+    for index in {int(i) for i in np.unique(z)}:
         here = z == index
-        plane(int(index))[y[here], x[here]] = old[here]
+        planes[0, index][y[here], x[here]] = values[here]

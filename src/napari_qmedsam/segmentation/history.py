@@ -89,6 +89,7 @@ class History:
         labels: NDArray,
         before: Mapping[Slice, NDArray],
         join: Step | None = None,
+        after: Mapping[Slice, NDArray] | None = None,
     ) -> None:
         """Remember one action on labels, given the slices as they were before it.
 
@@ -102,10 +103,15 @@ class History:
         join : Step, optional
             The step that it is to be part of, if that is still there. Nothing
             but objects may have changed since.
+        after : mapping of (axis, slice index) to 2D array, optional
+            The slices of `before` after it, if the labels do not hold them yet.
         """
         step = []
         for (axis, slice_index), old in before.items():
-            now = stacked_along(labels, axis)[slice_index].ravel()
+            if after is None:
+                now = stacked_along(labels, axis)[slice_index].ravel()
+            else:
+                now = after[axis, slice_index].ravel()
             positions = np.flatnonzero(now != old.ravel()).astype(np.int32)
             if positions.size:
                 step.append(
