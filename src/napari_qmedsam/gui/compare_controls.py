@@ -128,7 +128,12 @@ class CompareControls(QWidget):
             self.status,
             (self.table, 2),
             row(self.copy_csv, self.copy_markdown, self.save),
-            form(("Scores", self.scores), ("Masks", self.view)),
+            row(
+                (QLabel("Scores", self), 0),
+                (self.scores, 3),
+                (QLabel("Masks", self), 0),
+                (self.view, 2),
+            ),
             self.sides,
             row(self.differences, self.distance),
             (self.plot, 1),

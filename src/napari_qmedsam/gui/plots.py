@@ -173,14 +173,15 @@ class SizePlot(Plot):
         for thing in self._drawn_things:
             thing.remove()
         self._drawn_things = []
-        for row in self._rows:
+        for number, row in enumerate(self._rows):
             colour = SECOND if row.variant.is_float else ACCENT
             place = row.variant.megabytes, row.dsc
             self._drawn_things += self.axes.plot(*place, "o", color=colour, ms=5)
             text = self.axes.annotate(
                 f"{row.variant.bits} bit",
                 place,
-                (4, 4),
+                # Above and below in turn: equal scores would print over each other.
+                (4, (4, -10)[number % 2]),
                 textcoords="offset points",
                 fontsize=7,
                 color=self.ink,
