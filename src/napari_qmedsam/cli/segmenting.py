@@ -38,7 +38,6 @@ def demo(
 
     from napari_qmedsam.demo import TOLERANCE_MM, run_demo
 
-    shared.check_folder_target(out)
     shared.make_folder(out)
     console = shared.console()
     with shared.bar("Loading the demo model") as advance:

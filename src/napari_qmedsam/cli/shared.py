@@ -213,11 +213,13 @@ def check_folder_target(path: Path) -> None:
 
 def make_folder(path: Path) -> None:
     """Make a folder for results, unless it exists."""
+    check_folder_target(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        reason = "a file has that name" if path.is_file() else error.strerror
-        raise InvalidSettings(f"Cannot make the folder '{path}': {reason}.") from error
+        raise InvalidSettings(
+            f"Cannot make the folder '{path}': {error.strerror}."
+        ) from error
 
 
 def write_text(path: Path, text: str) -> None:

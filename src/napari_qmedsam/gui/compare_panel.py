@@ -105,9 +105,8 @@ class ComparePanel(QWidget):
     def compare(self) -> None:
         """Run the ticked variants on the boxes and score them."""
         with errors_shown(self.work.said.emit):
-            self._check()
-            image, session = self.pair.image(), self._session()
-            reference = self.pair.reference()
+            session = self._checked_session()
+            image, reference = self.pair.image(), self.pair.reference()
             if reference.shape != session.volume.shape:
                 raise GridMismatch(
                     f"The labels are {reference.shape} but the image is "
@@ -164,8 +163,8 @@ class ComparePanel(QWidget):
 
     # Choices --------------------------------------------------------------
 
-    def _check(self) -> None:
-        """Refuse to compare before everything is there, naming all that lacks."""
+    def _checked_session(self) -> Session:
+        """Return the image's session, or raise with all that lacks for comparing."""
         lacks = []
         for choose in (self.pair.image, self.pair.reference):
             try:
@@ -174,12 +173,16 @@ class ComparePanel(QWidget):
                 lacks.append(str(error))
         if not self.controls.table.ticked_names():
             lacks.append("Tick at least one variant; the panel Quantize makes them.")
+        session = None
         is_drawn = self.controls.boxes.currentText() == DRAWN
-        if is_drawn and self.pair.chosen_image() and not self._session().objects:
-            lacks.append(f"Draw a box in the panel Segment, or choose '{AROUND}'.")
+        if is_drawn and self.pair.chosen_image() is not None:
+            session = self._session()
+            if not session.objects:
+                lacks.append(f"Draw a box in the panel Segment, or choose '{AROUND}'.")
         if lacks:
             # What is wrong with the image, both of the layers say.
             raise InvalidSettings(" ".join(dict.fromkeys(lacks)))
+        return session or self._session()
 
     def _session(self) -> Session:
         """Return the image's session, its boxes taken from their layer."""
@@ -213,9 +216,8 @@ class ComparePanel(QWidget):
     ) -> None:
         """Show what a comparison found, or what is done of one that was stopped."""
         is_stopped = error is None or isinstance(error, Cancelled)
-        if not is_stopped or not made or not made[0].results:
-            return
-        if image not in self.viewer.layers:
+        is_there = image in self.viewer.layers
+        if not (is_stopped and is_there and made and made[0].results):
             return
         comparison = made[0]
         self.views.begin(image, comparison)

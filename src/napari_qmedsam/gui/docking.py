@@ -40,18 +40,24 @@ class TabsWhereLow(QObject):
         dock = _dock_of(self._panel)
         if dock is None or not isinstance(window, QMainWindow):
             return
-        area = window.dockWidgetArea(dock)
-        others = {
-            _dock_of(tabs._panel): tabs
+        beside = [
+            tabs
             for tabs in window.findChildren(TabsWhereLow)
-            if tabs is not self and tabs._panel.window() is window
-        }
-        others.pop(None, None)
-        beside = [d for d in others if window.dockWidgetArea(d) == area]
-        needed = self.height + sum(others[d].height for d in beside)
+            if tabs is not self and tabs._lies_beside(dock, window)
+        ]
+        needed = sum(tabs.height for tabs in [self, *beside])
         if beside and needed > window.height():
-            window.tabifyDockWidget(beside[-1], dock)
+            window.tabifyDockWidget(_dock_of(beside[-1]._panel), dock)
             dock.raise_()
+
+    def _lies_beside(self, dock: QDockWidget, window: QMainWindow) -> bool:
+        """Tell whether the panel is docked where another dock is."""
+        own = _dock_of(self._panel)
+        return (
+            own is not None
+            and own.window() is window
+            and window.dockWidgetArea(own) == window.dockWidgetArea(dock)
+        )
 
 
 def _dock_of(widget: QWidget) -> QDockWidget | None:

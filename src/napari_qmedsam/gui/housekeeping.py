@@ -5,11 +5,12 @@ import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from threading import Thread
+from typing import Any
 
 from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QWidget
 
-from napari_qmedsam.gui.workers import Report, ShouldStop, Worker
+from napari_qmedsam.gui.workers import Job, Report, ShouldStop, Worker
 from napari_qmedsam.gui.workspace import Workspace
 from napari_qmedsam.segmentation.autosave import Recovery
 
@@ -81,10 +82,7 @@ class Housekeeper(QObject):
             if recovery is not None:
                 self.found.emit(workspace, recovery)
 
-        if self._worker.is_busy:
-            QTimer.singleShot(RETRY_MS, partial(self.look_for_recovery, workspace))
-        elif not self._is_over:
-            self._worker.start(job, tell, lambda error: None)
+        self._start_when_free(job, tell)
 
     def autosave(self) -> None:
         """Write one workspace that has changed; come back for the next."""
@@ -103,13 +101,8 @@ class Housekeeper(QObject):
 
     def keep(self, workspace: Workspace) -> None:
         """Write a workspace that goes, to be offered when its volume is back."""
-        if not (self.is_autosaving and workspace.is_unsaved):
-            return
-        if self._worker.is_busy:
-            QTimer.singleShot(RETRY_MS, partial(self.keep, workspace))
-        elif not self._is_over:
-            job = partial(_write, workspace, True)
-            self._worker.start(job, lambda _: None, lambda error: None)
+        if self.is_autosaving and workspace.is_unsaved:
+            self._start_when_free(partial(_write, workspace, True), lambda _: None)
 
     def saved(self, workspace: Workspace) -> None:
         """Forget the autosave of a workspace whose labels were saved."""
@@ -139,6 +132,13 @@ class Housekeeper(QObject):
 
             self._worker.start(job, lambda _: None, lambda error: None)
         return earlier + self._worker.close()
+
+    def _start_when_free(self, job: Job, tell: Callable[[Any], None]) -> None:
+        """Do a job once nothing is being written or read, unless all is over then."""
+        if self._worker.is_busy:
+            QTimer.singleShot(RETRY_MS, partial(self._start_when_free, job, tell))
+        elif not self._is_over:
+            self._worker.start(job, tell, lambda error: None)
 
     def _count(self) -> None:
         for workspace in self._workspaces():

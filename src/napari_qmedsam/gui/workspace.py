@@ -69,8 +69,9 @@ class Workspace:
     ) -> None:
         self.viewer, self.image, self.on_change = viewer, image, on_change
         self._on_edit, self._on_layer = on_edit, on_layer
-        self.session = shared_by(viewer).session_of(image)
-        self.autosave = shared_by(viewer).autosave_of(self.session)
+        shared = shared_by(viewer)
+        self.session = shared.session_of(image)
+        self.autosave = shared.autosave_of(self.session)
         self.recovery: Recovery | None = None
         """What an earlier session left, until it is restored or discarded."""
         self.revision = self._saved = 0

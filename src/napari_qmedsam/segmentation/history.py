@@ -51,6 +51,7 @@ class History:
         self._done: list[Step] = []
         self._undone: list[Step] = []
         self._gone: dict[int, SegmentObject] = {}
+        """Objects as they were last, for the names of those that a step brings back."""
 
     @property
     def can_undo(self) -> bool:

@@ -211,8 +211,7 @@ class Session:
             ]
         free = [o.prompt for o in chosen if not o.is_locked]
         if chosen and not free:
-            names = ", ".join(f"'{o.name}'" for o in chosen)
-            raise InvalidSettings(f"Locked: {names}. Unlock what is to be segmented.")
+            raise _are_locked(chosen, "segmented")
         if not free:
             where = "" if slice_index is None else f" on slice {slice_index}"
             raise InvalidSettings(f"There is no box{where} to segment. Draw one first.")
@@ -366,8 +365,7 @@ class Session:
         ids = touched_objects(step) if step else set()
         locked = [o for i, o in self.objects.items() if i in ids and o.is_locked]
         if locked:
-            names = ", ".join(f"'{o.name}'" for o in locked)
-            raise InvalidSettings(f"Locked: {names}. Unlock what is to be {what}.")
+            raise _are_locked(locked, what)
 
     def _object(self, object_id: int) -> SegmentObject:
         if object_id not in self.objects:
@@ -392,6 +390,12 @@ class Session:
         self.objects[changed.object_id] = changed
         if old is None or old.prompt != changed.prompt:
             self.history.record_objects(before, self.objects)
+
+
+def _are_locked(objects: Sequence[SegmentObject], what: str) -> InvalidSettings:
+    """Return the error for locked objects that something was to be done to."""
+    names = ", ".join(f"'{o.name}'" for o in objects)
+    return InvalidSettings(f"Locked: {names}. Unlock what is to be {what}.")
 
 
 def open_session(
