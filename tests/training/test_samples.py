@@ -45,6 +45,16 @@ def test_boxes_are_jittered_from_the_given_position_on(stream, tiny_config):
     assert max(each.max() for each in moved) > 0
 
 
+def test_phantoms_get_shells_in_the_share_asked_for(stream):
+    every = SETTINGS.model_copy(update={"shells": 1.0})
+    with_shells = SampleStream(stream.data, stream.feed, every)
+    changed = [
+        not np.array_equal(with_shells[p].image, stream[p].image) for p in range(12)
+    ]
+    assert sum(changed) >= 4  # where an object is large enough
+    check_same(with_shells[5], SampleStream(stream.data, stream.feed, every)[5])
+
+
 def test_processes_take_what_one_would():
     whole = list(Positions(2, 5, 4))
     assert whole == list(range(8, 20))

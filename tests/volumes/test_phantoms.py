@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import cv2
 import numpy as np
 import pytest
 
@@ -19,6 +20,7 @@ from napari_qmedsam.volumes.phantoms.random_slices import (
     random_slice,
 )
 from napari_qmedsam.volumes.phantoms.shapes import Stack, Tube
+from napari_qmedsam.volumes.phantoms.shells import paint_shell
 from napari_qmedsam.volumes.volume import Modality
 
 COARSE = {"shape": (24, 96, 96), "spacing_mm": (10.0, 3.6, 3.6)}
@@ -97,6 +99,45 @@ def test_test_set_is_seeded_and_apart_from_training():
     )
     trained = random_slice(np.random.default_rng(7)).image
     assert not any(np.array_equal(item.image, trained) for item in first)
+
+
+def _with_shells(slices):
+    """Slices that got a shell, as (before, image, labels)."""
+    rng = np.random.default_rng(0)
+    for drawn in slices:
+        image, labels = paint_shell(rng, drawn.image, drawn.labels)
+        if labels.max() > drawn.labels.max():
+            yield drawn, image, labels
+
+
+def test_a_shell_is_one_more_object_and_changes_nothing_else(slices):
+    painted = list(_with_shells(slices))
+    assert len(painted) > 20
+    for drawn, image, labels in painted:
+        shell = labels == drawn.labels.max() + 1
+        np.testing.assert_array_equal(labels[~shell], drawn.labels[~shell])
+        away = cv2.dilate(shell.astype(np.uint8), np.ones((11, 11))) == 0
+        np.testing.assert_array_equal(image[away], drawn.image[away])
+        assert np.abs(image[shell].astype(float) - drawn.image[shell]).mean() > 1
+
+
+def test_shells_leave_most_of_their_box(slices):
+    def fill(mask):
+        rows, columns = np.nonzero(mask)
+        return mask.sum() / (np.ptp(rows) + 1) / (np.ptp(columns) + 1)
+
+    fills = [fill(labels == labels.max()) for _, _, labels in _with_shells(slices)]
+    assert np.median(fills) < 0.4
+    assert np.mean(np.array(fills) < 0.6) > 0.8
+
+
+def test_no_shell_without_an_object_or_a_number():
+    rng = np.random.default_rng(0)
+    image, labels = np.full((64, 64), 90, np.uint8), np.zeros((64, 64), np.uint8)
+    labels[:2, :2] = 1  # too small
+    assert paint_shell(rng, image, labels) == (image, labels)
+    labels[20:50, 20:50] = 255  # no number above it
+    assert paint_shell(rng, image, labels) == (image, labels)
 
 
 def test_ball_is_cut_to_a_disc():

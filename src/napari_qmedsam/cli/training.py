@@ -119,7 +119,8 @@ def train_float(
         with shared.bar("Training", quiet=not processes.is_first) as advance:
             run.run(lambda *now: advance(*now[:2], _description("Training", now[-1])))
         if processes.is_first:
-            path = export_float(run, target, start)
+            source = config.name if config else None
+            path = export_float(run, target, start, source)
             shared.console().print(f"Weights: {path}", soft_wrap=True)
 
 

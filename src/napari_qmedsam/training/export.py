@@ -22,7 +22,12 @@ PHANTOM_LIMITS = (
 """What models trained on phantoms are not, besides."""
 
 
-def export_float(run: FloatTraining, export: Path, start: str | None = None) -> Path:
+def export_float(
+    run: FloatTraining,
+    export: Path,
+    start: str | None = None,
+    config: str | None = None,
+) -> Path:
     """Write the best epoch of a float run.
 
     Parameters
@@ -32,6 +37,8 @@ def export_float(run: FloatTraining, export: Path, start: str | None = None) -> 
         Ends in ``.safetensors``.
     start : str, optional
         Name of the model whose weights the run started from.
+    config : str, optional
+        Name of the settings file, for the command on the card.
 
     Returns
     -------
@@ -52,6 +59,7 @@ def export_float(run: FloatTraining, export: Path, start: str | None = None) -> 
         "command": (
             f"qmedsam train float --model {run.config.name} --data {run.data.source}"
             + (f" --start {start}" if start else "")
+            + (f" --config {config}" if config else "")
             + f" --steps {settings.steps} --seed {settings.seed}"
         ),
     }

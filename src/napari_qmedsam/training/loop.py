@@ -5,11 +5,13 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import compress
 from statistics import fmean
 from typing import Any
 
 import torch
 from torch import nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
 from napari_qmedsam.models.medsam import MedSAM
@@ -184,7 +186,7 @@ class TrainingLoop:
             sampler=positions,
             collate_fn=collate,
             num_workers=settings.workers,
-            prefetch_factor=8 if settings.workers else None,
+            prefetch_factor=4 if settings.workers else None,
             worker_init_fn=one_thread,
         )
 
@@ -225,15 +227,14 @@ class TrainingLoop:
     def _update_average(self, average: MedSAM) -> None:
         assert self.stage.averaging is not None  # or there would be no average
         decay = min(self.stage.averaging, (1 + self.step) / (10 + self.step))
-        pairs = zip(
-            average.state_dict().values(),
-            self.stage.model.state_dict().values(),
-            strict=True,
+        means = list(average.state_dict().values())
+        values = list(self.stage.model.state_dict().values())
+        blended = [mean.is_floating_point() for mean in means]
+        get_ema_multi_avg_fn(decay)(
+            list(compress(means, blended)), list(compress(values, blended)), None
         )
-        for mean, value in pairs:
-            if mean.is_floating_point():
-                mean.lerp_(value, 1 - decay)
-            else:
+        for mean, value, is_blended in zip(means, values, blended, strict=True):
+            if not is_blended:
                 mean.copy_(value)
 
     def _end_epoch(self, start: float) -> None:

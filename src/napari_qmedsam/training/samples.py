@@ -17,7 +17,7 @@ from napari_qmedsam.preprocessing import SliceGeometry
 MIN_AREA = 60
 """Objects under this many pixels of the model input are not prompted."""
 
-PAIRED = 0.08
+PAIRED = 0.1
 """Share of prompts for two objects of like grey at once, as a bowel cut twice."""
 
 
@@ -141,9 +141,11 @@ def choose_prompts(
     if values.size == 0:
         return None
     # Half of all phantom objects are tiny, and convex ones fill their box. By
-    # the root of the box area, large and winding ones come up often enough.
+    # the root of the box area, large and winding ones come up often enough, and
+    # by what they leave of it, hollow ones, which are the hardest.
     extents = find_objects(labels)
-    weights = np.array([math.sqrt(_area(extents[v - 1])) for v in values])
+    boxed = np.array([_area(extents[v - 1]) for v in values])
+    weights = np.sqrt(boxed) * (1.3 - areas[values] / boxed)
     weights /= weights.sum()
     if values.size >= prompts:
         chosen = rng.choice(values, prompts, replace=False, p=weights)

@@ -32,6 +32,13 @@ class CommonSettings(BaseModel):
     flips: bool = Field(
         True, title="Flips", description="Of slices from files; phantoms have theirs."
     )
+    shells: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        title="Share of phantoms with a shell",
+        description="A crescent, ring or arc is painted around one of the objects.",
+    )
     jitter: int = Field(5, ge=0, title="Box jitter in pixels")
     validation_slices: int = Field(
         16,

@@ -18,6 +18,7 @@ from napari_qmedsam.errors import UnusableData
 from napari_qmedsam.models.configuration import ModelConfig
 from napari_qmedsam.training.samples import MIN_AREA, Sample, make_sample
 from napari_qmedsam.training.settings import CommonSettings
+from napari_qmedsam.volumes.phantoms.shells import paint_shell
 
 ATTEMPTS = 50
 """Slices of a modality that are tried before it is given up as empty."""
@@ -100,7 +101,9 @@ class SampleStream(Dataset[Sample]):
         for _ in range(ATTEMPTS):
             item = modality.read(slice_index)
             # Phantoms come flipped as it is.
-            if settings.flips and not self.data.is_phantom:
+            if self.data.is_phantom:
+                item = with_shell(item, settings.shells, rng)
+            elif settings.flips:
                 item = flipped(item, rng)
             sample = make_sample(
                 item,
@@ -118,6 +121,15 @@ class SampleStream(Dataset[Sample]):
             f"slices have no object of {MIN_AREA} pixels in the model input. Check "
             "its labels, or leave it out."
         )
+
+
+def with_shell(
+    item: LabelledSlice, share: float, rng: np.random.Generator
+) -> LabelledSlice:
+    """Paint a shell around one of the objects, on this share of the slices."""
+    if share == 0 or rng.random() >= share:
+        return item
+    return LabelledSlice(*paint_shell(rng, item.image, item.labels))
 
 
 def flipped(item: LabelledSlice, rng: np.random.Generator) -> LabelledSlice:

@@ -8,7 +8,7 @@ from napari_qmedsam.models.mask_decoder import DownscalingAttention, MaskDecoder
 from napari_qmedsam.models.tiny_vit import WindowAttention
 from napari_qmedsam.models.vit import RelativeAttention
 
-SECOND_FACTORS = ("act_k", "act_v", "act_rh", "act_rw", "act_embedding")
+SECOND_FACTORS = ("act_k", "act_v", "act_rh", "act_rw", "act_hyper_in")
 """Stand where a layer's weight would, on the right of the product."""
 
 
@@ -78,7 +78,8 @@ class QuantMaskDecoder(QuantizedProducts, MaskDecoder):
 
     def draw(self, weights: Tensor, features: Tensor) -> Tensor:
         """(B, masks, c) weights of (B, c, pixels) features: (B, masks, pixels)."""
-        return self.act_hyper_in(weights) @ self.act_embedding(features)
+        pixels = self.act_embedding(features).transpose(-2, -1)
+        return (pixels @ self.act_hyper_in(weights).transpose(-2, -1)).transpose(-2, -1)
 
 
 PRODUCTS: dict[type[nn.Module], type[QuantizedProducts]] = {
