@@ -309,6 +309,24 @@ def test_lite_medsam_has_the_185_scales_of_the_paper():
         assert name + SCALE in added
 
 
+def test_attention_by_row_keeps_the_tokens_that_look_everywhere():
+    torch.manual_seed(0)
+    plain = DownscalingAttention(32, 16, 2)
+    q, k, v = torch.randn(1, 2, 2, 8), torch.randn(1, 2, 900, 8), torch.rand(1, 2, 900, 8)
+    q[:, :, 0] *= 20  # looks at one pixel; the other at all of them
+    wanted = plain.attend(q, k, v)
+    errors = []
+    for by_row in (False, True):
+        quantized = become(DownscalingAttention(32, 16, 2), QuantDownscalingAttention)
+        quantized.prepare(FakeQuantSettings(attention_by_row=by_row))
+        off = (quantized.eval().attend(q, k, v) - wanted).norm(dim=-1)
+        errors.append((off / wanted.norm(dim=-1)).amax((0, 1)))
+    (sharp, everywhere), by_row = errors
+    assert everywhere > 0.5  # a range for the sharp one rounds it to nothing
+    assert by_row.max() < 0.02
+    assert sharp < 0.1
+
+
 @pytest.mark.parametrize("vit", [False, True], ids=["tiny_vit", "vit"])
 def test_every_product_is_quantized_and_near_the_float_one(tiny_config, vit):
     config = TINY_VIT if vit else tiny_config

@@ -10,6 +10,7 @@ from napari_qmedsam.datasets.dataset import open_data
 from napari_qmedsam.errors import BadCheckpoint, InvalidSettings
 from napari_qmedsam.models import build_model
 from napari_qmedsam.models.fake_quantized.model import quantizers
+from napari_qmedsam.models.fake_quantized.statistics import ATTENTION
 from napari_qmedsam.training.qat import STAGES, QuantizationAwareTraining
 from napari_qmedsam.training.settings import QATSettings
 
@@ -101,6 +102,20 @@ def test_every_scale_is_learned(whole):
         for name, item in quantizers(last)
         if name in known
     )
+
+
+def test_the_decoder_can_start_with_tighter_ranges(tmp_path):
+    still = SHORT.model_copy(update={"samples": 1, "learning_rate": 1e-9})
+    plain = new_run(tmp_path / "plain", still)
+    tight = new_run(
+        tmp_path / "tight", still.model_copy(update={"decoder_range": 0.5})
+    )
+    assert plain.run() and tight.run()
+    ranges = dict(quantizers(tight.best()))
+    for name, quantizer in quantizers(plain.best()):
+        halved = name.startswith("mask_decoder") and not name.endswith(ATTENTION)
+        expected = quantizer.scale() * (0.5 if halved else 1)
+        assert ranges[name].scale() == pytest.approx(expected, rel=1e-4), name
 
 
 def test_the_log_tells_of_every_epoch_and_the_best_is_chosen(whole):

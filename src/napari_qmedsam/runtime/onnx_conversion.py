@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 OPSET = 17
 """Of the ONNX operators; widely understood, and the last with one form of Q/DQ."""
 
-CONVERSION_VERSION = 1
+CONVERSION_VERSION = 2
 """Raise it when the conversion changes, so that old graphs are not reused."""
 
 

@@ -13,6 +13,7 @@ from napari_qmedsam.models.fake_quantized.model import (
     fake_quantize,
     quantizers,
 )
+from napari_qmedsam.models.fake_quantized.statistics import ATTENTION
 from napari_qmedsam.models.medsam import MedSAM
 from napari_qmedsam.training.folder import RunFolder
 from napari_qmedsam.training.loop import History, Progress, Stage, TrainingLoop
@@ -138,10 +139,15 @@ class QuantizationAwareTraining:
         return True
 
     def best(self, stage: str = STAGES[-1]) -> MedSAM:
-        """Return the best epoch of a stage, in eval mode, on the CPU."""
+        """Return the best epoch of a stage, in eval mode, on the CPU.
+
+        Of the last stage, with the decoder's ranges tightened as the settings say.
+        """
         epoch, _ = self.history.best[stage]
         model = self._quantized(STAGES.index(stage))
         model.load_state_dict(self.folder.read_epoch(stage, epoch))
+        if stage == STAGES[-1]:
+            tighten_decoder(model, self.settings.decoder_range)
         return model.cpu().eval()
 
     def _loop(self, number: int) -> TrainingLoop:
@@ -222,6 +228,13 @@ class QuantizationAwareTraining:
             positions = range(step * feed.batch, (step + 1) * feed.batch)
             batch = collate([stream[p] for p in positions]).to(self.processes.device)
             yield batch.images, batch.boxes
+
+
+def tighten_decoder(model: MedSAM, share: float) -> None:
+    """Multiply the ranges of the decoder's activations, but of attention weights."""
+    for name, quantizer in quantizers(model):
+        if name.startswith("mask_decoder") and not name.endswith(ATTENTION):
+            quantizer.learned.set(float(quantizer.learned.value.detach()) * share)
 
 
 def learn(model: MedSAM, number: int) -> None:

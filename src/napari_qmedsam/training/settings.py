@@ -139,12 +139,27 @@ class QATSettings(CommonSettings):
         title="Calibration steps",
         description="Steps whose activations the scales start from.",
     )
+    decoder_range: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        title="Ranges of the decoder",
+        description="What the ranges of its activations, but for attention weights, "
+        "are multiplied by after training. Below 1, levels are finer and the largest "
+        "values are cut off: runtimes agree better.",
+    )
     weight_bits: Literal[4, 7, 8] = Field(
         8,
         title="Bits of the weights",
         description="7 runs in int8 on processors without VNNI too; 8 overflows there.",
     )
     activation_bits: Literal[4, 8] = Field(8, title="Bits of the activations")
+    attention_by_row: bool = Field(
+        False,
+        title="Attention of the decoder by row",
+        description="Round its weights as shares of the largest of their row. "
+        "Default: as they are, as in the paper.",
+    )
     per_channel: bool = Field(
         False,
         title="Weight scales per channel",
@@ -165,6 +180,7 @@ class QATSettings(CommonSettings):
             activation_bit_width=self.activation_bits,
             per_channel=self.per_channel,
             decoder=decoder,
+            attention_by_row=self.attention_by_row,
         )
 
 

@@ -20,6 +20,8 @@ class QuantizedProducts:
     act_k: QuantIdentity
     act_attn: QuantIdentity
     act_v: QuantIdentity
+    by_row = False
+    """Attention weights are shares of the largest of their row."""
 
     def prepare(self, settings: FakeQuantSettings) -> None:
         """Add the quantizers."""
@@ -35,7 +37,11 @@ class QuantizedProducts:
         scores = q @ self.act_k(k).transpose(-2, -1) * q.shape[-1] ** -0.5
         if bias is not None:
             scores = scores + bias
-        return self.act_attn(scores.softmax(dim=-1)) @ self.act_v(v)
+        if not self.by_row:
+            return self.act_attn(scores.softmax(dim=-1)) @ self.act_v(v)
+        shares = (scores - scores.amax(dim=-1, keepdim=True)).exp()
+        shares = self.act_attn(shares)
+        return (shares @ self.act_v(v)) / shares.sum(dim=-1, keepdim=True)
 
 
 class QuantWindowAttention(QuantizedProducts, WindowAttention):
@@ -63,6 +69,11 @@ class QuantRelativeAttention(QuantizedProducts, RelativeAttention):
 
 class QuantDownscalingAttention(QuantizedProducts, DownscalingAttention):
     """Attention of the mask decoder."""
+
+    def prepare(self, settings: FakeQuantSettings) -> None:
+        """Add the quantizers."""
+        super().prepare(settings)
+        self.by_row = settings.attention_by_row
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """(B, heads, N, d), (B, heads, M, d) twice: (B, heads, N, d)."""

@@ -34,6 +34,10 @@ class FakeQuantSettings:
         Parts whose matrix products are quantized. The prompt encoder never is.
     statistics_steps : int
         Training forwards over which an activation's scale is collected.
+    attention_by_row : bool
+        Round the attention weights of the decoder as shares of the largest of
+        their row, not as they are: a token that looks at a thousand pixels keeps
+        all its levels. The paper rounds them as they are.
 
     Raises
     ------
@@ -47,6 +51,7 @@ class FakeQuantSettings:
     encoder: bool = True
     decoder: bool = True
     statistics_steps: int = 300
+    attention_by_row: bool = False
 
     def __post_init__(self) -> None:
         for name, known in (
