@@ -309,6 +309,16 @@ def test_lite_medsam_has_the_185_scales_of_the_paper():
         assert name + SCALE in added
 
 
+def test_of_two_activations_the_second_has_7_bits_where_weights_have(tiny_config):
+    settings = FakeQuantSettings(weight_bit_width=7)
+    model = fake_quantize(build_model(tiny_config), settings)
+    bits = {name: quantizer.bit_width for name, quantizer in quantizers(model)}
+    for name, width in bits.items():
+        second = name.endswith(("act_k.act_quant", "act_v.act_quant"))
+        assert width == (7 if second or "act_hyper_in" in name else 8), name
+    assert bits["mask_decoder.act_embedding.act_quant"] == 8
+
+
 def test_attention_by_row_keeps_the_tokens_that_look_everywhere():
     torch.manual_seed(0)
     plain = DownscalingAttention(32, 16, 2)
