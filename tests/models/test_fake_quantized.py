@@ -322,7 +322,8 @@ def test_of_two_activations_the_second_has_7_bits_where_weights_have(tiny_config
 def test_attention_by_row_keeps_the_tokens_that_look_everywhere():
     torch.manual_seed(0)
     plain = DownscalingAttention(32, 16, 2)
-    q, k, v = torch.randn(1, 2, 2, 8), torch.randn(1, 2, 900, 8), torch.rand(1, 2, 900, 8)
+    q, k = torch.randn(1, 2, 2, 8), torch.randn(1, 2, 900, 8)
+    v = torch.rand(1, 2, 900, 8)
     q[:, :, 0] *= 20  # looks at one pixel; the other at all of them
     wanted = plain.attend(q, k, v)
     errors = []

@@ -30,11 +30,6 @@ class QuantizedLayer:
     quantize_weight: Callable[[Tensor], Tensor]
     channel_axis = 0
     weight: Tensor
-    bias: Tensor | None
-
-    def product(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
-        """Return what the layer makes of an input that is quantized already."""
-        raise NotImplementedError
 
     def prepare(self, settings: FakeQuantSettings) -> None:
         """Add the quantizers."""
@@ -51,11 +46,8 @@ class QuantLinear(QuantizedLayer, nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., in) to (..., out)."""
-        return self.product(self.input_quant(x), self.bias)
-
-    def product(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
-        """Multiply with the quantized weight."""
-        return functional.linear(x, self.quantize_weight(self.weight), bias)
+        weight = self.quantize_weight(self.weight)
+        return functional.linear(self.input_quant(x), weight, self.bias)
 
 
 class QuantConv2d(QuantizedLayer, nn.Conv2d):
@@ -63,11 +55,8 @@ class QuantConv2d(QuantizedLayer, nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, in, H, W) to (B, out, H', W')."""
-        return self.product(self.input_quant(x), self.bias)
-
-    def product(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
-        """Convolve with the quantized weight."""
-        return self._conv_forward(x, self.quantize_weight(self.weight), bias)
+        weight = self.quantize_weight(self.weight)
+        return self._conv_forward(self.input_quant(x), weight, self.bias)
 
 
 class QuantConvTranspose2d(QuantizedLayer, nn.ConvTranspose2d):
@@ -78,14 +67,10 @@ class QuantConvTranspose2d(QuantizedLayer, nn.ConvTranspose2d):
     def forward(self, x: Tensor, output_size: Any = None) -> Tensor:
         """(B, in, H, W) to (B, out, H', W')."""
         assert output_size is None
-        return self.product(self.input_quant(x), self.bias)
-
-    def product(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
-        """Convolve with the quantized weight."""
         return functional.conv_transpose2d(
-            x,
+            self.input_quant(x),
             self.quantize_weight(self.weight),
-            bias,
+            self.bias,
             self.stride,
             self.padding,  # type: ignore[arg-type]
             self.output_padding,
