@@ -349,7 +349,6 @@ def test_layers_may_be_deleted(panel, finish):
 
 
 def test_reopened_panel_finds_boxes_and_labels(panel, backend, finish):
-
     draw(panel, 2, FIRST)
     panel.edits.rename(1, "bar")
     panel.edits.set_range(1, 1, 5)
@@ -367,7 +366,6 @@ def test_reopened_panel_finds_boxes_and_labels(panel, backend, finish):
 
 
 def test_plain_2d_image_is_segmented(viewer, dock, backend, finish):
-
     image = np.zeros((64, 48), np.float32)
     image[10:20, 5:25] = 1
     viewer.add_image(image, scale=(0.5, 2))

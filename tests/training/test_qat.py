@@ -104,7 +104,7 @@ def test_every_scale_is_learned(whole):
     )
 
 
-def test_the_decoder_can_start_with_tighter_ranges(tmp_path):
+def test_the_decoder_can_end_with_tighter_ranges(tmp_path):
     still = SHORT.model_copy(update={"samples": 1, "learning_rate": 1e-9})
     plain = new_run(tmp_path / "plain", still)
     tight = new_run(tmp_path / "tight", still.model_copy(update={"decoder_range": 0.5}))

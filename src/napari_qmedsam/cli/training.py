@@ -119,8 +119,7 @@ def train_float(
         with shared.bar("Training", quiet=not processes.is_first) as advance:
             run.run(lambda *now: advance(*now[:2], _description("Training", now[-1])))
         if processes.is_first:
-            source = config.name if config else None
-            path = export_float(run, target, start, source)
+            path = export_float(run, target, start, config)
             shared.console().print(f"Weights: {path}", soft_wrap=True)
 
 
@@ -186,10 +185,9 @@ def train_qat(
         with shared.bar("Training", quiet=not processes.is_first) as advance:
             run.run(lambda stage, *now: advance(*now[:2], _description(stage, now[-1])))
         if processes.is_first:
-            source = config.name if config else None
             for stage in STAGES[:-1]:
-                export_qat(run, out / f"{stage}.safetensors", model, stage, source)
-            path = export_qat(run, target, model, STAGES[-1], source, compact)
+                export_qat(run, out / f"{stage}.safetensors", model, stage, config)
+            path = export_qat(run, target, model, STAGES[-1], config, compact)
             shared.console().print(f"Weights: {path}", soft_wrap=True)
 
 
@@ -203,7 +201,7 @@ def train_demo(
     threads: Threads = None,
     export: Export = None,
 ) -> None:
-    """Train the demo model as it was: train float --data mixture."""
+    """Train a demo model from nothing: train float --data mixture."""
     train_float(
         out,
         data="mixture",

@@ -26,7 +26,7 @@ def export_float(
     run: FloatTraining,
     export: Path,
     start: str | None = None,
-    config: str | None = None,
+    config: Path | None = None,
 ) -> Path:
     """Write the best epoch of a float run.
 
@@ -37,8 +37,8 @@ def export_float(
         Ends in ``.safetensors``.
     start : str, optional
         Name of the model whose weights the run started from.
-    config : str, optional
-        Name of the settings file, for the command on the card.
+    config : Path, optional
+        The settings file; its name is for the command on the card.
 
     Returns
     -------
@@ -59,7 +59,7 @@ def export_float(
         "command": (
             f"qmedsam train float --model {run.config.name} --data {run.data.source}"
             + (f" --start {start}" if start else "")
-            + (f" --config {config}" if config else "")
+            + _config_option(config)
             + f" --steps {settings.steps} --seed {settings.seed}"
         ),
     }
@@ -71,7 +71,7 @@ def export_qat(
     export: Path,
     start: str,
     stage: str,
-    config: str | None = None,
+    config: Path | None = None,
     compact: bool = False,
 ) -> Path:
     """Write the best epoch of a stage of quantization-aware training.
@@ -84,8 +84,8 @@ def export_qat(
     start : str
         Name of the float model.
     stage : str
-    config : str, optional
-        Name of the settings file, for the command on the card.
+    config : Path, optional
+        The settings file; its name is for the command on the card.
     compact : bool
         Write weights as 8-bit integers; see :func:`save_model`.
 
@@ -120,11 +120,16 @@ def export_qat(
         },
         "command": (
             f"qmedsam train qat --model {start} --data {run.data.source}"
-            + (f" --config {config}" if config else "")
+            + _config_option(config)
             + f" --seed {settings.seed}"
         ),
     }
     return save_model(model, export, card, compact=compact)
+
+
+def _config_option(config: Path | None) -> str:
+    """Return the settings file as an option of a command, without its folder."""
+    return f" --config {config.name}" if config else ""
 
 
 def float_title(architecture: str, data: DataSet) -> str:

@@ -12,12 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_qmedsam.volumes.phantoms.fields import Mask
+from napari_qmedsam.volumes.phantoms.random_slices import SMALLEST_AREA
 
 SMALLEST_CORE = 150
 """Smallest object that gets a shell, in square pixels of a 256-pixel frame."""
-
-SMALLEST_SHELL = 60
-"""Smallest shell that is worth a label, in the same."""
 
 THICKNESS = 2.5, 18.0
 """Of a shell in its middle, in pixels of a 256-pixel frame."""
@@ -53,7 +51,7 @@ def paint_shell(
     weights = np.sqrt(areas[cores])  # small ones are many
     core = labels == rng.choice(cores, p=weights / weights.sum())
     shell = _shell(rng, core, unit)
-    if np.count_nonzero(shell) < SMALLEST_SHELL * unit**2:
+    if np.count_nonzero(shell) < SMALLEST_AREA * unit**2:
         return image, labels
     grey = _grey(rng, float(image[core].mean()))
     labels = np.where(shell, number, labels).astype(labels.dtype)
