@@ -18,15 +18,15 @@ import torch
 from numpy.typing import NDArray
 from pages import put_between
 
+from napari_qmedsam.checkpoints.source import resolve_model
 from napari_qmedsam.datasets.modality import PhantomSlices
 from napari_qmedsam.evaluation.metrics import dice
 from napari_qmedsam.evaluation.volumes import MINIMUM_VOXELS
-from napari_qmedsam.models.checkpoints import resolve_model
+from napari_qmedsam.phantoms.random_slices import PhantomKind
 from napari_qmedsam.preprocessing import SliceGeometry
 from napari_qmedsam.prompts import Box2D
 from napari_qmedsam.runtime import Backend, load_backend
 from napari_qmedsam.runtime.torch_backend import TorchBackend
-from napari_qmedsam.volumes.phantoms.random_slices import PhantomKind
 
 SEED = 0
 

@@ -66,8 +66,8 @@ def random_weights(model: str, folder: Path) -> Path:
     """Write seeded random weights for a model."""
     import torch
 
+    from napari_qmedsam.checkpoints.source import save_model
     from napari_qmedsam.models import build_model
-    from napari_qmedsam.models.checkpoints import save_model
 
     torch.manual_seed(0)
     return save_model(build_model(model), folder / f"{model}.safetensors")

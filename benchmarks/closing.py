@@ -29,7 +29,7 @@ def download(panels: dict, folder: Path) -> None:
     import threading
     from http.server import BaseHTTPRequestHandler, HTTPServer
 
-    from napari_qmedsam.models.catalogue import CATALOGUE
+    from napari_qmedsam.checkpoints.catalogue import CATALOGUE
 
     class Slow(BaseHTTPRequestHandler):
         def log_message(self, *_: object) -> None:
@@ -54,9 +54,9 @@ def download(panels: dict, folder: Path) -> None:
 
 def encoding(panels: dict, folder: Path) -> None:
     """Encode with LiteMedSAM in torch, half a second per slice or more."""
-    from napari_qmedsam.gui.boxes import rectangle
+    from napari_qmedsam.checkpoints.source import save_model
+    from napari_qmedsam.gui.segment.boxes import rectangle
     from napari_qmedsam.models import build_model
-    from napari_qmedsam.models.checkpoints import save_model
     from napari_qmedsam.prompts import Box2D
     from napari_qmedsam.runtime import load_backend
 
@@ -84,7 +84,7 @@ def nncf(panels: dict, folder: Path) -> None:
 
 
 def evaluation(panels: dict, folder: Path) -> None:
-    from napari_qmedsam.gui.compare_controls import AROUND
+    from napari_qmedsam.gui.compare.compare_controls import AROUND
     from napari_qmedsam.segmentation.variants import Variant
 
     panel = panels["Compare"]
@@ -100,7 +100,7 @@ def close_in_the_middle(kind: str, folder: Path) -> None:
     from qtpy.QtCore import QTimer
 
     from napari_qmedsam.gui.samples import labelled_ct_phantom
-    from napari_qmedsam.gui.workers import Worker
+    from napari_qmedsam.gui.shared.workers import Worker
 
     starts = (download, encoding, quantization, nncf, evaluation)
     viewer = napari.Viewer()

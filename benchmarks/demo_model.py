@@ -25,12 +25,12 @@ from pages import put_between
 
 from napari_qmedsam.evaluation.metrics import dice, normalized_surface_distance
 from napari_qmedsam.evaluation.volumes import MINIMUM_VOXELS
+from napari_qmedsam.phantoms.random_slices import phantom_test_set
 from napari_qmedsam.preprocessing import slice_image
 from napari_qmedsam.prompts import Box2D
 from napari_qmedsam.runtime import load_backend
 from napari_qmedsam.segmentation.segmenter import SliceSegmenter
 from napari_qmedsam.volumes import Volume, Window, read_labels, read_volume
-from napari_qmedsam.volumes.phantoms.random_slices import phantom_test_set
 
 TOLERANCE_MM = 2.0
 PHANTOM_SLICES = 100

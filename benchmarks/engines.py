@@ -32,11 +32,11 @@ import onnxruntime
 import torch
 from pages import put_between
 
+from napari_qmedsam.checkpoints.fake_quantized import empty_model
+from napari_qmedsam.checkpoints.openvino_import import import_openvino
+from napari_qmedsam.checkpoints.source import save_model
 from napari_qmedsam.models import build_model, config_of
-from napari_qmedsam.models.checkpoints import save_model
-from napari_qmedsam.models.fake_quantized.checkpoint import empty_model
 from napari_qmedsam.models.fake_quantized.settings import FakeQuantSettings
-from napari_qmedsam.models.openvino_import import import_openvino
 from napari_qmedsam.runtime import Backend, load_backend
 from napari_qmedsam.runtime.executed import ExecutedProducts, executed_products
 from napari_qmedsam.runtime.overflow import processor_overflows

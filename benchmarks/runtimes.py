@@ -22,8 +22,9 @@ import numpy as np
 import torch
 from pages import put_between
 
+from napari_qmedsam.checkpoints.source import save_model
 from napari_qmedsam.models import build_model
-from napari_qmedsam.models.checkpoints import save_model
+from napari_qmedsam.phantoms.abdomen import abdomen_case
 from napari_qmedsam.prompts import Box3D
 from napari_qmedsam.runtime import Backend, load_backend
 from napari_qmedsam.runtime.conversion import import_openvino
@@ -34,7 +35,6 @@ from napari_qmedsam.segmentation.propagation import (
     segment_volume,
 )
 from napari_qmedsam.segmentation.segmenter import SliceSegmenter
-from napari_qmedsam.volumes.phantoms.abdomen import abdomen_case
 from napari_qmedsam.volumes.volume import Modality
 
 SEED = 0

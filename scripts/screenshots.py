@@ -47,8 +47,8 @@ def draw_organs(panel):
     """Draw a box around each organ on the slice that shows them best."""
     import numpy as np
 
-    from napari_qmedsam.gui.boxes import rectangle
     from napari_qmedsam.gui.samples import phantom
+    from napari_qmedsam.gui.segment.boxes import rectangle
     from napari_qmedsam.prompts import Box2D
     from napari_qmedsam.volumes.volume import Modality
 
@@ -74,8 +74,8 @@ def draw_coronal(panel):
     """Draw a box around a kidney in the coronal view; its slice is segmented."""
     import numpy as np
 
-    from napari_qmedsam.gui.boxes import rectangle
     from napari_qmedsam.gui.samples import phantom
+    from napari_qmedsam.gui.segment.boxes import rectangle
     from napari_qmedsam.prompts import Box2D
     from napari_qmedsam.volumes.volume import Modality
 

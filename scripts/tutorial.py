@@ -67,8 +67,8 @@ def wait_for_layers(quantize, layers=60):
 def reference_layer():
     from napari.layers import Layer
 
-    from napari_qmedsam.gui.layers import labels_layer
     from napari_qmedsam.gui.samples import phantom
+    from napari_qmedsam.gui.shared.layers import labels_layer
     from napari_qmedsam.volumes.volume import Modality
 
     case = phantom(Modality.CT)
@@ -82,8 +82,8 @@ def draw(panel):
     """Draw a box around each organ on the slice that shows them best."""
     import numpy as np
 
-    from napari_qmedsam.gui.boxes import rectangle
     from napari_qmedsam.gui.samples import phantom
+    from napari_qmedsam.gui.segment.boxes import rectangle
     from napari_qmedsam.prompts import Box2D
     from napari_qmedsam.volumes.volume import Modality
 
@@ -137,10 +137,10 @@ def main():
 
     from napari.settings import get_settings
 
-    from napari_qmedsam.gui.compare_panel import ComparePanel
-    from napari_qmedsam.gui.comparison_layers import View
+    from napari_qmedsam.gui.compare.compare_panel import ComparePanel
+    from napari_qmedsam.gui.compare.comparison_layers import View
     from napari_qmedsam.gui.launch import open_viewer
-    from napari_qmedsam.gui.quantize_panel import QuantizePanel
+    from napari_qmedsam.gui.quantize.quantize_panel import QuantizePanel
 
     get_settings().application.save_window_geometry = False
     viewer, segment = open_viewer(show=True)

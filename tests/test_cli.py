@@ -512,8 +512,8 @@ def test_train_makes_a_model_and_goes_on_where_it_stopped(
 def test_training_goes_on_from_weights_on_a_folder(run, tiny_config, tmp_path):
     import torch
 
+    from napari_qmedsam.checkpoints.source import save_model
     from napari_qmedsam.models import build_model
-    from napari_qmedsam.models.checkpoints import save_model
 
     torch.manual_seed(0)
     save_model(build_model("tiny"), tmp_path / "start.safetensors")
@@ -544,8 +544,8 @@ def test_qat_writes_a_model_for_each_stage_and_scores_them_by_modality(
 ):
     import torch
 
+    from napari_qmedsam.checkpoints.source import save_model
     from napari_qmedsam.models import build_model
-    from napari_qmedsam.models.checkpoints import save_model
 
     torch.manual_seed(0)
     save_model(build_model("tiny"), tmp_path / "start.safetensors")
@@ -580,8 +580,8 @@ def test_qat_writes_a_model_for_each_stage_and_scores_them_by_modality(
 
 def test_demo_model_beats_the_filled_box_on_a_phantom(run, tmp_path):
     from napari_qmedsam.evaluation.metrics import dice
+    from napari_qmedsam.phantoms.abdomen import abdomen_case
     from napari_qmedsam.volumes import write_labels, write_volume
-    from napari_qmedsam.volumes.phantoms.abdomen import abdomen_case
     from napari_qmedsam.volumes.volume import Modality
 
     case = abdomen_case(Modality.CT, 5, (6, 96, 96), (12.0, 3.6, 3.6))
@@ -662,8 +662,8 @@ def test_ctrl_c_in_training_says_that_the_run_is_kept(run, tiny_config, monkeypa
 def test_quantized_model_segments_like_any_other(run, tiny_config, scan, tmp_path):
     import torch
 
+    from napari_qmedsam.checkpoints.source import save_model
     from napari_qmedsam.models import build_model
-    from napari_qmedsam.models.checkpoints import save_model
 
     torch.manual_seed(0)
     save_model(build_model("tiny"), tmp_path / "tiny.safetensors")

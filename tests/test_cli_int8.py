@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from napari_qmedsam.checkpoints.fake_quantized import empty_model
+from napari_qmedsam.checkpoints.source import save_model
 from napari_qmedsam.cli import main
 from napari_qmedsam.models import build_model
-from napari_qmedsam.models.checkpoints import save_model
-from napari_qmedsam.models.fake_quantized.checkpoint import empty_model
 from napari_qmedsam.models.fake_quantized.settings import FakeQuantSettings
 from napari_qmedsam.volumes.volume import Volume
 from napari_qmedsam.volumes.writing import write_volume

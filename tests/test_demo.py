@@ -11,8 +11,8 @@ import pytest
 import SimpleITK as sitk
 
 from napari_qmedsam import demo
+from napari_qmedsam.phantoms.abdomen import abdomen_case
 from napari_qmedsam.segmentation.segmenter import SliceSegmenter
-from napari_qmedsam.volumes.phantoms.abdomen import abdomen_case
 
 CASES = ("ct_phantom", "mr_phantom")
 

@@ -27,9 +27,11 @@ ROOMS = {
     "volumes": {"errors", "places"},
     "prompts": {"errors"},
     "preprocessing": {"errors", "prompts", "volumes", "models.configuration"},
+    "phantoms": {"errors", "volumes"},
     "models": {"errors"},
-    "runtime": {"errors", "cancelling", "preprocessing", "models"},
-    "datasets": {"errors", "preprocessing", "volumes"},
+    "checkpoints": {"errors", "models", "cancelling"},
+    "runtime": {"errors", "cancelling", "preprocessing", "models", "checkpoints"},
+    "datasets": {"errors", "preprocessing", "volumes", "phantoms"},
     "evaluation.metrics": {"errors"},
 }
 """What the lower rooms may import of ours; the upper ones are free, but for UPPER."""
@@ -48,6 +50,7 @@ UPPER = {
 TORCH_FREE = (
     "errors",
     "volumes",
+    "phantoms",
     "prompts",
     "preprocessing",
     "datasets",
@@ -112,7 +115,7 @@ def loaded_after(statement: str) -> set[str]:
     [
         "napari_qmedsam",
         "napari_qmedsam.models",
-        "napari_qmedsam.models.download",
+        "napari_qmedsam.checkpoints.download",
         "napari_qmedsam.evaluation",
     ],
 )

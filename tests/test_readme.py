@@ -10,8 +10,8 @@ README = Path(__file__).parents[1] / "README.md"
 
 
 def test_the_python_example_runs_and_writes_labels(tmp_path, monkeypatch):
+    from napari_qmedsam.phantoms.abdomen import abdomen_case
     from napari_qmedsam.volumes import write_volume
-    from napari_qmedsam.volumes.phantoms.abdomen import abdomen_case
     from napari_qmedsam.volumes.volume import Modality
 
     monkeypatch.chdir(tmp_path)

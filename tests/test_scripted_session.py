@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from napari_qmedsam import open_session, read_labels
+from napari_qmedsam.checkpoints.source import resolve_model
 from napari_qmedsam.evaluation.comparison import Comparison
 from napari_qmedsam.evaluation.comparison_table import note_of, table_cells
 from napari_qmedsam.evaluation.matching import match_objects
 from napari_qmedsam.evaluation.tables import save_table
-from napari_qmedsam.models.checkpoints import resolve_model
+from napari_qmedsam.phantoms.abdomen import abdomen_case
 from napari_qmedsam.prompts import Box2D, Box3D
 from napari_qmedsam.quantization.calibration_plan import CalibrationPlan
 from napari_qmedsam.quantization.job import QuantizationJob
@@ -18,7 +19,6 @@ from napari_qmedsam.quantization.settings import QuantizationSettings
 from napari_qmedsam.runtime import load_backend
 from napari_qmedsam.segmentation.following import Direction
 from napari_qmedsam.segmentation.variants import variant_of
-from napari_qmedsam.volumes.phantoms.abdomen import abdomen_case
 from napari_qmedsam.volumes.volume import Modality
 from napari_qmedsam.volumes.writing import write_labels
 

@@ -17,8 +17,8 @@ def test_pictures_that_it_links_exist():
 
 @pytest.mark.slow
 def test_the_script_prints_the_table(tmp_path, monkeypatch, capsys):
+    from napari_qmedsam.phantoms.abdomen import abdomen_case
     from napari_qmedsam.volumes import write_labels, write_volume
-    from napari_qmedsam.volumes.phantoms.abdomen import abdomen_case
     from napari_qmedsam.volumes.volume import Modality
 
     monkeypatch.chdir(tmp_path)

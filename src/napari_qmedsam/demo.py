@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from napari_qmedsam.evaluation.contact_sheet import SheetRow, write_contact_sheet
 from napari_qmedsam.evaluation.metrics import dice, normalized_surface_distance
+from napari_qmedsam.phantoms.abdomen import PhantomCase, abdomen_case
 from napari_qmedsam.preprocessing import slice_image
 from napari_qmedsam.prompts import Box2D
 from napari_qmedsam.segmentation.segmenter import SliceSegmenter
-from napari_qmedsam.volumes.phantoms.abdomen import PhantomCase, abdomen_case
 from napari_qmedsam.volumes.volume import Modality, Volume
 from napari_qmedsam.volumes.windows import Window
 from napari_qmedsam.volumes.writing import write_labels, write_volume

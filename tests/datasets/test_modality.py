@@ -7,7 +7,7 @@ from napari_qmedsam.datasets import modality as module
 from napari_qmedsam.datasets.dataset import open_data, split_tenth
 from napari_qmedsam.datasets.modality import KEPT_CASES, PhantomSlices
 from napari_qmedsam.errors import UnusableData
-from napari_qmedsam.volumes.phantoms.random_slices import PhantomKind
+from napari_qmedsam.phantoms.random_slices import PhantomKind
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import pytest
 from napari.components import ViewerModel
 from qtpy.QtCore import QTimer
 
-from napari_qmedsam.gui.layers import image_layer
-from napari_qmedsam.gui.segment_panel import SegmentPanel
+from napari_qmedsam.gui.segment.segment_panel import SegmentPanel
+from napari_qmedsam.gui.shared.layers import image_layer
 from napari_qmedsam.models.configuration import (
     ModelConfig,
     PreprocessingKind,

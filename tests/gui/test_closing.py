@@ -4,8 +4,8 @@ import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QDockWidget, QMainWindow, QWidget
 
-from napari_qmedsam.gui import closing
-from napari_qmedsam.gui.closing import ClosingWatch, wait_for
+from napari_qmedsam.gui.shared import closing
+from napari_qmedsam.gui.shared.closing import ClosingWatch, wait_for
 
 pytestmark = pytest.mark.gui
 

@@ -17,14 +17,14 @@ from napari.utils.notifications import notification_manager
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication, QComboBox, QPushButton
 
-from napari_qmedsam.gui.boxes import DrawnBox, box_layer
-from napari_qmedsam.gui.canvas import grid_of, text_of
-from napari_qmedsam.gui.compare_controls import AROUND, DIVIDER_STEPS, SLICE
-from napari_qmedsam.gui.compare_panel import ComparePanel
-from napari_qmedsam.gui.comparison_layers import View
-from napari_qmedsam.gui.layers import RESULT, image_layer, is_scan, labels_layer
-from napari_qmedsam.gui.navigation import show_slice, slice_in_view
-from napari_qmedsam.gui.swipe import DIVIDER
+from napari_qmedsam.gui.compare.compare_controls import AROUND, DIVIDER_STEPS, SLICE
+from napari_qmedsam.gui.compare.compare_panel import ComparePanel
+from napari_qmedsam.gui.compare.comparison_layers import View
+from napari_qmedsam.gui.compare.swipe import DIVIDER
+from napari_qmedsam.gui.segment.boxes import DrawnBox, box_layer
+from napari_qmedsam.gui.segment.navigation import show_slice, slice_in_view
+from napari_qmedsam.gui.shared.canvas import grid_of, text_of
+from napari_qmedsam.gui.shared.layers import RESULT, image_layer, is_scan, labels_layer
 from napari_qmedsam.prompts import Box3D
 from napari_qmedsam.segmentation.variants import Variant
 

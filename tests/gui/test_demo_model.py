@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
+from napari_qmedsam.checkpoints.catalogue import DEMO
+from napari_qmedsam.checkpoints.download import is_fetched
 from napari_qmedsam.evaluation import dice
 from napari_qmedsam.gui.launch import open_viewer
 from napari_qmedsam.gui.samples import organ_boxes, phantom
-from napari_qmedsam.models.catalogue import DEMO
-from napari_qmedsam.models.download import is_fetched
 from napari_qmedsam.volumes.volume import Modality
 
 pytestmark = pytest.mark.gui
@@ -20,7 +20,7 @@ def test_kidney_of_the_sample_is_found(make_napari_viewer, finish, monkeypatch):
     try:
         case = phantom(Modality.CT)
         (drawn,) = organ_boxes(case, ("left kidney",))
-        from napari_qmedsam.gui.boxes import rectangle
+        from napari_qmedsam.gui.segment.boxes import rectangle
 
         panel.workspace.go_to(drawn.slice_index)
         corners = rectangle(drawn.slice_index, drawn.box.in_plane, 3)

@@ -6,8 +6,8 @@ pytest.importorskip("napari")
 
 from qtpy.QtWidgets import QDockWidget
 
-from napari_qmedsam.gui.quantize_panel import QuantizePanel
-from napari_qmedsam.gui.segment_panel import SegmentPanel
+from napari_qmedsam.gui.quantize.quantize_panel import QuantizePanel
+from napari_qmedsam.gui.segment.segment_panel import SegmentPanel
 
 pytestmark = pytest.mark.gui
 

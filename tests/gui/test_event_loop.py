@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 from napari.layers import Layer
 
-from napari_qmedsam.gui.boxes import rectangle
-from napari_qmedsam.gui.compare_controls import AROUND
-from napari_qmedsam.gui.compare_panel import ComparePanel
-from napari_qmedsam.gui.layers import image_layer, labels_layer
-from napari_qmedsam.gui.quantize_panel import QuantizePanel
-from napari_qmedsam.gui.segment_panel import SegmentPanel
+from napari_qmedsam.checkpoints.catalogue import CATALOGUE
+from napari_qmedsam.checkpoints.source import save_model
+from napari_qmedsam.gui.compare.compare_controls import AROUND
+from napari_qmedsam.gui.compare.compare_panel import ComparePanel
+from napari_qmedsam.gui.quantize.quantize_panel import QuantizePanel
+from napari_qmedsam.gui.segment.boxes import rectangle
+from napari_qmedsam.gui.segment.segment_panel import SegmentPanel
+from napari_qmedsam.gui.shared.layers import image_layer, labels_layer
 from napari_qmedsam.models import build_model
-from napari_qmedsam.models.catalogue import CATALOGUE
-from napari_qmedsam.models.checkpoints import save_model
 from napari_qmedsam.prompts import Box2D
 from napari_qmedsam.runtime import load_backend
 from napari_qmedsam.segmentation.variants import Variant

@@ -8,7 +8,7 @@ from npe2 import PluginManager, PluginManifest
 import napari_qmedsam
 from napari_qmedsam.gui import samples
 from napari_qmedsam.gui.files import get_reader, write_labels_layer
-from napari_qmedsam.gui.layers import VOLUME, image_layer, labels_layer
+from napari_qmedsam.gui.shared.layers import VOLUME, image_layer, labels_layer
 from napari_qmedsam.prompts import Box2D
 from napari_qmedsam.volumes.labels import read_labels
 from napari_qmedsam.volumes.volume import Modality, Volume
@@ -132,7 +132,7 @@ def test_organ_boxes_hold_the_organ():
 
 
 def _small_case():
-    from napari_qmedsam.volumes.phantoms.abdomen import PhantomCase
+    from napari_qmedsam.phantoms.abdomen import PhantomCase
 
     labels = np.zeros((4, 8, 9), np.uint8)
     labels[1, 2:4, 3:5] = 4

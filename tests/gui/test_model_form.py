@@ -6,12 +6,12 @@ import torch
 from napari.layers import Layer
 from qtpy.QtWidgets import QFileDialog
 
-from napari_qmedsam.gui.boxes import rectangle
-from napari_qmedsam.gui.layers import image_layer
-from napari_qmedsam.gui.model_form import FILE, FOLDER, ModelForm
-from napari_qmedsam.gui.segment_panel import SegmentPanel
+from napari_qmedsam.checkpoints.source import resolve_model, save_model
+from napari_qmedsam.gui.segment.boxes import rectangle
+from napari_qmedsam.gui.segment.segment_panel import SegmentPanel
+from napari_qmedsam.gui.shared.layers import image_layer
+from napari_qmedsam.gui.shared.model_form import FILE, FOLDER, ModelForm
 from napari_qmedsam.models import build_model
-from napari_qmedsam.models.checkpoints import resolve_model, save_model
 from napari_qmedsam.models.fake_quantized.model import collect_statistics, fake_quantize
 from napari_qmedsam.models.fake_quantized.settings import FakeQuantSettings
 from napari_qmedsam.prompts import Box2D

@@ -5,7 +5,7 @@ import pytest
 from napari.layers import Points, Shapes
 from napari.utils.notifications import notification_manager
 
-from napari_qmedsam.gui.boxes import rectangle
+from napari_qmedsam.gui.segment.boxes import rectangle
 from napari_qmedsam.prompts import Box2D, Point
 
 pytestmark = pytest.mark.gui
@@ -301,7 +301,7 @@ def test_only_own_layers_have_the_keys_and_none_is_one_of_naparis(panel):
     from napari.layers import Labels
     from napari.settings import get_settings
 
-    from napari_qmedsam.gui.keys import ACTIONS
+    from napari_qmedsam.gui.segment.keys import ACTIONS
 
     draw(panel, 2, FIRST)
     panel.workspace.set_points(1, True)

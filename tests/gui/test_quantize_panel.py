@@ -7,8 +7,8 @@ from napari.layers import Layer
 from napari.utils.notifications import notification_manager
 from qtpy.QtWidgets import QAbstractButton, QAbstractSpinBox, QComboBox
 
-from napari_qmedsam.gui.layers import image_layer
-from napari_qmedsam.gui.quantize_controls import (
+from napari_qmedsam.checkpoints.source import read_card, read_state, save_model
+from napari_qmedsam.gui.quantize.quantize_controls import (
     AVERAGE,
     BITS,
     OPEN_IMAGES,
@@ -17,9 +17,9 @@ from napari_qmedsam.gui.quantize_controls import (
     PER_LAYER,
     PHANTOMS,
 )
-from napari_qmedsam.gui.quantize_panel import QuantizePanel
+from napari_qmedsam.gui.quantize.quantize_panel import QuantizePanel
+from napari_qmedsam.gui.shared.layers import image_layer
 from napari_qmedsam.models import build_model
-from napari_qmedsam.models.checkpoints import read_card, read_state, save_model
 from napari_qmedsam.models.fake_quantized.model import collect_statistics, fake_quantize
 from napari_qmedsam.models.fake_quantized.settings import FakeQuantSettings
 from napari_qmedsam.quantization import nncf_apart

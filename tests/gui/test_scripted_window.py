@@ -14,13 +14,13 @@ from napari.utils.interactions import (
 )
 from qtpy.QtWidgets import QApplication
 
-from napari_qmedsam.gui.boxes import rectangle
-from napari_qmedsam.gui.compare_panel import ComparePanel
+from napari_qmedsam.gui.compare.compare_panel import ComparePanel
 from napari_qmedsam.gui.files import read_layers
-from napari_qmedsam.gui.layers import labels_layer
-from napari_qmedsam.gui.quantize_panel import QuantizePanel
+from napari_qmedsam.gui.quantize.quantize_panel import QuantizePanel
 from napari_qmedsam.gui.samples import ct_phantom, phantom
-from napari_qmedsam.gui.segment_panel import SegmentPanel
+from napari_qmedsam.gui.segment.boxes import rectangle
+from napari_qmedsam.gui.segment.segment_panel import SegmentPanel
+from napari_qmedsam.gui.shared.layers import labels_layer
 from napari_qmedsam.prompts import Box2D
 from napari_qmedsam.volumes.volume import Modality
 

@@ -4,10 +4,10 @@ import pytest
 from napari.layers import Labels, Layer
 from napari.utils.notifications import notification_manager
 
-from napari_qmedsam.gui.boxes import rectangle
-from napari_qmedsam.gui.colours import colour_of
-from napari_qmedsam.gui.layers import RESULT, image_layer
-from napari_qmedsam.gui.segment_panel import SegmentPanel
+from napari_qmedsam.gui.segment.boxes import rectangle
+from napari_qmedsam.gui.segment.segment_panel import SegmentPanel
+from napari_qmedsam.gui.shared.colours import colour_of
+from napari_qmedsam.gui.shared.layers import RESULT, image_layer
 from napari_qmedsam.prompts import Box2D
 from napari_qmedsam.volumes.volume import Volume
 from napari_qmedsam.volumes.windows import CT_PRESETS, Window

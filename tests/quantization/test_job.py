@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from napari_qmedsam.checkpoints.source import read_card, resolve_model, save_model
 from napari_qmedsam.errors import Cancelled, InvalidSettings, UnreadableVolume
 from napari_qmedsam.models import build_model
-from napari_qmedsam.models.checkpoints import read_card, resolve_model, save_model
 from napari_qmedsam.quantization.calibration_plan import CalibrationPlan
 from napari_qmedsam.quantization.job import Budget, QuantizationJob
 from napari_qmedsam.quantization.settings import QuantizationSettings

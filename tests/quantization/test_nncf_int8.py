@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from napari_qmedsam.checkpoints.source import resolve_model
 from napari_qmedsam.evaluation.metrics import dice
-from napari_qmedsam.models.checkpoints import resolve_model
 from napari_qmedsam.quantization.calibration import from_phantoms
 from napari_qmedsam.quantization.calibration_plan import CalibrationPlan
 from napari_qmedsam.quantization.nncf_apart import quantize_graphs_apart
@@ -44,7 +44,7 @@ def test_masks_stay_close_to_those_of_the_float_model(int8_folder):
 
 
 def test_the_prompt_encoder_stays_float(int8_folder):
-    from napari_qmedsam.models.exported import read_graph
+    from napari_qmedsam.checkpoints.exported import read_graph
 
     graph = read_graph(int8_folder / "decoder.xml")
     rounded = [

@@ -4,9 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from napari_qmedsam.errors import BadCheckpoint, Cancelled, UnsupportedQuantization
-from napari_qmedsam.models import build_model
-from napari_qmedsam.models.checkpoints import (
+from napari_qmedsam.checkpoints.source import (
     METADATA_KEY,
     ModelSource,
     read_card,
@@ -14,6 +12,8 @@ from napari_qmedsam.models.checkpoints import (
     resolve_model,
     save_model,
 )
+from napari_qmedsam.errors import BadCheckpoint, Cancelled, UnsupportedQuantization
+from napari_qmedsam.models import build_model
 from napari_qmedsam.quantization.calibration import (
     GramPass,
     from_phantoms,

@@ -6,10 +6,10 @@ from numpy.typing import NDArray
 
 from napari_qmedsam.datasets.modality import PhantomSlices
 from napari_qmedsam.evaluation.metrics import dice
+from napari_qmedsam.phantoms.random_slices import PhantomKind
 from napari_qmedsam.prompts import Box2D
 from napari_qmedsam.runtime import load_backend
 from napari_qmedsam.segmentation.segmenter import SliceSegmenter
-from napari_qmedsam.volumes.phantoms.random_slices import PhantomKind
 from napari_qmedsam.volumes.volume import Volume
 
 SLICES = 2

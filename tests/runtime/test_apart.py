@@ -5,9 +5,9 @@ import subprocess
 import pytest
 import torch
 
+from napari_qmedsam.checkpoints.source import resolve_model, save_model
 from napari_qmedsam.errors import Cancelled
 from napari_qmedsam.models import build_model
-from napari_qmedsam.models.checkpoints import resolve_model, save_model
 from napari_qmedsam.runtime import apart
 from napari_qmedsam.runtime.conversion import is_converted
 

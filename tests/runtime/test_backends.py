@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
+from napari_qmedsam.checkpoints.source import resolve_model, save_model
 from napari_qmedsam.errors import BadCheckpoint, UnknownModel, UnsupportedBackend
 from napari_qmedsam.evaluation import dice
 from napari_qmedsam.models import build_model
-from napari_qmedsam.models.checkpoints import resolve_model, save_model
 from napari_qmedsam.preprocessing import SliceGeometry
 from napari_qmedsam.prompts import Box2D
 from napari_qmedsam.runtime import conversion, load_backend

@@ -7,6 +7,9 @@ import pytest
 import torch
 from torch import nn
 
+from napari_qmedsam.checkpoints.exported import read_graph
+from napari_qmedsam.checkpoints.openvino_import import import_openvino
+from napari_qmedsam.checkpoints.source import resolve_model, save_model
 from napari_qmedsam.errors import (
     BadCheckpoint,
     InvalidPrompt,
@@ -16,8 +19,6 @@ from napari_qmedsam.errors import (
     UnsupportedQuantization,
 )
 from napari_qmedsam.models import build_model
-from napari_qmedsam.models.checkpoints import resolve_model, save_model
-from napari_qmedsam.models.exported import read_graph
 from napari_qmedsam.models.fake_quantized.fixed import fixed
 from napari_qmedsam.models.fake_quantized.model import (
     _quantized,
@@ -28,7 +29,6 @@ from napari_qmedsam.models.fake_quantized.model import (
 from napari_qmedsam.models.fake_quantized.settings import FakeQuantSettings
 from napari_qmedsam.models.mask_decoder import DownscalingAttention
 from napari_qmedsam.models.medsam import MedSAM
-from napari_qmedsam.models.openvino_import import import_openvino
 from napari_qmedsam.runtime import (
     load_backend,
     onnx_conversion,

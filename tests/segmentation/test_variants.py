@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from napari_qmedsam.checkpoints.source import resolve_model, save_model
 from napari_qmedsam.errors import BadCheckpoint, InvalidSettings, UnknownModel
 from napari_qmedsam.models import build_model
-from napari_qmedsam.models.checkpoints import resolve_model, save_model
 from napari_qmedsam.models.fake_quantized.model import collect_statistics, fake_quantize
 from napari_qmedsam.models.fake_quantized.settings import FakeQuantSettings
 from napari_qmedsam.quantization.calibration_plan import CalibrationPlan

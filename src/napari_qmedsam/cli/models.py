@@ -12,8 +12,8 @@ def models(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List the models, where they come from and whether they are here."""
-    from napari_qmedsam.models.catalogue import CATALOGUE
-    from napari_qmedsam.models.download import is_fetched, weights_path
+    from napari_qmedsam.checkpoints.catalogue import CATALOGUE
+    from napari_qmedsam.checkpoints.download import is_fetched, weights_path
 
     rows = [
         {
@@ -50,7 +50,7 @@ def info(
     """Show a model's card: architecture, size, origin, limits."""
     from rich.text import Text
 
-    from napari_qmedsam.models.card import describe
+    from napari_qmedsam.checkpoints.card import describe
 
     card = describe(model)
     if as_json:

@@ -93,7 +93,7 @@ def quantize(
     nncf-int8 quantizes activations as well: NNCF's own method on OpenVINO graphs,
     with its own settings. Only the calibration is chosen here.
     """
-    from napari_qmedsam.models.checkpoints import resolve_model
+    from napari_qmedsam.checkpoints.source import resolve_model
     from napari_qmedsam.quantization.job import Budget, QuantizationJob
     from napari_qmedsam.quantization.recipe import Recipe, dump_recipe, load_recipe
     from napari_qmedsam.quantization.settings import Method, QuantizationSettings
@@ -161,8 +161,8 @@ def _nncf(
     output: Path | None,
     as_json: bool,
 ) -> None:
-    from napari_qmedsam.models.checkpoints import resolve_model
-    from napari_qmedsam.models.exported import read_exported
+    from napari_qmedsam.checkpoints.exported import read_exported
+    from napari_qmedsam.checkpoints.source import resolve_model
     from napari_qmedsam.quantization.nncf_apart import quantize_graphs_apart
 
     folder = output or Path(f"{Path(model).name.split('.')[0]}-{NNCF}")
@@ -215,7 +215,7 @@ def _run(job: "QuantizationJob", target: Path) -> dict[str, Any]:
 
 
 def _target(output: Path | None, model: str, recipe: "Recipe") -> Path:
-    from napari_qmedsam.models.quantized.model_file import SUFFIX
+    from napari_qmedsam.checkpoints.packed.model_file import SUFFIX
 
     if output is None:
         settings = recipe.settings

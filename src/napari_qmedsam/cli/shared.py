@@ -115,7 +115,7 @@ def _int8_model(
     model: str, weights: Path | None, progress: Callable[[int, int | None], None]
 ) -> tuple[str, Path | None]:
     """Return what runs in int8 for a model: itself, its sibling, NNCF's graphs."""
-    from napari_qmedsam.models.checkpoints import int8_name, resolve_model
+    from napari_qmedsam.checkpoints.source import int8_name, resolve_model
 
     name = int8_name(model) if weights is None else model
     source = resolve_model(name, weights, progress=progress)

@@ -9,7 +9,7 @@ import numpy as np
 from napari_qmedsam.datasets.files import LabelledFile, find_labelled
 from napari_qmedsam.datasets.modality import FileSlices, ModalitySlices, PhantomSlices
 from napari_qmedsam.errors import UnusableData
-from napari_qmedsam.volumes.phantoms.random_slices import PhantomKind
+from napari_qmedsam.phantoms.random_slices import PhantomKind
 
 PHANTOM_SOURCE = "phantoms"
 """In place of a folder: generated slices, CT-like, MR-like and mosaics."""

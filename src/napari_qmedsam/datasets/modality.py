@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_qmedsam.datasets.files import LabelledFile
+from napari_qmedsam.phantoms.random_slices import PhantomKind, random_slice
 from napari_qmedsam.preprocessing import slice_image
 from napari_qmedsam.volumes.labels import read_labels
 from napari_qmedsam.volumes.npz import read_npz_case
-from napari_qmedsam.volumes.phantoms.random_slices import PhantomKind, random_slice
 from napari_qmedsam.volumes.reading import read_volume
 from napari_qmedsam.volumes.volume import Modality, Volume
 

@@ -10,7 +10,7 @@ from napari.utils.notifications import show_info
 from numpy.typing import NDArray
 
 from napari_qmedsam.errors import AmbiguousSeries, UnreadableVolume
-from napari_qmedsam.gui.layers import (
+from napari_qmedsam.gui.shared.layers import (
     VOLUME,
     LayerData,
     image_layer,

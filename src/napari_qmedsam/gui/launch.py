@@ -9,7 +9,7 @@ from napari_qmedsam.errors import QMedSAMError
 if TYPE_CHECKING:
     import napari
 
-    from napari_qmedsam.gui.segment_panel import SegmentPanel
+    from napari_qmedsam.gui.segment.segment_panel import SegmentPanel
 
 PLUGIN = "napari-qmedsam"
 

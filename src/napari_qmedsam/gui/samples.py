@@ -4,10 +4,10 @@ from functools import lru_cache
 
 import numpy as np
 
-from napari_qmedsam.gui.boxes import DrawnBox, box_layer
-from napari_qmedsam.gui.layers import LayerData, image_layer, labels_layer
+from napari_qmedsam.gui.segment.boxes import DrawnBox, box_layer
+from napari_qmedsam.gui.shared.layers import LayerData, image_layer, labels_layer
+from napari_qmedsam.phantoms.abdomen import PhantomCase, abdomen_case
 from napari_qmedsam.prompts import Box2D, Box3D
-from napari_qmedsam.volumes.phantoms.abdomen import PhantomCase, abdomen_case
 from napari_qmedsam.volumes.volume import Modality
 
 BOXED_ORGANS = ("liver", "spleen", "right kidney", "left kidney", "aorta")

@@ -8,8 +8,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from napari_qmedsam.models.quantized.granularity import Granularity, Permutation
-    from napari_qmedsam.models.quantized.tensor import QuantizedTensor
+    from napari_qmedsam.checkpoints.packed.granularity import Granularity, Permutation
+    from napari_qmedsam.checkpoints.packed.tensor import QuantizedTensor
     from napari_qmedsam.quantization.gram import GramAccumulator
     from napari_qmedsam.quantization.layer import (
         LayerReport,
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "GramAccumulator": "quantization.gram",
-    "Granularity": "models.quantized.granularity",
+    "Granularity": "checkpoints.packed.granularity",
     "LayerReport": "quantization.layer",
     "Method": "quantization.settings",
     "Order": "quantization.settings",
-    "Permutation": "models.quantized.granularity",
+    "Permutation": "checkpoints.packed.granularity",
     "QuantizationSettings": "quantization.settings",
-    "QuantizedTensor": "models.quantized.tensor",
+    "QuantizedTensor": "checkpoints.packed.tensor",
     "QuantizedWeight": "quantization.layer",
     "quantize_weight": "quantization.layer",
 }

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import torch
 
+from napari_qmedsam.checkpoints.packed.model_file import float_bytes
 from napari_qmedsam.errors import Cancelled, UnsupportedQuantization
 from napari_qmedsam.models.medsam import MedSAM
-from napari_qmedsam.models.quantized.model_file import float_bytes
 from napari_qmedsam.quantization.calibration import (
     CalibrationSample,
     CalibrationSet,

@@ -80,7 +80,7 @@ def from_phantoms(
     Cancelled
         If `should_cancel`, asked before each slice, said so.
     """
-    from napari_qmedsam.volumes.phantoms.random_slices import random_slice
+    from napari_qmedsam.phantoms.random_slices import random_slice
 
     samples = []
     root = np.random.SeedSequence(entropy=seed, spawn_key=(0xCA1B,))

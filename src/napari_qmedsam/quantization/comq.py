@@ -12,8 +12,8 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from napari_qmedsam.models.quantized.scale_format import as_stored
-from napari_qmedsam.models.quantized.units import UnitMap
+from napari_qmedsam.checkpoints.packed.scale_format import as_stored
+from napari_qmedsam.checkpoints.packed.units import UnitMap
 from napari_qmedsam.quantization.scales import scale_step
 from napari_qmedsam.quantization.settings import (
     Order,

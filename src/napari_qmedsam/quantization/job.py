@@ -5,10 +5,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from napari_qmedsam.checkpoints.packed.model_file import SUFFIX
+from napari_qmedsam.checkpoints.source import QUANTIZED_KEY, ModelSource, save_model
 from napari_qmedsam.errors import Cancelled, InvalidSettings
-from napari_qmedsam.models.checkpoints import QUANTIZED_KEY, ModelSource, save_model
 from napari_qmedsam.models.medsam import MedSAM
-from napari_qmedsam.models.quantized.model_file import SUFFIX
 from napari_qmedsam.quantization.allocation import recipe_for_budget
 from napari_qmedsam.quantization.calibration import (
     CalibrationSet,

@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from napari_qmedsam.checkpoints.packed.granularity import Permutation
+from napari_qmedsam.checkpoints.packed.scale_format import as_stored
+from napari_qmedsam.checkpoints.packed.tensor import QuantizedTensor
+from napari_qmedsam.checkpoints.packed.units import UnitMap, unit_map
 from napari_qmedsam.errors import CalibrationMismatch, UnsupportedQuantization
-from napari_qmedsam.models.quantized.granularity import Permutation
-from napari_qmedsam.models.quantized.scale_format import as_stored
-from napari_qmedsam.models.quantized.tensor import QuantizedTensor
-from napari_qmedsam.models.quantized.units import UnitMap, unit_map
 from napari_qmedsam.quantization.comq import Grid, at, solve
 from napari_qmedsam.quantization.row_orders import row_groups
 from napari_qmedsam.quantization.settings import (

@@ -4,7 +4,7 @@ from importlib.metadata import version
 from typing import Any
 
 import napari_qmedsam
-from napari_qmedsam.models.checkpoints import ModelSource
+from napari_qmedsam.checkpoints.source import ModelSource
 from napari_qmedsam.quantization.whole_model import QuantizedModel
 
 LIBRARIES = ("torch", "numpy", "safetensors")

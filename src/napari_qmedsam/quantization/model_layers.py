@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from napari_qmedsam.models.quantized.model_file import from_rows, to_rows
+from napari_qmedsam.checkpoints.packed.model_file import from_rows, to_rows
 from napari_qmedsam.quantization.gram import GramAccumulator
 
 PARTS = ("image_encoder", "mask_decoder")

@@ -2,7 +2,7 @@
 
 It is Python for the most part and would hold the lock that interfaces need.
 Besides it makes and drops OpenVINO cores, which can leave a process unable to
-take a signal (:func:`~napari_qmedsam.models.openvino_import.openvino_core`).
+take a signal (:func:`~napari_qmedsam.checkpoints.openvino_import.openvino_core`).
 """
 
 import importlib.util
@@ -10,9 +10,9 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+from napari_qmedsam.checkpoints.openvino_import import import_openvino
+from napari_qmedsam.checkpoints.source import ModelSource
 from napari_qmedsam.errors import MissingDependency, UnsupportedQuantization
-from napari_qmedsam.models.checkpoints import ModelSource
-from napari_qmedsam.models.openvino_import import import_openvino
 from napari_qmedsam.quantization.calibration_plan import CalibrationPlan
 from napari_qmedsam.quantization.nncf_int8 import MISSING
 from napari_qmedsam.quantization.whole_model import QuantizationProgress

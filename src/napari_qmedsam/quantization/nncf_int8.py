@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from napari_qmedsam.checkpoints.openvino_import import import_openvino, openvino_core
+from napari_qmedsam.checkpoints.source import ModelSource
 from napari_qmedsam.errors import InvalidSettings, MissingDependency
-from napari_qmedsam.models.checkpoints import ModelSource
-from napari_qmedsam.models.openvino_import import import_openvino, openvino_core
 from napari_qmedsam.quantization.calibration import CalibrationSet
 from napari_qmedsam.runtime.conversion import converted
 

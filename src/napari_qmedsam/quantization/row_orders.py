@@ -13,8 +13,8 @@ that each layer takes the candidate it favours.
 import torch
 from torch import Tensor
 
-from napari_qmedsam.models.quantized.granularity import Granularity, Permutation
-from napari_qmedsam.models.quantized.units import UnitMap, stored_unit_map
+from napari_qmedsam.checkpoints.packed.granularity import Granularity, Permutation
+from napari_qmedsam.checkpoints.packed.units import UnitMap, stored_unit_map
 from napari_qmedsam.quantization.shrinkage import search_shrinkage
 
 MOST_CHANNELS = 256

@@ -17,7 +17,7 @@ with H. Measured over three sweeps, it ends within 0.8 % of solving ``AΔ = b``.
 import torch
 from torch import Tensor
 
-from napari_qmedsam.models.quantized.units import UnitMap
+from napari_qmedsam.checkpoints.packed.units import UnitMap
 
 LARGEST_CHANGE = 4.0
 """A scale may grow or shrink by this factor at most, and so stays positive."""

@@ -13,15 +13,15 @@ from pydantic import (
     model_validator,
 )
 
-from napari_qmedsam.errors import UnsupportedQuantization
-from napari_qmedsam.models.quantized.granularity import (
+from napari_qmedsam.checkpoints.packed.granularity import (
     CHANNEL,
     Granularity,
     Permutation,
     check_units,
     group,
 )
-from napari_qmedsam.models.quantized.scale_format import ScaleFormat
+from napari_qmedsam.checkpoints.packed.scale_format import ScaleFormat
+from napari_qmedsam.errors import UnsupportedQuantization
 
 
 class Method(str, Enum):

@@ -8,7 +8,7 @@ takes the λ under which plain rounding does best, where levels are few.
 import torch
 from torch import Tensor
 
-from napari_qmedsam.models.quantized.units import UnitMap
+from napari_qmedsam.checkpoints.packed.units import UnitMap
 from napari_qmedsam.quantization.uniform import fit_grid, nearest_codes
 
 LOWEST = {1: 0.3, 2: 0.3, 3: 0.4}

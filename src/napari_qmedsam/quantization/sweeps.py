@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from napari_qmedsam.cancelling import check_cancelled
-from napari_qmedsam.models.quantized.units import UnitMap
+from napari_qmedsam.checkpoints.packed.units import UnitMap
 
 LEAST_GREEDY_ROWS = 32
 """Smallest block of a greedy sweep; the largest is a 32nd of the rows."""

@@ -6,8 +6,8 @@ torch and OpenVINO are imported by :func:`load_backend`, not before.
 import os
 from collections.abc import Callable
 
+from napari_qmedsam.checkpoints.source import int8_name, resolve_model
 from napari_qmedsam.errors import UnsupportedBackend
-from napari_qmedsam.models.checkpoints import int8_name, resolve_model
 from napari_qmedsam.runtime.protocol import (
     Backend,
     BackendName,
@@ -47,7 +47,7 @@ def load_backend(
         CPU threads; 0 leaves it to the runtime.
     progress, should_cancel : callable, optional
         For the download of official weights; see
-        :func:`~napari_qmedsam.models.download.fetch`.
+        :func:`~napari_qmedsam.checkpoints.download.fetch`.
 
     Raises
     ------

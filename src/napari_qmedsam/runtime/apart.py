@@ -16,8 +16,8 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import IO, Any
 
+from napari_qmedsam.checkpoints.source import ModelSource
 from napari_qmedsam.errors import Cancelled
-from napari_qmedsam.models.checkpoints import ModelSource
 from napari_qmedsam.runtime.conversion import is_converted
 
 log = logging.getLogger(__name__)

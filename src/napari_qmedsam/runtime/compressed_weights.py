@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_qmedsam.models.quantized.granularity import GranularityKind, Permutation
-from napari_qmedsam.models.quantized.tensor import QuantizedTensor
+from napari_qmedsam.checkpoints.packed.granularity import GranularityKind, Permutation
+from napari_qmedsam.checkpoints.packed.tensor import QuantizedTensor
 
 if TYPE_CHECKING:
     import openvino

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from napari_qmedsam.checkpoints.exported import ExportedGraphs
+from napari_qmedsam.checkpoints.openvino_import import import_openvino
+from napari_qmedsam.checkpoints.source import ModelSource
 from napari_qmedsam.errors import InvalidPrompt
-from napari_qmedsam.models.checkpoints import ModelSource
-from napari_qmedsam.models.exported import ExportedGraphs
-from napari_qmedsam.models.openvino_import import import_openvino
 from napari_qmedsam.runtime.cache import cache_folder, cache_key, make_once
 from napari_qmedsam.runtime.compressed_weights import compress_weights
 from napari_qmedsam.runtime.onnx_cleaning import cleaned_pair
@@ -24,8 +24,8 @@ from napari_qmedsam.runtime.onnx_cleaning import cleaned_pair
 if TYPE_CHECKING:
     import openvino
 
+    from napari_qmedsam.checkpoints.packed.tensor import QuantizedTensor
     from napari_qmedsam.models.medsam import MedSAM
-    from napari_qmedsam.models.quantized.tensor import QuantizedTensor
 
 log = logging.getLogger(__name__)
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+from napari_qmedsam.checkpoints.exported import PARTS, ExportedGraphs
+from napari_qmedsam.checkpoints.openvino_import import openvino_core
+from napari_qmedsam.checkpoints.source import ModelSource
 from napari_qmedsam.errors import InvalidSettings, UnsupportedQuantization
-from napari_qmedsam.models.checkpoints import ModelSource
-from napari_qmedsam.models.exported import PARTS, ExportedGraphs
-from napari_qmedsam.models.openvino_import import openvino_core
 from napari_qmedsam.runtime.conversion import converted
 from napari_qmedsam.runtime.executed import ExecutedProducts, executed_products
 from napari_qmedsam.runtime.onnx_conversion import write_onnx

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_qmedsam.checkpoints.source import ModelSource
 from napari_qmedsam.errors import BadCheckpoint, InvalidPrompt
-from napari_qmedsam.models.checkpoints import ModelSource
 from napari_qmedsam.runtime.graph_inputs import as_logits, decoder_inputs
 from napari_qmedsam.runtime.onnx_conversion import onnx_pair
 from napari_qmedsam.runtime.onnx_import import missing_onnx

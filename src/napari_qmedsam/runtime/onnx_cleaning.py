@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_qmedsam.checkpoints.exported import ExportedGraphs
 from napari_qmedsam.errors import MissingDependency
-from napari_qmedsam.models.exported import ExportedGraphs
 from napari_qmedsam.runtime.cache import cache_folder, cache_key, make_once
 from napari_qmedsam.runtime.onnx_import import import_onnx
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_qmedsam.models.checkpoints import ModelSource
-from napari_qmedsam.models.exported import ExportedGraphs
+from napari_qmedsam.checkpoints.exported import ExportedGraphs
+from napari_qmedsam.checkpoints.source import ModelSource
 from napari_qmedsam.runtime.cache import cache_folder, cache_key, make_once
 from napari_qmedsam.runtime.onnx_cleaning import cleaned_pair
 from napari_qmedsam.runtime.onnx_import import import_onnx

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_qmedsam.cancelling import check_cancelled
-from napari_qmedsam.models.checkpoints import ModelSource
-from napari_qmedsam.models.openvino_import import openvino_core
+from napari_qmedsam.checkpoints.openvino_import import openvino_core
+from napari_qmedsam.checkpoints.source import ModelSource
 from napari_qmedsam.runtime.conversion import converted, points_decoder
 from napari_qmedsam.runtime.executed import any_int8
 from napari_qmedsam.runtime.graph_inputs import as_logits, decoder_inputs

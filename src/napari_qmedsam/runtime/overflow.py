@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_qmedsam.models.exported import read_graph
-from napari_qmedsam.models.openvino_import import import_openvino, openvino_core
+from napari_qmedsam.checkpoints.exported import read_graph
+from napari_qmedsam.checkpoints.openvino_import import import_openvino, openvino_core
 
 if TYPE_CHECKING:
     import openvino

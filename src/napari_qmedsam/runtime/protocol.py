@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_qmedsam.models.checkpoints import ModelSource
+from napari_qmedsam.checkpoints.source import ModelSource
 from napari_qmedsam.models.configuration import ModelConfig
 
 

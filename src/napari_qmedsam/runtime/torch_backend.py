@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from napari_qmedsam.cancelling import check_cancelled
-from napari_qmedsam.models.checkpoints import ModelSource
+from napari_qmedsam.checkpoints.source import ModelSource
 from napari_qmedsam.runtime.protocol import BackendName, Points, Precision, info_of
 
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from napari_qmedsam.models.checkpoints import ModelSource
+from napari_qmedsam.checkpoints.source import ModelSource
 from napari_qmedsam.models.configuration import ModelConfig
 from napari_qmedsam.models.medsam import MedSAM
 

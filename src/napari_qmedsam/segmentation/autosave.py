@@ -23,7 +23,7 @@ import numpy as np
 import platformdirs
 from numpy.typing import NDArray
 
-from napari_qmedsam.models.download import HOME_VARIABLE
+from napari_qmedsam.checkpoints.download import HOME_VARIABLE
 from napari_qmedsam.prompts import Box2D, Box3D, KeyBox, Point
 from napari_qmedsam.segmentation.objects import SegmentObject
 from napari_qmedsam.volumes.volume import Volume

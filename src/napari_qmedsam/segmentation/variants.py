@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+from napari_qmedsam.checkpoints.source import QUANTIZED_KEY, ModelSource, resolve_model
 from napari_qmedsam.errors import InvalidSettings
-from napari_qmedsam.models.checkpoints import QUANTIZED_KEY, ModelSource, resolve_model
 from napari_qmedsam.runtime.protocol import BackendName, Precision
 
 FLOAT = "float32"

@@ -51,7 +51,7 @@ def phantom_slices(
     config: ModelConfig, count: int, seed: int = 0
 ) -> tuple[ScoredSlice, ...]:
     """Return `count` phantom slices that no training seed gives."""
-    from napari_qmedsam.volumes.phantoms.random_slices import phantom_test_set
+    from napari_qmedsam.phantoms.random_slices import phantom_test_set
 
     made = (
         _scored(config, phantom.image, phantom.labels, PIXEL)

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from napari_qmedsam.checkpoints.packed.model_file import float_bytes
 from napari_qmedsam.models.medsam import MedSAM
-from napari_qmedsam.models.quantized.model_file import float_bytes
 from napari_qmedsam.quantization.calibration import CalibrationSet, GramPass
 from napari_qmedsam.quantization.model_layers import quantizable_layers
 from napari_qmedsam.quantization.recipe import Recipe

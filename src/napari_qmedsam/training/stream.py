@@ -16,9 +16,9 @@ from napari_qmedsam.datasets.modality import LabelledSlice
 from napari_qmedsam.datasets.sampling import epoch_order, samples_per_modality
 from napari_qmedsam.errors import UnusableData
 from napari_qmedsam.models.configuration import ModelConfig
+from napari_qmedsam.phantoms.shells import paint_shell
 from napari_qmedsam.training.samples import MIN_AREA, Sample, make_sample
 from napari_qmedsam.training.settings import CommonSettings
-from napari_qmedsam.volumes.phantoms.shells import paint_shell
 
 ATTEMPTS = 50
 """Slices of a modality that are tried before it is given up as empty."""

@@ -1,0 +1,69 @@
+"""The model card: what a model is, for ``qmedsam info`` and the panel."""
+
+from pathlib import Path
+from typing import Any
+
+from napari_qmedsam.checkpoints.catalogue import CATALOGUE, entry_of
+from napari_qmedsam.checkpoints.checksum import CHECKSUM_KEY
+from napari_qmedsam.checkpoints.download import is_fetched, weights_path
+from napari_qmedsam.checkpoints.source import ModelSource, resolve_model
+from napari_qmedsam.models.configuration import config_of
+
+LEFT_OUT = ("architecture", "format_version", "quantized", "layers", CHECKSUM_KEY)
+"""Entries of the header that are said otherwise, or are for programs."""
+
+
+def describe(model: str) -> dict[str, Any]:
+    """Return the card of a model name or a weights file. Nothing is downloaded.
+
+    Parameters
+    ----------
+    model : str
+
+    Raises
+    ------
+    UnknownModel, BadCheckpoint
+        If there is no such model, or the file is none.
+    """
+    if model not in CATALOGUE:
+        source = resolve_model(model)
+        return {"name": Path(model).name, **_of_source(source)}
+    entry = entry_of(model)
+    origin = {
+        "name": entry.name,
+        "title": entry.title,
+        "licence": entry.licence,
+        "page": entry.page,
+        "citation": entry.citation,
+        "notes": entry.notes,
+    }
+    path = weights_path(CATALOGUE[model])
+    if not is_fetched(entry):
+        config = config_of(entry.architecture)
+        return {
+            **_without_blanks(origin),
+            "architecture": config.name,
+            "input_size": config.input_size,
+            "installed": False,
+        }
+    details = _of_source(ModelSource(config_of(entry.architecture), path))
+    return {**_without_blanks(origin), "installed": True, **details}
+
+
+def _of_source(source: ModelSource) -> dict[str, Any]:
+    config, card = source.config, source.card
+    return {
+        "architecture": config.name,
+        "input_size": config.input_size,
+        "embedding": f"{config.embedding_channels} x {config.embedding_size} x "
+        f"{config.embedding_size}",
+        "file": str(source.path),
+        "size_bytes": source.size_bytes,
+        "sha256": source.sha256,
+        **{key: value for key, value in card.items() if key not in LEFT_OUT},
+        **({"quantized_layers": len(card["quantized"])} if "quantized" in card else {}),
+    }
+
+
+def _without_blanks(origin: dict[str, str]) -> dict[str, str]:
+    return {key: value for key, value in origin.items() if value}

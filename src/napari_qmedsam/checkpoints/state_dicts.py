@@ -1,0 +1,180 @@
+"""State dicts out of weights files, and into models.
+
+Nothing here ever runs code from a file: `.pth` is read with
+``weights_only=True``, safetensors holds no code.
+"""
+
+import os
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_qmedsam.checkpoints.checksum import check_tensors
+from napari_qmedsam.checkpoints.header import QUANTIZED_KEY, existing, read_card
+from napari_qmedsam.errors import BadCheckpoint
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from napari_qmedsam.models.medsam import MedSAM
+
+WRAPPERS = ("model", "state_dict")
+"""Keys under which training scripts wrap a state dict."""
+
+REBUILT = (".attention_bias_idxs", ".attn.ab")
+"""Tables that some files carry and that are made anew from the weights."""
+
+ENCODER_ALONE = (
+    "It holds an image encoder alone (a distillation checkpoint); a whole model is "
+    "needed."
+)
+"""What errors say of the files in between that distillation leaves."""
+
+NEVER_RAN = (
+    "These are scales of quantized activations: a quantizer that never ran saves "
+    "none. Run the model on a few slices before saving it."
+)
+"""What errors say of fake-quantized models that were saved too early."""
+
+
+def read_state(path: str | os.PathLike) -> dict[str, "Tensor"]:
+    """Read a plain or wrapped state dict; prefixes of parallel training go.
+
+    Raises
+    ------
+    BadCheckpoint
+        If the file is damaged or holds no tensors.
+    """
+    path = existing(path)
+    if path.suffix == ".safetensors":
+        card = read_card(path)  # refuses damaged files and later versions
+        from safetensors.torch import load_file
+
+        from napari_qmedsam.checkpoints.compact import expanded_state
+        from napari_qmedsam.checkpoints.packed.model_file import dense_state
+
+        tensors = load_file(path)
+        # First what can say which tensor is damaged.
+        if QUANTIZED_KEY in card:
+            state = dense_state(tensors, card, path.name)
+        else:
+            state = expanded_state(_cleaned(tensors, path))
+        check_tensors(tensors, card, path.name)
+        return state
+    return _cleaned(_torch_content(path), path)
+
+
+def tensor_names(path: str | os.PathLike) -> list[str]:
+    """Return the names of a file's tensors, without reading them where possible.
+
+    Raises
+    ------
+    BadCheckpoint
+        If the file is damaged or holds no tensors.
+    """
+    path = existing(path)
+    if path.suffix == ".safetensors":
+        read_card(path)  # refuses damaged files
+        from safetensors import safe_open
+
+        with safe_open(path, framework="np") as file:
+            return list(file.keys())
+    return list(_cleaned(_torch_content(path, names_only=True), path))
+
+
+def _torch_content(path: Path, names_only: bool = False) -> Mapping[Any, Any]:
+    import torch
+    from torch.serialization import _is_zipfile
+
+    with open(path, "rb") as file:
+        mapped = names_only and _is_zipfile(file)
+    try:
+        content = torch.load(
+            path, map_location="cpu", weights_only=True, mmap=mapped or None
+        )
+    except Exception as error:  # torch raises half a dozen unrelated types here
+        raise BadCheckpoint(
+            f"Cannot read weights from '{path.name}': {_reason(error)}. "
+            "Download or export the file again."
+        ) from error
+    for wrapper in WRAPPERS:
+        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
+            content = content[wrapper]
+    if not isinstance(content, Mapping) or not content:
+        raise BadCheckpoint(f"'{path.name}' holds no state dict.")
+    return content
+
+
+def load_state(model: "MedSAM", state: Mapping[str, "Tensor"], name: str) -> None:
+    """Load `state` strictly.
+
+    Raises
+    ------
+    BadCheckpoint
+        Listing the missing, unexpected and mis-shaped tensors.
+    """
+    own = model.state_dict()
+    missing = [key for key in own if key not in state]
+    unexpected = [key for key in state if key not in own]
+    misshaped = [
+        f"{key} {tuple(state[key].shape)} instead of {tuple(own[key].shape)}"
+        for key in own
+        if key in state and state[key].shape != own[key].shape
+    ]
+    parts = [
+        f"{len(keys)} {what} ({_few(keys)})"
+        for what, keys in (
+            ("missing", missing),
+            ("unexpected", unexpected),
+            ("mis-shaped", misshaped),
+        )
+        if keys
+    ]
+    if parts:
+        raise BadCheckpoint(
+            f"'{name}' does not fit the model '{model.config.name}': tensors "
+            + "; ".join(parts)
+            + "."
+            + (f" {ENCODER_ALONE}" if is_encoder_alone(state) else "")
+            + (f" {NEVER_RAN}" if missing and _are_scales(missing) else "")
+        )
+    model.load_state_dict(state)
+
+
+def _are_scales(names: list[str]) -> bool:
+    from napari_qmedsam.checkpoints.fake_quantized import SCALE
+
+    return all(name.endswith(SCALE) for name in names)
+
+
+def is_encoder_alone(state: Mapping[str, "Tensor"]) -> bool:
+    """Tell whether a state dict holds an image encoder and nothing else."""
+    return "patch_embed.seq.0.c.weight" in state or "patch_embed.proj.weight" in state
+
+
+def _cleaned(content: Mapping[Any, Any], path: Path) -> dict[str, "Tensor"]:
+    """Return the tensors under the names that our models use."""
+    import torch
+
+    state = {
+        str(name).removeprefix("module."): value
+        for name, value in content.items()
+        if isinstance(value, torch.Tensor) and not str(name).endswith(REBUILT)
+    }
+    if not state:
+        raise BadCheckpoint(f"'{path.name}' holds no tensors.")
+    return state
+
+
+def _reason(error: Exception) -> str:
+    """First line of torch's complaint, without its advice to trust the file."""
+    if isinstance(error, (pickle.UnpicklingError, KeyError, IndexError)):
+        return "it is no PyTorch file, or holds more than tensors"
+    lines = str(error).splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__
+
+
+def _few(keys: list[str], limit: int = 6) -> str:
+    shown = ", ".join(keys[:limit])
+    return shown if len(keys) <= limit else f"{shown} and {len(keys) - limit} more"

@@ -1,0 +1,352 @@
+"""The panel "Compare": variants on the same boxes, judged by labels and by eye."""
+
+from contextlib import closing
+from functools import partial
+from threading import Thread
+from typing import TYPE_CHECKING
+
+from napari.layers import Image, Layer
+from qtpy.QtWidgets import QVBoxLayout, QWidget
+
+from napari_qmedsam.errors import (
+    Cancelled,
+    GridMismatch,
+    InvalidSettings,
+    InvalidVolume,
+)
+from napari_qmedsam.evaluation.comparison import Comparison
+from napari_qmedsam.evaluation.comparison_table import (
+    note_of,
+    rows_of,
+    slice_text,
+)
+from napari_qmedsam.evaluation.matching import boxes_of_labels, match_objects
+from napari_qmedsam.evaluation.variant_result import ComparisonStep
+from napari_qmedsam.gui.compare.compare_controls import (
+    AROUND,
+    DRAWN,
+    MEAN,
+    SLICE,
+    CompareControls,
+)
+from napari_qmedsam.gui.compare.compare_export import TableExport
+from napari_qmedsam.gui.compare.compare_views import CompareViews
+from napari_qmedsam.gui.segment.layer_pair import LayerPair
+from napari_qmedsam.gui.segment.navigation import show_slice, slice_in_view
+from napari_qmedsam.gui.segment.remembered import (
+    CompareChoices,
+    recall,
+    remember,
+    restore,
+    take,
+)
+from napari_qmedsam.gui.segment.workspace import Workspace
+from napari_qmedsam.gui.shared.closing import ClosingWatch
+from napari_qmedsam.gui.shared.docking import TabsWhereLow
+from napari_qmedsam.gui.shared.forms import Scrolled
+from napari_qmedsam.gui.shared.layers import COMPARED, window_of
+from napari_qmedsam.gui.shared.loading import LoadModel, ModelChoice, load_model
+from napari_qmedsam.gui.shared.notices import errors_shown
+from napari_qmedsam.gui.shared.sharing import shared_by
+from napari_qmedsam.gui.shared.work import Work
+from napari_qmedsam.gui.shared.workers import Report, ShouldStop
+from napari_qmedsam.runtime import Backend
+from napari_qmedsam.segmentation.session import Session
+from napari_qmedsam.segmentation.variants import Variant
+
+if TYPE_CHECKING:
+    import napari
+
+
+class ComparePanel(QWidget):
+    """Run variants of a model on the same boxes and look at the differences.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+    load : callable
+        How a variant is loaded; exchanged by tests.
+    """
+
+    def __init__(
+        self, viewer: "napari.viewer.Viewer", load: LoadModel = load_model
+    ) -> None:
+        super().__init__()
+        self.viewer, self.load, self.shared = viewer, load, shared_by(viewer)
+        self.work = Work(self)
+        self.worker = self.work.worker
+        self._running: Image | None = None
+        self.controls = CompareControls(viewer, self)
+        self.remembered = recall(CompareChoices)
+        restore(self.remembered, self.controls)
+        self.views = CompareViews(viewer, self.controls, self.work)
+        self.export = TableExport(
+            self, self.views.compared, self.controls.status.setText
+        )
+        self.pair = LayerPair(
+            viewer, self.controls.image, self.controls.labels, self._is_ours, self
+        )
+        layout = QVBoxLayout(self)
+        layout.addWidget(Scrolled(self.controls))
+        self._watch = ClosingWatch(self, self._let_go)
+        TabsWhereLow(self, self.controls)
+        self._connect()
+        self.controls.show_progress(0, 1)
+        self.pair.start()
+        self._show_rows()
+        self.controls.status.setText(
+            "Quantize a model in the panel Quantize, then compare it here."
+            if len(self.shared.variants) == 0
+            else "Choose variants and labels."
+        )
+
+    # What the buttons do --------------------------------------------------
+
+    def compare(self) -> None:
+        """Run the ticked variants on the boxes and score them."""
+        with errors_shown(self.work.said.emit):
+            session = self._checked_session()
+            image, reference = self.pair.image(), self.pair.reference()
+            if reference.shape != session.volume.shape:
+                raise GridMismatch(
+                    f"The labels are {reference.shape} but the image is "
+                    f"{session.volume.shape}. Choose labels on the image's grid."
+                )
+            names = self.controls.table.ticked_names()
+            variants = [self.shared.variants[name] for name in names]
+            options = {
+                "tolerance_mm": self.controls.tolerance.value(),
+                "window": window_of(image),
+            }
+            place = self._place(image)
+            around = self.controls.boxes.currentText() == AROUND
+            objects = [] if around else list(session.objects.values())
+            made: list[Comparison] = []
+
+            def job(report: Report, should_stop: ShouldStop) -> None:
+                boxed = boxes_of_labels(reference) if around else objects
+                if not boxed:
+                    raise InvalidSettings(
+                        "The labels are empty. Choose labels that hold objects."
+                    )
+                matched = match_objects(boxed, reference, *place)
+                comparison = Comparison(session.volume, reference, matched, **options)
+                made.append(comparison)
+
+                def load(variant: Variant) -> Backend:
+                    choice = ModelChoice(variant.model, variant.backend)
+                    backend = self.load(choice, report, should_stop)
+                    if should_stop():
+                        raise Cancelled("Cancelled.")
+                    return backend
+
+                with closing(comparison.run(variants, load)) as steps:
+                    for step in steps:
+                        report(step)
+                        if should_stop():
+                            raise Cancelled("Cancelled.")
+
+            self._drop_layers()
+            self._remember()
+            self._running = image
+            self.work.start(
+                job,
+                "Preparing…",
+                partial(self._say_what_was_measured, made),
+                self._progressed,
+                partial(self._take, image, made),
+            )
+
+    def cancel(self) -> None:
+        """Stop now; variants that are done stay."""
+        self.work.cancel("Stopping…")
+
+    # Choices --------------------------------------------------------------
+
+    def _checked_session(self) -> Session:
+        """Return the image's session, or raise with all that lacks for comparing."""
+        lacks = []
+        for choose in (self.pair.image, self.pair.reference):
+            try:
+                choose()
+            except InvalidSettings as error:
+                lacks.append(str(error))
+        if not self.controls.table.ticked_names():
+            lacks.append("Tick at least one variant; the panel Quantize makes them.")
+        session = None
+        is_drawn = self.controls.boxes.currentText() == DRAWN
+        if is_drawn and self.pair.chosen_image() is not None:
+            session = self._session()
+            if not session.objects:
+                lacks.append(f"Draw a box in the panel Segment, or choose '{AROUND}'.")
+        if lacks:
+            # What is wrong with the image, both of the layers say.
+            raise InvalidSettings(" ".join(dict.fromkeys(lacks)))
+        return session or self._session()
+
+    def _session(self) -> Session:
+        """Return the image's session, its boxes taken from their layer."""
+        image = self.pair.image()
+        # Nobody has read the box layer if the panel Segment is not open.
+        workspace = Workspace(self.viewer, image, self.work.said.emit)
+        try:
+            workspace.sync_boxes()
+        finally:
+            workspace.close()
+        return workspace.session
+
+    def _place(self, image: Image) -> tuple[int | None, int]:
+        """Return slice and axis to compare on; None for the whole range."""
+        if self.controls.scope.currentText() != SLICE:
+            return None, 0
+        axis, index = slice_in_view(self.viewer, image)
+        return index, axis
+
+    # Work -----------------------------------------------------------------
+
+    def _progressed(self, step: ComparisonStep) -> None:
+        doing = "loading…" if step.slice_index is None else f"slice {step.slice_index}"
+        if step.slice_index is None and step.done and step.done == step.total:
+            doing = "scoring…"
+        self.work.said.emit(f"{step.variant}: {doing}")
+        self.work.progressed.emit(step.done, step.total)
+
+    def _take(
+        self, image: Image, made: list[Comparison], error: BaseException | None
+    ) -> None:
+        """Show what a comparison found, or what is done of one that was stopped."""
+        is_stopped = error is None or isinstance(error, Cancelled)
+        is_there = image in self.viewer.layers
+        if not (is_stopped and is_there and made and made[0].results):
+            return
+        comparison = made[0]
+        self.views.begin(image, comparison)
+        for name, result in comparison.results.items():
+            if name in self.shared.variants:
+                time = result.variant.milliseconds_per_slice
+                self.shared.variants.change(name, milliseconds_per_slice=time)
+        scores = self.controls.scores
+        scores.clear()
+        scores.addItem(MEAN, None)
+        for compared in comparison.objects:
+            scores.addItem(compared.name, compared.object_id)
+        self.shared.variants_changed.emit()
+
+    def _say_what_was_measured(self, made: list[Comparison]) -> None:
+        self.controls.status.setText(note_of(made[0]))
+
+    # What is shown --------------------------------------------------------
+
+    def _show_rows(self) -> None:
+        object_id = self.controls.scores.currentData()
+        rows = rows_of(self.views.comparison, list(self.shared.variants), object_id)
+        self.controls.table.show_rows(rows)
+        self.controls.plot.show_rows(rows)
+        self._enable()
+
+    def _variant_chosen(self, name: str) -> None:
+        """Go to the slice on which a variant does worst."""
+        result = None
+        if self.views.comparison is not None:
+            result = self.views.comparison.results.get(name)
+        if result is not None and result.worst_slice is not None:
+            assert self.views.layers is not None
+            place = result.worst_slice
+            if self.views.layers.image in self.viewer.layers:
+                show_slice(self.viewer, self.views.layers.image, place)
+            score = 100 * result.slice_dsc[place]
+            self.controls.status.setText(
+                f"{name} does worst on slice {slice_text(place)}: DSC {score:.1f} %."
+            )
+        self._enable()
+
+    def _enable(self) -> None:
+        """Let only those controls be used that make sense now."""
+        controls, is_free = self.controls, not self.worker.is_busy
+        is_compared = is_free and self.views.comparison is not None
+        for control, makes_sense in (
+            (controls.compare, is_free),
+            (controls.cancel, not is_free),
+            (controls.image, is_free),
+            (controls.labels, is_free),
+            (controls.view, is_compared),
+            (controls.differences, is_compared),
+            (controls.distance, is_compared),
+            (controls.copy_csv, is_compared),
+            (controls.copy_markdown, is_compared),
+            (controls.save, is_compared),
+            (controls.scores, is_compared),
+        ):
+            control.setEnabled(makes_sense)
+
+    # Layers ---------------------------------------------------------------
+
+    def _show_spacing(self) -> None:
+        text = ""
+        image = self.pair.chosen_image()
+        if image is not None:
+            try:
+                spacing = self.shared.session_of(image).volume.spacing_mm
+                text = "spacing " + " × ".join(f"{s:.3g}" for s in spacing) + " mm"
+            except InvalidVolume as error:
+                # Nothing was asked for yet, so nobody is to be disturbed by it.
+                self.controls.status.setText(str(error))
+        self.controls.spacing.setText(text)
+
+    def _is_ours(self, layer: Layer) -> bool:
+        copies = [] if self.views.layers is None else self.views.layers.copies
+        return COMPARED in layer.metadata or layer in copies
+
+    def _layer_removed(self, layer: Layer) -> None:
+        if self.worker.is_busy and layer is self._running:
+            self.cancel()
+        if self.views.layers is not None and layer is self.views.layers.image:
+            self.worker.cancel()
+            self._drop_layers()
+
+    def _drop_layers(self) -> None:
+        """Forget the comparison; its plain layers stay."""
+        self.views.forget()
+        self._show_rows()
+
+    def _connect(self) -> None:
+        controls = self.controls
+        for button, action in (
+            (controls.compare, self.compare),
+            (controls.cancel, self.cancel),
+            (controls.copy_csv, self.export.copy_csv),
+            (controls.copy_markdown, self.export.copy_markdown),
+            (controls.save, self.export.save),
+        ):
+            # clicked carries a bool that none of them wants.
+            button.clicked.connect(lambda _, action=action: action())
+        controls.table.chosen.connect(self._variant_chosen)
+        controls.scores.activated.connect(lambda _: self._show_rows())
+        self.pair.changed.connect(self._show_spacing)
+        self.pair.removed.connect(self._layer_removed)
+        self.work.said.connect(controls.status.setText)
+        self.work.progressed.connect(controls.show_progress)
+        self.work.changed.connect(self._enable)
+        self.work.changed.connect(self._watch.look)
+        self.shared.variants_changed.connect(self._show_rows)
+
+    def _remember(self) -> None:
+        """Keep what was chosen for the next start."""
+        take(self.remembered, self.controls)
+        remember(self.remembered)
+
+    # Closing --------------------------------------------------------------
+
+    def close_down(self) -> None:
+        """Stop the work, within a second, and let go of viewer and layers."""
+        self._watch.close()
+
+    def _let_go(self) -> list[Thread]:
+        self._remember()
+        running = self.worker.close()
+        self.pair.close_down()
+        if self.views.layers is not None:
+            self.views.layers.close()
+        self.controls.plot.close_down()
+        self.shared.variants_changed.disconnect(self._show_rows)
+        return running

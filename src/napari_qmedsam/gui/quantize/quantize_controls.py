@@ -1,0 +1,275 @@
+"""The controls of the panel "Quantize" and how they are arranged."""
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtWidgets import (
+    QDoubleSpinBox,
+    QLabel,
+    QListWidget,
+    QSizePolicy,
+    QSpinBox,
+    QWidget,
+)
+
+from napari_qmedsam.checkpoints.packed.granularity import Permutation
+from napari_qmedsam.gui.quantize.plots import ErrorPlot
+from napari_qmedsam.gui.shared.forms import (
+    button,
+    choice,
+    column,
+    form,
+    row,
+    status_line,
+    work_grid,
+)
+from napari_qmedsam.gui.shared.model_form import ModelForm
+from napari_qmedsam.gui.shared.progress import StepBar
+from napari_qmedsam.quantization import nncf_apart
+from napari_qmedsam.quantization.job import Budget
+from napari_qmedsam.quantization.settings import (
+    DEFAULT_GROUP,
+    Method,
+    QuantizationSettings,
+)
+from napari_qmedsam.segmentation.variants import NNCF
+
+if TYPE_CHECKING:
+    import napari
+
+METHODS = {
+    Method.PERMUTATION_COMQ: "Permutation-COMQ",
+    Method.COMQ: "COMQ",
+    Method.RTN: "RTN",
+}
+
+BITS, MEGABYTES, AVERAGE = "Bits per weight", "Size budget, MB", "Average bits"
+"""What decides the bits of a layer."""
+
+PER_LAYER, PER_CHANNEL, PER_GROUP = "layer", "channel", "group"
+
+PERMUTATIONS = {Permutation.ROWS: "Rows", Permutation.ELEMENTS: "Elements"}
+"""What Permutation-COMQ can sort; the other methods sort nothing."""
+
+PHANTOMS, OPEN_IMAGES, FOLDER = "Phantoms", "Open images", "Folder…"
+"""Where calibration slices come from."""
+
+
+class QuantizeControls(QWidget):
+    """Every control, without what it does."""
+
+    def __init__(self, viewer: "napari.viewer.Viewer", parent: QWidget) -> None:
+        super().__init__(parent)
+        self.models = ModelForm(self)
+        self.models.setToolTip("Float model to quantize, and what the result runs on.")
+        # Nothing is to be loaded here but what is quantized.
+        self.models.load.hide()
+        self.models.precision.hide()
+        self._make_settings()
+        self._make_calibration()
+        self.plot = ErrorPlot(viewer)
+        self.progress = StepBar(self)
+        self.show_progress = self.progress.show_steps
+        self.status = status_line(
+            self, "What happens, and how large and exact the result is."
+        )
+        self.variants = QListWidget(self)
+        self.variants.setToolTip(
+            "Models to be compared; the panel Compare shows their figures."
+        )
+        self.variants.setMinimumHeight(72)
+        # It takes what is left, and asks for no more than that.
+        policy = QSizePolicy.Policy
+        self.variants.setSizePolicy(policy.Expanding, policy.Ignored)
+        self._make_buttons()
+        self._arrange()
+        self.method.currentIndexChanged.connect(self._method_chosen)
+        self.permutation.currentIndexChanged.connect(self._permutation_chosen)
+        self.granularity.currentIndexChanged.connect(self._show_what_applies)
+        self.size.currentIndexChanged.connect(self._show_what_applies)
+        self._method_chosen()
+
+    @property
+    def is_nncf(self) -> bool:
+        """Whether NNCF is to do it, with settings of its own."""
+        return self.method.currentData() == NNCF
+
+    def settings(self) -> QuantizationSettings:
+        """Return what is chosen.
+
+        Raises
+        ------
+        UnsupportedQuantization
+            If the choices do not go together.
+        """
+        granularity = self.granularity.currentData()
+        if granularity == PER_GROUP:
+            granularity = f"{PER_GROUP}:{self.group_size.value()}"
+        return QuantizationSettings.of(
+            method=self.method.currentData(),
+            bit_width=self.bits.value(),
+            granularity=granularity,
+            permutation=self.permutation.currentData(),
+            sweeps=self.sweeps.value(),
+        )
+
+    def budget(self) -> Budget | None:
+        """Return the size that decides the bits, if one does."""
+        chosen, value = self.size.currentText(), self.amount.value()
+        if chosen == MEGABYTES:
+            return Budget(megabytes=value)
+        return Budget(average_bits=value) if chosen == AVERAGE else None
+
+    # Making ---------------------------------------------------------------
+
+    def _make_settings(self) -> None:
+        self.method = choice(
+            self,
+            "How codes and scales are found: rounding to nearest (RTN), coordinate "
+            "descent on calibration inputs (COMQ), that with weights sorted into units "
+            "first, or NNCF's 8-bit arithmetic for OpenVINO.",
+        )
+        for method, title in METHODS.items():
+            self.method.addItem(title, method.value)
+        if nncf_apart.is_installed():
+            self.method.addItem("NNCF int8", NNCF)
+        self.size = choice(
+            self,
+            "Give every layer the same bits, or let measured sensitivity share out a "
+            "size over the layers.",
+        )
+        self.size.addItems([BITS, MEGABYTES, AVERAGE])
+        self.bits = self._whole(1, 8, 4, "Bits of each weight's code.")
+        self.amount = QDoubleSpinBox(self)
+        self.amount.setRange(0.1, 1000.0)
+        self.amount.setSingleStep(0.1)
+        self.amount.setValue(3.0)
+        self.amount.setToolTip(
+            "Size of all the model's tensors in MB, or effective bits per weight."
+        )
+        self.granularity = choice(
+            self,
+            "How many weights share one scale: a layer, an output channel, or a group "
+            "of inputs of a channel.",
+        )
+        for kind in (PER_LAYER, PER_CHANNEL, PER_GROUP):
+            self.granularity.addItem(f"Per {kind}", kind)
+        self.group_size = self._whole(
+            2, 1024, DEFAULT_GROUP.group_size, "Weights of a group that share a scale."
+        )
+        self.permutation = choice(
+            self,
+            "Sort rows or single elements by size before they are cut into units; the "
+            "order is stored in the file.",
+        )
+        self.sweeps = self._whole(
+            1, 20, 3, "Sweeps of coordinate descent over each layer."
+        )
+
+    def _make_calibration(self) -> None:
+        self.calibration = choice(
+            self,
+            "Slices whose layer inputs decide which errors matter: generated ones, "
+            "those of the open image layers, or those of a folder.",
+        )
+        self.calibration.addItems([PHANTOMS, OPEN_IMAGES, FOLDER])
+        self.slices = self._whole(1, 512, 32, "Calibration slices.")
+
+    def _make_buttons(self) -> None:
+        self.quantize = button(
+            self, "Quantize", "Quantize the model; the result joins the variants."
+        )
+        self.cancel = button(self, "Cancel", "Stop now; nothing is kept.")
+        self.load = button(
+            self, "Load model…", "Add a weights file or exported graphs as a variant."
+        )
+        self.load_qat = button(
+            self,
+            "Load QAT…",
+            "Add a checkpoint of quantization-aware training as a variant.",
+        )
+        self.save = button(
+            self,
+            "Save…",
+            "Write the chosen variant as *.qmedsam.safetensors, or NNCF's as a folder.",
+        )
+        self.remove = button(
+            self, "Remove", "Take the chosen variant off the list; files stay."
+        )
+
+    def _arrange(self) -> None:
+        self.fields = QWidget(self)
+        self.fields.setLayout(
+            form(
+                ("Model", self.models),
+                ("Method", self.method),
+                ("Size", row((self.size, 2), self.bits, self.amount)),
+                ("Scales", row((self.granularity, 2), self.group_size)),
+                ("Permute", self.permutation),
+                ("Sweeps", self.sweeps),
+                ("Calibrate on", row((self.calibration, 2), self.slices)),
+            )
+        )
+        self.fields.layout().setContentsMargins(0, 0, 0, 0)
+        column(
+            self,
+            self.fields,
+            work_grid(self.quantize, self.cancel, self.progress),
+            self.status,
+            (self.plot, 1),
+            QLabel("Variants", self),
+            (self.variants, 1),
+            row(self.load, self.load_qat, self.save, self.remove),
+        )
+
+    def _whole(self, low: int, high: int, value: int, tip: str) -> QSpinBox:
+        field = QSpinBox(self)
+        field.setRange(low, high)
+        field.setValue(value)
+        field.setToolTip(tip)
+        return field
+
+    # What goes together ---------------------------------------------------
+
+    def _method_chosen(self) -> None:
+        """Offer what a method can permute, and its own units."""
+        permutes = self.method.currentData() == Method.PERMUTATION_COMQ.value
+        offered = PERMUTATIONS if permutes else {Permutation.NONE: "Nothing"}
+        self.permutation.blockSignals(True)
+        self.permutation.clear()
+        for permutation, title in offered.items():
+            self.permutation.addItem(title, permutation.value)
+        self.permutation.blockSignals(False)
+        self._permutation_chosen()
+
+    def _permutation_chosen(self) -> None:
+        """Go to the granularity that is best for the permutation."""
+        if self.is_nncf:
+            self._show_what_applies()
+            return
+        defaults = QuantizationSettings.of(
+            method=self.method.currentData(),
+            permutation=self.permutation.currentData(),
+        )
+        granularity, _ = defaults.units
+        kind = self.granularity.findData(granularity.kind.value)
+        self.granularity.setCurrentIndex(kind)
+        if granularity.group_size:
+            self.group_size.setValue(granularity.group_size)
+        self._show_what_applies()
+
+    def _show_what_applies(self) -> None:
+        method = self.method.currentData()
+        by_bits = self.size.currentText() == BITS
+        self.bits.setVisible(by_bits)
+        self.amount.setVisible(not by_bits)
+        is_ours = not self.is_nncf
+        grouped = self.granularity.currentData() == PER_GROUP
+        for field in (self.size, self.bits, self.amount, self.granularity):
+            field.setEnabled(is_ours)
+        self.group_size.setEnabled(is_ours and grouped)
+        self.permutation.setEnabled(method == Method.PERMUTATION_COMQ.value)
+        self.sweeps.setEnabled(is_ours and method != Method.RTN.value)
+        # RTN looks at no inputs, unless a budget has layers measured on them.
+        calibrates = method != Method.RTN.value or not by_bits
+        self.calibration.setEnabled(calibrates)
+        self.slices.setEnabled(calibrates)

@@ -1,0 +1,257 @@
+"""The panel "Quantize": a float model in, variants of fewer bits out."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from threading import Thread
+from typing import TYPE_CHECKING
+
+from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
+
+from napari_qmedsam.checkpoints.packed.model_file import SUFFIX
+from napari_qmedsam.checkpoints.source import ModelSource, resolve_model
+from napari_qmedsam.errors import InvalidSettings
+from napari_qmedsam.gui.compare.variant_list import VariantList
+from napari_qmedsam.gui.quantize.quantize_controls import (
+    FOLDER,
+    PHANTOMS,
+    QuantizeControls,
+)
+from napari_qmedsam.gui.segment.remembered import (
+    QuantizeChoices,
+    recall,
+    remember,
+    restore,
+    take,
+)
+from napari_qmedsam.gui.shared.closing import ClosingWatch
+from napari_qmedsam.gui.shared.docking import TabsWhereLow
+from napari_qmedsam.gui.shared.forms import Scrolled
+from napari_qmedsam.gui.shared.layers import scans, volume_of
+from napari_qmedsam.gui.shared.loading import report_download
+from napari_qmedsam.gui.shared.notices import errors_shown
+from napari_qmedsam.gui.shared.sharing import shared_by
+from napari_qmedsam.gui.shared.work import Work
+from napari_qmedsam.gui.shared.workers import Report, ShouldStop
+from napari_qmedsam.quantization.calibration_plan import CalibrationPlan
+from napari_qmedsam.quantization.job import QuantizationJob
+from napari_qmedsam.quantization.nncf_apart import quantize_graphs_apart
+from napari_qmedsam.quantization.whole_model import QuantizationProgress
+from napari_qmedsam.segmentation.variants import (
+    NNCF,
+    SHORT_NAMES,
+    Variant,
+    variant_of,
+)
+
+if TYPE_CHECKING:
+    import napari
+
+Make = Callable[[ModelSource, Report, ShouldStop], Variant]
+"""Quantizes a float model."""
+
+
+class QuantizePanel(QWidget):
+    """Quantize models after training, and keep the list of variants.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+    """
+
+    def __init__(self, viewer: "napari.viewer.Viewer") -> None:
+        super().__init__()
+        self.viewer, self.shared = viewer, shared_by(viewer)
+        self.work = Work(self)
+        self.worker = self.work.worker
+        self.controls = QuantizeControls(viewer, self)
+        self.variants = VariantList(self, self.controls, self.work, self.shared)
+        self.remembered = recall(QuantizeChoices)
+        self.folder: Path | None = None
+        self._layers_known = False
+        layout = QVBoxLayout(self)
+        layout.addWidget(Scrolled(self.controls))
+        self._restore()
+        self._watch = ClosingWatch(self, self._let_go)
+        TabsWhereLow(self, self.controls)
+        self._connect()
+        self.controls.show_progress(0, 1)
+        self.controls.status.setText("Choose a model and a size.")
+        self._enable()
+
+    # What the buttons do --------------------------------------------------
+
+    def quantize(self) -> None:
+        """Quantize the chosen model; the result joins the variants."""
+        with errors_shown(self.work.said.emit):
+            choice = self.controls.models.choice()
+            plan, target = self._plan(), self.shared.new_model()
+            quantized = self._by_nncf if self.controls.is_nncf else self._layerwise
+            make = quantized(plan, target, choice.backend)
+            known = {(v.model, v.backend) for v in self.shared.variants}
+            variants: list[Variant] = []
+
+            def job(report: Report, should_stop: ShouldStop) -> None:
+                source = resolve_model(
+                    choice.model,
+                    progress=report_download(report),
+                    should_cancel=should_stop,
+                )
+                made = make(source, report, should_stop)
+                if (choice.model, choice.backend) not in known:
+                    # What the others are measured by.
+                    variants.append(variant_of(choice.model, backend=choice.backend))
+                variants.append(made)
+
+            self._layers_known = False
+            self._remember()
+            self.work.start(
+                job,
+                "Preparing…",
+                partial(self.variants.add, variants),
+                self._progressed,
+            )
+
+    def cancel(self) -> None:
+        """Stop now; nothing is kept."""
+        self.work.cancel("Stopping…")
+
+    # Ways to quantize -----------------------------------------------------
+
+    def _layerwise(self, plan: CalibrationPlan, target: Path, backend: str) -> Make:
+        settings, budget = self.controls.settings(), self.controls.budget()
+
+        def make(source: ModelSource, report: Report, stop: ShouldStop) -> Variant:
+            file = target.with_name(target.name + SUFFIX)
+            QuantizationJob(source, settings, plan, budget).run(file, report, stop)
+            return variant_of(str(file), backend=backend)
+
+        return make
+
+    def _by_nncf(self, plan: CalibrationPlan, target: Path, backend: str) -> Make:
+        def make(source: ModelSource, report: Report, stop: ShouldStop) -> Variant:
+            quantize_graphs_apart(source, plan, target, report, stop)
+            name = f"{source.config.name} 8-bit {SHORT_NAMES[NNCF]}"
+            # The graphs are OpenVINO's, whatever the float model runs on.
+            variant = variant_of(str(target), name)
+            return replace(variant, method=NNCF)
+
+        return make
+
+    # Choices --------------------------------------------------------------
+
+    def choose_folder(self, folder: str | Path | None = None) -> None:
+        """Calibrate on the images of a folder; without one, ask."""
+        if folder is None:
+            folder = QFileDialog.getExistingDirectory(self, "Calibration images")
+        combo = self.controls.calibration
+        if folder:
+            self.folder = Path(folder)
+            combo.setCurrentText(FOLDER)
+            combo.setItemText(combo.currentIndex(), FOLDER)
+            self.controls.status.setText(f"Calibration images: {folder}")
+        elif self.folder is None:
+            combo.setCurrentText(PHANTOMS)
+
+    def _plan(self) -> CalibrationPlan:
+        where, slices = self.controls.calibration.currentText(), self.controls.slices
+        count = slices.value()
+        if not self.controls.calibration.isEnabled() or where == PHANTOMS:
+            return CalibrationPlan(slices=count)
+        if where == FOLDER:
+            if self.folder is None:
+                raise InvalidSettings("Choose a folder of images to calibrate on.")
+            return CalibrationPlan(path=self.folder, slices=count)
+        images = scans(self.viewer.layers)
+        if not images:
+            raise InvalidSettings(
+                f"There is no image to calibrate on. Open one, or choose {PHANTOMS}."
+            )
+        return CalibrationPlan(volumes=[volume_of(x) for x in images], slices=count)
+
+    def _calibration_chosen(self) -> None:
+        if self.controls.calibration.currentText() == FOLDER:
+            self.choose_folder()
+
+    # Work -----------------------------------------------------------------
+
+    def _progressed(self, step: QuantizationProgress) -> None:
+        work, plot = self.work, self.controls.plot
+        work.progressed.emit(step.done, step.total)
+        if step.report is None:
+            work.said.emit(f"{step.layer} ({step.done} of {step.total})")
+            return
+        if not self._layers_known:
+            self._layers_known = True
+            plot.start(step.layers)
+        error = step.report.relative_error
+        plot.add(error)
+        work.said.emit(f"{step.layer}: relative error {error:.1e}")
+
+    def _enable(self) -> None:
+        """Let only those controls be used that make sense now."""
+        controls, is_free = self.controls, not self.worker.is_busy
+        is_chosen = controls.variants.currentItem() is not None
+        for control, makes_sense in (
+            (controls.fields, is_free),
+            (controls.quantize, is_free),
+            (controls.cancel, not is_free),
+            (controls.load, is_free),
+            (controls.load_qat, is_free),
+            (controls.save, is_free and is_chosen),
+            (controls.remove, is_free and is_chosen),
+        ):
+            control.setEnabled(makes_sense)
+
+    def _connect(self) -> None:
+        controls = self.controls
+        for button, action in (
+            (controls.quantize, self.quantize),
+            (controls.cancel, self.cancel),
+            (controls.load, self.variants.load_model),
+            (controls.load_qat, self.variants.load_qat),
+            (controls.save, self.variants.save),
+            (controls.remove, self.variants.remove),
+        ):
+            # clicked carries a bool that none of them wants.
+            button.clicked.connect(lambda _, action=action: action())
+        controls.calibration.activated.connect(lambda _: self._calibration_chosen())
+        controls.variants.itemSelectionChanged.connect(self._enable)
+        self.work.said.connect(controls.status.setText)
+        self.work.progressed.connect(controls.show_progress)
+        self.work.changed.connect(self._enable)
+        self.work.changed.connect(self._watch.look)
+
+    # Between starts -------------------------------------------------------
+
+    def _restore(self) -> None:
+        known, controls = self.remembered, self.controls
+        folder = Path(known.folder) if known.folder else None
+        if folder is not None and folder.is_dir():
+            self.folder = folder
+        elif known.calibration == FOLDER:
+            known.calibration = PHANTOMS
+        controls.models.choose_again(known.model, known.backend)
+        restore(known, controls)
+
+    def _remember(self) -> None:
+        known, controls = self.remembered, self.controls
+        choice = controls.models.choice()
+        known.model, known.backend = choice.model, choice.backend
+        known.folder = "" if self.folder is None else str(self.folder)
+        take(known, controls)
+        remember(known)
+
+    # Closing --------------------------------------------------------------
+
+    def close_down(self) -> None:
+        """Stop the work, within a second, and let go of the viewer."""
+        self._watch.close()
+
+    def _let_go(self) -> list[Thread]:
+        self._remember()
+        running = self.worker.close()
+        self.controls.plot.close_down()
+        self.variants.close_down()
+        return running

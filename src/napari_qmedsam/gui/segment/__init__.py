@@ -1,0 +1,1 @@
+"""Boxes, points and masks on the layers of a scan."""

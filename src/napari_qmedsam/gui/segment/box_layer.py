@@ -1,0 +1,366 @@
+"""The layer in which boxes are drawn, kept equal to the objects of a session."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from napari.layers import Image, Labels, Shapes
+from napari.utils.events import Event
+from numpy.typing import NDArray
+
+from napari_qmedsam.errors import InvalidBox, InvalidSettings
+from napari_qmedsam.gui.segment.boxes import (
+    NO_ID,
+    BoxRow,
+    PlacedBox,
+    box_on_slice,
+    box_style,
+    rectangle,
+    rows_of,
+    write_rows,
+)
+from napari_qmedsam.gui.shared.colours import colour_of
+from napari_qmedsam.gui.shared.layers import VOLUME, placement_of
+from napari_qmedsam.gui.shared.notices import Say, errors_shown
+from napari_qmedsam.prompts import Box3D
+from napari_qmedsam.segmentation.objects import SegmentObject
+from napari_qmedsam.segmentation.session import Session
+
+SETTLED = ("added", "changed", "removed")
+"""Actions of a layer's data after which they are whole."""
+
+
+@dataclass(frozen=True)
+class Edit:
+    """A slice of an object on which its box or points were changed."""
+
+    object_id: int
+    axis: int
+    slice_index: int
+
+
+@dataclass
+class _Reading:
+    """What the rectangles say, one row each."""
+
+    rows: list[BoxRow] = field(default_factory=list)
+    places: dict[int, list[PlacedBox]] = field(default_factory=dict)
+    unusable: list[int] = field(default_factory=list)
+    fault: InvalidBox | None = None
+
+
+class BoxLayer:
+    """Rectangles to objects when the user draws, objects to rectangles otherwise.
+
+    Parameters
+    ----------
+    image : Image
+    session : Session
+    axis : callable
+        Tells the axis that the slices in view lie across.
+    on_edit : callable
+        Called with the edits of the user, none if boxes only went, after the
+        session has them.
+    say : callable
+        Called with what is wrong with a rectangle.
+    """
+
+    def __init__(
+        self,
+        image: Image,
+        session: Session,
+        axis: Callable[[], int],
+        on_edit: Callable[[list[Edit]], None],
+        say: Say,
+    ) -> None:
+        self.image, self.session = image, session
+        self.layer: Shapes | None = None
+        self.labels: Labels | None = None
+        self.target = NO_ID
+        """Object that the next rectangle is a key box of; `NO_ID` for a new one."""
+        self._axis, self._on_edit, self._say = axis, on_edit, say
+        self._syncing = False
+
+    def make(self) -> Shapes:
+        """Return an empty layer that lies on the image."""
+        style = box_style(self.session.volume)
+        style["text"]["translation"] = np.zeros(self.image.ndim)
+        layer = Shapes(
+            ndim=self.image.ndim,
+            name=f"{self.image.name} boxes",
+            metadata={VOLUME: self.session.volume},
+            **style,
+            **placement_of(self.image),
+        )
+        write_rows(layer, [])
+        return layer
+
+    def take(self, layer: Shapes) -> None:
+        """Listen to a layer; its rectangles become objects."""
+        self.layer = layer
+        layer.events.data.connect(self._changed)
+        if layer.nshapes:
+            with errors_shown(self._say):
+                self.sync()
+
+    def drop(self) -> None:
+        """Let go of the layer; the objects stay."""
+        if self.layer is not None:
+            self.layer.events.data.disconnect(self._changed)
+            self.layer = None
+
+    # Rectangles to objects ------------------------------------------------
+
+    def sync(self) -> None:
+        """Make the session's objects what the rectangles say.
+
+        New rectangles, and copies on the same slice, are new objects; a copy
+        on another slice is a key box. A new rectangle that is no box is taken
+        away again; an old one that was moved to where it is none counts as
+        soon as it is moved back.
+
+        Raises
+        ------
+        InvalidBox
+            If a rectangle is no box; the others have been taken over.
+        InvalidSettings
+            If a locked object was changed; it has been put back.
+        """
+        if self.layer is None:
+            return
+        reading = self._read()
+        before = dict(self.session.objects)
+        try:
+            self._apply(reading)
+        except InvalidSettings:
+            self.show()
+            raise
+        self._write(reading)
+        self._on_edit(_edits(before, self.session.objects))
+        if reading.fault is not None:
+            raise reading.fault
+
+    def forget(self) -> None:
+        """Remove every object, locked or not: its rectangles are gone."""
+        for object_id in list(self.session.objects):
+            self.session.change_object(object_id, is_locked=False)
+            self.session.remove_object(object_id)
+
+    def _read(self) -> _Reading:
+        layer, reading = self.layer, _Reading()
+        rows = rows_of(layer)
+        indices: dict[tuple[int, int], int] = {}
+        for index, row in enumerate(rows):
+            place = None
+            try:
+                place = self._place(layer.data[index])
+            except InvalidBox as error:
+                reading.fault = error
+            known = reading.places.get(row.object_id, [])
+            is_new = row.object_id == NO_ID or _clashes(place, known)
+            if is_new:
+                row = self._new_row(place, [*rows, *reading.rows])
+            if place is not None:
+                there = reading.places.setdefault(row.object_id, [])
+                # Drawn anew on the slice of a key box: that one goes.
+                for old in [p for p in there if p.slice_index == place.slice_index]:
+                    there.remove(old)
+                    reading.unusable.append(indices[row.object_id, old.slice_index])
+                there.append(place)
+                indices[row.object_id, place.slice_index] = index
+            elif is_new:
+                reading.unusable.append(index)
+            reading.rows.append(row)
+        return reading
+
+    def _place(self, vertices: NDArray) -> PlacedBox:
+        place = box_on_slice(vertices, self.layer, self.image, self._axis())
+        box = Box3D.on_slice(place.slice_index, place.box)
+        box = box.clip(*self.session.shape_along(place.axis))
+        return replace(place, box=box.in_plane)
+
+    def _new_row(self, place: PlacedBox | None, rows: list[BoxRow]) -> BoxRow:
+        target = self.session.objects.get(self.target)
+        self.target = NO_ID
+        if target is not None and place is not None and target.axis == place.axis:
+            return BoxRow(target.object_id, target.name)
+        object_id = self._next_id(rows)
+        return BoxRow(object_id, f"object {object_id}")
+
+    def _next_id(self, rows: list[BoxRow]) -> int:
+        # Voxels outlive their rectangle, so their ids are not given again.
+        painted = int(self.session.labels.max())
+        return max([painted, *(row.object_id for row in rows)]) + 1
+
+    def _apply(self, reading: _Reading) -> None:
+        session = self.session
+        first_rows = {row.object_id: row for row in reversed(reading.rows)}
+        for object_id in set(session.objects) - set(reading.places):
+            session.remove_object(object_id)
+        for object_id, places in reading.places.items():
+            old = session.objects.get(object_id)
+            made = _object(first_rows[object_id], places, old)
+            if old is None:
+                made = replace(made, **_range_of(made, first_rows[object_id]))
+                session.add_object(
+                    made.box, made.name, object_id, made.axis, keys=made.keys
+                )
+            elif made != old:
+                session.change_object(
+                    object_id, axis=made.axis, box=made.box, keys=made.keys
+                )
+
+    def _write(self, reading: _Reading) -> None:
+        self._syncing = True
+        try:
+            if reading.unusable:
+                self.layer.selected_data = set(reading.unusable)
+                self.layer.remove_selected()
+        finally:
+            self._syncing = False
+        self._write_rows(
+            [
+                row.object_id
+                for index, row in enumerate(reading.rows)
+                if index not in reading.unusable
+            ]
+        )
+
+    def _changed(self, event: Event) -> None:
+        # While a rectangle is drawn or dragged its data are not final.
+        if self._syncing or str(getattr(event, "action", "changed")) not in SETTLED:
+            return
+        with errors_shown(self._say):
+            self.sync()
+
+    # Objects to rectangles ------------------------------------------------
+
+    def show(self) -> None:
+        """Draw the rectangles as the session's objects say; those that are right stay.
+
+        To take all away and to add them again would hold the interface up.
+        """
+        if self.layer is None:
+            return
+        missing = self._wanted()
+        kept, wrong = [], set()
+        for index, row in enumerate(rows_of(self.layer)):
+            shown = row.object_id, np.asarray(self.layer.data[index])
+            same = [i for i, want in enumerate(missing) if _are_same(shown, want)]
+            if same:
+                kept.append(missing.pop(same[0])[0])
+            else:
+                wrong.add(index)
+        self._syncing = True
+        try:
+            if wrong:
+                self.layer.selected_data = wrong
+                self.layer.remove_selected()
+            if missing:
+                self.layer.add_rectangles([vertices for _, vertices in missing])
+        finally:
+            self._syncing = False
+        self._write_rows([*kept, *(object_id for object_id, _ in missing)])
+
+    def _wanted(self) -> list[tuple[int, NDArray]]:
+        """Return the object and the vertices of every rectangle there is to be."""
+        wanted = []
+        for o in self.session.objects.values():
+            middle = (o.box.z_min + o.box.z_max - 1) // 2
+            places = [(key.slice_index, key.box) for key in o.keys]
+            for slice_index, box in places or [(middle, o.box.in_plane)]:
+                vertices = rectangle(slice_index, box, self.image.ndim, o.axis)
+                wanted.append((o.object_id, np.asarray(vertices)))
+        return wanted
+
+    def update(self) -> None:
+        """Show names, slices and colours anew; the rectangles stay."""
+        if self.layer is not None:
+            self._write_rows([row.object_id for row in rows_of(self.layer)])
+
+    def select(self, object_id: int, slice_index: int) -> None:
+        """Select an object's rectangle on a slice, to be moved or resized."""
+        axis = self.session.objects[object_id].axis
+        depth_axis = 0 if self.image.ndim == 2 else axis
+        for index, row in enumerate(rows_of(self.layer)):
+            here = round(float(self.layer.data[index][0][depth_axis]))
+            if row.object_id == object_id and here == slice_index:
+                self.layer.mode = "select"
+                self.layer.selected_data = {index}
+
+    def _write_rows(self, ids: list[int]) -> None:
+        objects = self.session.objects
+        old = {row.object_id: row for row in rows_of(self.layer)}
+        rows = [
+            _row_of(objects[i]) if i in objects else old.get(i, BoxRow(i)) for i in ids
+        ]
+        write_rows(self.layer, rows)
+        if rows:
+            colours = np.array([colour_of(row.object_id, self.labels) for row in rows])
+            colours[[not row.is_visible for row in rows], 3] = 0
+            self.layer.edge_color = colours
+        following = colour_of(self._next_id(rows), self.labels)
+        with self.layer.block_update_properties():
+            self.layer.current_edge_color = following
+
+
+def _row_of(o: SegmentObject) -> BoxRow:
+    return BoxRow(o.object_id, o.name, o.box.z_min, o.box.z_max, o.is_visible)
+
+
+def _are_same(one: tuple[int, NDArray], other: tuple[int, NDArray]) -> bool:
+    """Tell whether two rectangles are one object's, with equal vertices."""
+    return one[0] == other[0] and np.array_equal(one[1], other[1])
+
+
+def _clashes(place: PlacedBox | None, known: list[PlacedBox]) -> bool:
+    """Tell whether a rectangle cannot be one more key box beside these."""
+    if place is None:
+        return False
+    return any(
+        other.axis != place.axis or other.slice_index == place.slice_index
+        for other in known
+    )
+
+
+def _object(
+    row: BoxRow, places: list[PlacedBox], old: SegmentObject | None
+) -> SegmentObject:
+    keys = [place.key for place in places]
+    axis = places[0].axis
+    if old is None or old.axis != axis:
+        alone = Box3D.on_slice(keys[0].slice_index, keys[0].box)
+        made = SegmentObject(row.object_id, alone, row.name, axis)
+        had: set[int] = set()
+        if old is not None:
+            made = replace(old, box=alone, axis=axis)
+    else:
+        made, had = old, {key.slice_index for key in old.keys}
+    made = made.with_keys(keys)
+    for key in keys:
+        if key.slice_index not in had:
+            made = made.reaching(key.slice_index)
+    return made
+
+
+def _range_of(made: SegmentObject, row: BoxRow) -> dict[str, Box3D]:
+    """Return the slices that a layer made earlier gives to an object."""
+    if not 0 <= row.z_min < row.z_max:
+        return {}
+    return {"box": replace(made.box, z_min=row.z_min, z_max=row.z_max)}
+
+
+def _edits(
+    before: dict[int, SegmentObject], after: dict[int, SegmentObject]
+) -> list[Edit]:
+    """Return the slices whose key box is new or was changed."""
+    edits = []
+    for object_id, o in after.items():
+        old = before.get(object_id)
+        known = set(old.keys) if old is not None and old.axis == o.axis else set()
+        edits += [
+            Edit(object_id, o.axis, key.slice_index)
+            for key in o.keys
+            if key not in known
+        ]
+    return edits

@@ -1,0 +1,245 @@
+"""The table of objects: id, name, slices, millilitres, visible, locked."""
+
+from collections.abc import Callable, Sequence
+
+from numpy.typing import NDArray
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtGui import QColor, QIcon, QPixmap
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QHeaderView,
+    QSpinBox,
+    QTableWidget,
+    QTableWidgetItem,
+    QToolButton,
+    QWidget,
+)
+
+from napari_qmedsam.gui.shared.icons import icon
+from napari_qmedsam.segmentation.measuring import Measure
+from napari_qmedsam.segmentation.session import SegmentObject
+
+COLUMNS = {
+    "Id": "Colour and value of the object's voxels in the labels.",
+    "Name": "Name of the object; double-click to change it.",
+    "From": "First slice of the object.",
+    "To": "Last slice of the object, included.",
+    "ml": "Volume of the object's voxels in millilitres.",
+    "👁": "Whether the object's boxes and voxels are shown.",
+    "🔒": "Locked objects are never changed nor overwritten.",
+}
+"""Title and tooltip of each column."""
+
+ID, NAME, FROM, TO, ML, VISIBLE, LOCKED = range(len(COLUMNS))
+
+WIDTHS = {ID: 46, FROM: 40, TO: 40, ML: 52, VISIBLE: 28, LOCKED: 28}
+
+
+class ObjectTable(QTableWidget):
+    """Shows the objects and lets what the user may decide be edited.
+
+    Slices are shown with both ends included; the signals carry the maximum
+    excluded, as everywhere in the core.
+    """
+
+    renamed = Signal(int, str)
+    range_changed = Signal(int, int, int)
+    visited = Signal(int)
+    visibility_changed = Signal(int, bool)
+    lock_changed = Signal(int, bool)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(0, len(COLUMNS), parent)
+        self._ids: list[int] = []
+        self._filling = False
+        self._ink = "#808080"
+        for column, (title, tip) in enumerate(COLUMNS.items()):
+            header = QTableWidgetItem(title if column < VISIBLE else "")
+            header.setToolTip(tip)
+            self.setHorizontalHeaderItem(column, header)
+        self.verticalHeader().hide()
+        self.verticalHeader().setDefaultSectionSize(28)
+        self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        self.setToolTip(
+            "One row for each object; select rows to work on these objects only."
+        )
+        header = self.horizontalHeader()
+        header.setMinimumSectionSize(20)
+        header.setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
+        header.setSectionResizeMode(NAME, QHeaderView.ResizeMode.Stretch)
+        for column, width in WIDTHS.items():
+            self.setColumnWidth(column, width)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setMinimumHeight(118)
+        self.itemChanged.connect(self._name_edited)
+        self.cellDoubleClicked.connect(self._cell_visited)
+
+    def selected_ids(self) -> list[int]:
+        """Return the ids of the selected rows, top to bottom."""
+        rows = {index.row() for index in self.selectionModel().selectedRows()}
+        return [self._ids[row] for row in sorted(rows)]
+
+    def set_ink(self, colour: str) -> None:
+        """Draw the icons in another colour."""
+        self._ink = colour
+        self.horizontalHeaderItem(VISIBLE).setIcon(icon("visible", colour))
+        self.horizontalHeaderItem(LOCKED).setIcon(icon("locked", colour))
+        for row in range(self.rowCount()):
+            for column in (VISIBLE, LOCKED):
+                self._show_switch(self.cellWidget(row, column), column)
+
+    def show_objects(
+        self,
+        objects: Sequence[SegmentObject],
+        colours: Sequence[NDArray],
+        depths: Sequence[int],
+    ) -> None:
+        """Show these objects; rows that stay keep focus and selection.
+
+        Parameters
+        ----------
+        objects : sequence of SegmentObject
+        colours : sequence of (4,) RGBA
+        depths : sequence of int
+            Slices of the volume along each object's axis.
+        """
+        self._filling = True
+        try:
+            ids = [o.object_id for o in objects]
+            if ids != self._ids:
+                chosen = self.selected_ids()
+                self.clearSelection()
+                self._ids = ids
+                self.setRowCount(0)
+                self.setRowCount(len(ids))
+                for row, object_id in enumerate(ids):
+                    self._build_row(row, object_id)
+                self._select([i for i in chosen if i in ids])
+            for row, o in enumerate(objects):
+                self._fill_row(row, o, colours[row], depths[row])
+        finally:
+            self._filling = False
+
+    def show_measures(self, measure: Callable[[int], Measure]) -> None:
+        """Show how large the objects are; `measure` is asked by id."""
+        for row, object_id in enumerate(self._ids):
+            size = measure(object_id)
+            item = self.item(row, ML)
+            item.setText(_millilitres(size.volume_ml) if size.voxels else "–")
+            item.setToolTip(
+                f"{size.voxels} voxels on {size.slices} slices: {size.volume_ml:.3f} ml"
+            )
+
+    def spin_boxes(self, object_id: int) -> tuple[QSpinBox, QSpinBox]:
+        """Return the two slice fields of an object."""
+        row = self._ids.index(object_id)
+        return self.cellWidget(row, FROM), self.cellWidget(row, TO)
+
+    def switches(self, object_id: int) -> tuple[QToolButton, QToolButton]:
+        """Return the buttons "visible" and "locked" of an object."""
+        row = self._ids.index(object_id)
+        return self.cellWidget(row, VISIBLE), self.cellWidget(row, LOCKED)
+
+    def _select(self, object_ids: list[int]) -> None:
+        mode = self.selectionMode()
+        self.setSelectionMode(QAbstractItemView.SelectionMode.MultiSelection)
+        for object_id in object_ids:
+            self.selectRow(self._ids.index(object_id))
+        self.setSelectionMode(mode)
+
+    def _build_row(self, row: int, object_id: int) -> None:
+        for column in (ID, ML):
+            item = QTableWidgetItem(str(object_id) if column == ID else "–")
+            item.setFlags(item.flags() & ~Qt.ItemFlag.ItemIsEditable)
+            self.setItem(row, column, item)
+        self.item(row, ID).setToolTip(
+            "Double-click to go to the middle slice of this object."
+        )
+        self.item(row, ML).setTextAlignment(
+            Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
+        )
+        self.setItem(row, NAME, QTableWidgetItem())
+        for column, title in ((FROM, "From"), (TO, "To")):
+            field = QSpinBox(self)
+            field.setButtonSymbols(QSpinBox.ButtonSymbols.NoButtons)
+            field.setAlignment(Qt.AlignmentFlag.AlignCenter)
+            field.setKeyboardTracking(False)
+            # napari's style leaves room for arrows, and none for numbers.
+            field.setStyleSheet("padding: 0px; min-width: 0px; border: none;")
+            field.setToolTip(COLUMNS[title])
+            field.valueChanged.connect(
+                lambda _, i=object_id, c=column: self._range_edited(i, c)
+            )
+            self.setCellWidget(row, column, field)
+        for column, signal in (
+            (VISIBLE, self.visibility_changed),
+            (LOCKED, self.lock_changed),
+        ):
+            switch = QToolButton(self)
+            switch.setCheckable(True)
+            switch.setAutoRaise(True)
+            switch.toggled.connect(
+                lambda on, i=object_id, s=signal, b=switch, c=column: self._switched(
+                    i, on, s, b, c
+                )
+            )
+            self.setCellWidget(row, column, switch)
+
+    def _fill_row(
+        self, row: int, o: SegmentObject, colour: NDArray, depth: int
+    ) -> None:
+        swatch = QPixmap(14, 14)
+        swatch.fill(QColor.fromRgbF(*(float(v) for v in colour)))
+        self.item(row, ID).setIcon(QIcon(swatch))
+        self.item(row, NAME).setText(o.name)
+        self.item(row, NAME).setToolTip(f"{o.name}; double-click to change it.")
+        first, last = self.spin_boxes(o.object_id)
+        for field, value in ((first, o.box.z_min), (last, o.box.z_max - 1)):
+            field.setRange(0, depth - 1)
+            field.setValue(value)
+            field.setEnabled(not o.is_locked)
+        for column, is_on in ((VISIBLE, o.is_visible), (LOCKED, o.is_locked)):
+            switch = self.cellWidget(row, column)
+            switch.setChecked(is_on)
+            self._show_switch(switch, column)
+
+    def _show_switch(self, switch: QToolButton, column: int) -> None:
+        on, off = ("visible", "hidden") if column == VISIBLE else ("locked", "unlocked")
+        name = on if switch.isChecked() else off
+        switch.setIcon(icon(name, self._ink))
+        switch.setToolTip(
+            f"This object is {name}. Click to change that."
+            if column == VISIBLE
+            else f"This object is {name}. Locked ones are never changed."
+        )
+
+    def _switched(
+        self, object_id: int, is_on: bool, signal: Signal, switch: QToolButton, c: int
+    ) -> None:
+        self._show_switch(switch, c)
+        if not self._filling:
+            signal.emit(object_id, is_on)
+
+    def _name_edited(self, item: QTableWidgetItem) -> None:
+        if not self._filling and item.column() == NAME:
+            object_id = self._ids[item.row()]
+            self.renamed.emit(object_id, item.text().strip() or f"object {object_id}")
+
+    def _range_edited(self, object_id: int, column: int) -> None:
+        if self._filling:
+            return
+        first, last = (field.value() for field in self.spin_boxes(object_id))
+        # The end just edited takes the other one along.
+        if first > last:
+            first, last = (first, first) if column == FROM else (last, last)
+        self.range_changed.emit(object_id, first, last + 1)
+
+    def _cell_visited(self, row: int, column: int) -> None:
+        if column == ID:
+            self.visited.emit(self._ids[row])
+
+
+def _millilitres(volume_ml: float) -> str:
+    """Return three digits, more where there is more."""
+    decimals = 2 if volume_ml < 10 else 1 if volume_ml < 100 else 0
+    return f"{volume_ml:.{decimals}f}"

@@ -1,0 +1,104 @@
+"""Loading the chosen model, with its download, as work for a thread."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from napari_qmedsam.checkpoints.exported import SUFFIXES
+from napari_qmedsam.checkpoints.source import int8_name, resolve_model
+from napari_qmedsam.gui.shared.workers import Report, ShouldStop
+from napari_qmedsam.runtime import Backend, BackendName, Precision, load_backend
+from napari_qmedsam.runtime.apart import convert_apart
+
+REPORT_SECONDS = 0.1
+"""Least time between two reports of a download."""
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """A model and the runtime it is to run on.
+
+    Parameters
+    ----------
+    model : str
+        A name, or the path of a weights file.
+    backend : str
+        ``openvino``, ``onnxruntime`` or ``torch``.
+    precision : str
+        ``fp32``, or ``int8`` for the int8 form of a named model. Files run as they
+        were made.
+    """
+
+    model: str
+    backend: str
+    precision: str = Precision.FP32.value
+
+    @property
+    def loaded_name(self) -> str:
+        """The name or path that is really loaded: of int8, the quantized sibling."""
+        is_int8 = self.precision == Precision.INT8
+        return int8_name(self.model) if is_int8 else self.model
+
+
+@dataclass(frozen=True)
+class Downloading:
+    """How far a download is; `total` is 0 where it is not known."""
+
+    done: int
+    total: int
+
+    def sentence(self) -> str:
+        """Return what to say meanwhile."""
+        return f"Downloading {self.done / 1e6:.0f} of {self.total / 1e6:.0f} MB…"
+
+    def thousandths(self) -> tuple[int, int]:
+        """Return steps done and in all; Qt's bars hold 32 bits, weights are larger."""
+        known = self.total > 0
+        return (1000 * self.done // self.total, 1000) if known else (0, 0)
+
+
+LoadModel = Callable[[ModelChoice, Report, ShouldStop], Backend]
+"""Loads a choice; reports :class:`Downloading`."""
+
+
+def model_of(path: str | Path) -> str:
+    """Return what to load for a chosen file: for a graph the folder of its pair."""
+    path = Path(path)
+    return str(path.parent if path.suffix in SUFFIXES else path)
+
+
+def load_model(choice: ModelChoice, report: Report, should_stop: ShouldStop) -> Backend:
+    """Download the weights if needed and load them on the chosen runtime.
+
+    Raises
+    ------
+    QMedSAMError
+        If the model cannot be had; Cancelled if `should_stop` said so.
+    """
+    progress = report_download(report)
+    source = resolve_model(
+        choice.loaded_name, progress=progress, should_cancel=should_stop
+    )
+    if choice.backend == BackendName.OPENVINO:
+        convert_apart(source, should_stop)
+    return load_backend(
+        choice.model,
+        choice.backend,
+        precision=choice.precision,
+        progress=progress,
+        should_cancel=should_stop,
+    )
+
+
+def report_download(report: Report) -> Callable[[int, int | None], None]:
+    """Return what a download calls; it passes on one report in a while."""
+    last = 0.0
+
+    def progress(done: int, total: int | None) -> None:
+        nonlocal last
+        if time.monotonic() - last > REPORT_SECONDS:
+            last = time.monotonic()
+            report(Downloading(done, total or 0))
+
+    return progress

@@ -1,0 +1,165 @@
+"""The fields that choose a model and a runtime, and load it."""
+
+from pathlib import Path
+
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import QComboBox, QFileDialog, QGridLayout, QPushButton, QWidget
+
+from napari_qmedsam.checkpoints.catalogue import CATALOGUE
+from napari_qmedsam.checkpoints.download import is_fetched
+from napari_qmedsam.checkpoints.source import int8_name
+from napari_qmedsam.gui.shared.loading import ModelChoice, model_of
+from napari_qmedsam.runtime.protocol import BackendName, Precision
+
+FILE, FOLDER = "File…", "Folder…"
+"""The entries that ask for a weights file, and for a folder with an exported model."""
+
+FILE_FILTER = (
+    "Models (*.pth *.pt *.safetensors *.onnx *.xml);;"
+    "Weights and checkpoints (*.pth *.pt *.safetensors);;"
+    "Exported graphs (*.onnx *.xml);;All files (*)"
+)
+
+BACKEND_TITLES = {"openvino": "OpenVINO", "torch": "torch", "onnxruntime": "ONNX"}
+"""Runtimes as the panel says them; one that is new goes by its own name."""
+
+
+class ModelForm(QWidget):
+    """Model, runtime and precision side by side, and a button that loads."""
+
+    changed = Signal()
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.folder = ""
+        """Where the dialogs open."""
+        self.model = QComboBox(self)
+        self.model.setToolTip("Model that turns boxes into masks.")
+        for entry in CATALOGUE.values():
+            self.model.addItem(entry.name, entry.name)
+            last = self.model.count() - 1
+            tip = entry.title if is_fetched(entry) else f"{entry.title} (download)"
+            self.model.setItemData(last, tip, Qt.ItemDataRole.ToolTipRole)
+        self.model.addItem(FILE)
+        self.model.setItemData(
+            self.model.count() - 1,
+            "Float weights, a quantized model, a training checkpoint or a graph.",
+            Qt.ItemDataRole.ToolTipRole,
+        )
+        self.model.addItem(FOLDER)
+        self.model.setItemData(
+            self.model.count() - 1,
+            "A folder with an exported model in ONNX or OpenVINO form.",
+            Qt.ItemDataRole.ToolTipRole,
+        )
+        self.model.setMinimumContentsLength(9)
+        self.model.setSizeAdjustPolicy(
+            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+        )
+        self.backend = QComboBox(self)
+        self.backend.setToolTip("Software that runs the model.")
+        for name in BackendName:
+            self.backend.addItem(BACKEND_TITLES.get(name.value, name.value), name.value)
+        self.precision = QComboBox(self)
+        self.precision.setToolTip(
+            "Numbers that the model calculates with: float, or int8 where it has that "
+            "form; files run as they were made."
+        )
+        self.precision.setMinimumContentsLength(3)
+        self.precision.setSizeAdjustPolicy(
+            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+        )
+        self.load = QPushButton("Load", self)
+        self.load.setToolTip(
+            "Load the model now, downloading it first if it is not here; Cancel keeps "
+            "the part that came, and the next time goes on from there."
+        )
+        self.load.setMinimumWidth(44)
+        layout = QGridLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setVerticalSpacing(6)
+        layout.addWidget(self.model, 0, 0)
+        layout.addWidget(self.backend, 0, 1)
+        layout.addWidget(self.precision, 1, 0)
+        layout.addWidget(self.load, 1, 1)
+        layout.setColumnStretch(0, 4)
+        layout.setColumnStretch(1, 3)
+        self._previous = 0
+        self.model.activated.connect(self._activated)
+        self.model.currentIndexChanged.connect(self._offer_precisions)
+        self.backend.currentIndexChanged.connect(lambda _: self.changed.emit())
+        self.precision.activated.connect(lambda _: self.changed.emit())
+        self._offer_precisions()
+
+    def choice(self) -> ModelChoice:
+        """Return what is chosen."""
+        return ModelChoice(
+            self.model.currentData(),
+            self.backend.currentData(),
+            self.precision.currentData(),
+        )
+
+    def needs_download(self) -> bool:
+        """Tell whether the chosen model is not on this machine yet."""
+        entry = CATALOGUE.get(self.model.currentData())
+        return entry is not None and not is_fetched(entry)
+
+    def choose_again(
+        self, model: str, backend: str, precision: str = Precision.FP32.value
+    ) -> None:
+        """Choose what was chosen in an earlier start, if it is still there."""
+        if model in CATALOGUE or Path(model).exists():
+            self.choose(model, backend, precision)
+
+    def choose(
+        self, model: str, backend: str | None = None, precision: str | None = None
+    ) -> None:
+        """Choose a model by name, weights file or folder, a runtime and a precision."""
+        index = self.model.findData(model)
+        if index < 0:
+            index = self.model.findText(FILE)
+            self.model.insertItem(index, Path(model).name, model)
+            self.model.setItemData(index, model, Qt.ItemDataRole.ToolTipRole)
+        self.model.setCurrentIndex(index)
+        self._previous = index
+        if backend is not None and self.backend.findData(backend) >= 0:
+            self.backend.setCurrentIndex(self.backend.findData(backend))
+        if precision is not None and self.precision.findData(precision) >= 0:
+            self.precision.setCurrentIndex(self.precision.findData(precision))
+        self.changed.emit()
+
+    def _offer_precisions(self) -> None:
+        """Offer int8 for models that have it; where there is no choice, none."""
+        model = self.model.currentData()
+        if model is None:
+            return  # a dialog is about to ask for a file
+        offered = {"fp32": Precision.FP32}
+        if model in {entry.int8 for entry in CATALOGUE.values()}:
+            offered = {"int8": Precision.INT8}
+        elif model not in CATALOGUE:
+            offered = {"file": Precision.FP32}  # only the file knows
+        elif int8_name(model) != model:
+            offered["int8"] = Precision.INT8
+        self.precision.clear()
+        for title, precision in offered.items():
+            self.precision.addItem(title, precision.value)
+        self.precision.setEnabled(len(offered) > 1)
+
+    def _activated(self, index: int) -> None:
+        if self.model.itemData(index) is not None:
+            self._previous = index
+            self.changed.emit()
+            return
+        if self.model.itemText(index) == FILE:
+            path, _ = QFileDialog.getOpenFileName(
+                self, "Choose a model file", self.folder, FILE_FILTER
+            )
+        else:
+            path = QFileDialog.getExistingDirectory(
+                self, "Choose a folder with an exported model", self.folder
+            )
+        if path:
+            self.folder = str(Path(path).parent)
+            self.choose(model_of(path))
+        else:
+            self.model.setCurrentIndex(self._previous)
