@@ -22,6 +22,7 @@ from napari_qmedsam.checkpoints.transfer import (
     run_until,
     stored_bytes,
 )
+from napari_qmedsam.disk import move_into_place
 from napari_qmedsam.errors import BadCheckpoint, DownloadFailed
 
 logger = logging.getLogger(__name__)
@@ -112,7 +113,7 @@ def fetch(
         try:
             destination.parent.mkdir(parents=True, exist_ok=True)
             _download(entry, url, part, progress, should_cancel)
-            os.replace(part, destination)
+            move_into_place(part, destination)
         except Unusable as reason:
             logger.warning("%s: %s", url, reason)
             reasons.append(str(reason))

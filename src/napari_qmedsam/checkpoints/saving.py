@@ -13,6 +13,7 @@ from napari_qmedsam.checkpoints.header import (
     METADATA_KEY,
     QUANTIZED_KEY,
 )
+from napari_qmedsam.disk import atomic_write
 from napari_qmedsam.errors import BadCheckpoint
 
 if TYPE_CHECKING:
@@ -75,17 +76,9 @@ def save_model(
     if entries:
         header[QUANTIZED_KEY] = entries
     header[CHECKSUM_KEY] = tensor_checksum(tensors)
-    part = path.with_name(path.name + ".part")
     try:
-        part.touch()
-        rights = part.stat().st_mode
-        save_file(tensors, part, metadata={METADATA_KEY: json.dumps(header)})
-        part.chmod(rights)  # safetensors makes files that only their owner can read
-        with open(part, "rb+") as file:
-            os.fsync(file.fileno())
-        part.replace(path)
+        with atomic_write(path) as part:
+            save_file(tensors, part, metadata={METADATA_KEY: json.dumps(header)})
     except (OSError, SafetensorError) as error:
         raise BadCheckpoint(f"Cannot write weights to '{path}': {error}.") from error
-    finally:
-        part.unlink(missing_ok=True)
     return path

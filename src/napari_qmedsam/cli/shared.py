@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from napari_qmedsam import disk
+from napari_qmedsam.disk import nearest_folder, why_not_writable
 from napari_qmedsam.errors import InvalidSettings
-from napari_qmedsam.places import nearest_folder, why_not_writable
 
 if TYPE_CHECKING:
     from napari_qmedsam.segmentation.segmenter import SliceSegmenter
@@ -224,10 +225,8 @@ def make_folder(path: Path) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file whole or not at all."""
-    part = path.with_name(path.name + ".part")
     try:
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
+        disk.write_text(path, text)
     except OSError as error:
         raise InvalidSettings(f"Cannot write '{path}': {error.strerror}.") from error
 

@@ -5,6 +5,7 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
+from napari_qmedsam.disk import write_text
 from napari_qmedsam.errors import InvalidSettings
 
 Cells = Sequence[Sequence[str]]
@@ -54,12 +55,8 @@ def save_table(cells: Cells, path: Path, note: str = "") -> Path:
     text = FORMATS[path.suffix.lower()](cells)
     if note and path.suffix.lower() == ".md":
         text = f"{note}\n\n{text}"
-    part = path.with_name(path.name + ".part")
     try:
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
+        write_text(path, text)
     except OSError as error:
         raise InvalidSettings(f"Cannot write the table '{path}': {error}.") from error
-    finally:
-        part.unlink(missing_ok=True)
     return path

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from napari_qmedsam.cancelling import check_cancelled
+from napari_qmedsam.disk import atomic_write
 from napari_qmedsam.errors import BadCheckpoint, CalibrationMismatch, Cancelled
 from napari_qmedsam.models.configuration import ModelConfig
 from napari_qmedsam.models.medsam import MedSAM
@@ -222,9 +223,8 @@ class GramPass:
             "grams": {name: s.gram for name, s in self.sums.items()},
             "rows": {name: s.rows for name, s in self.sums.items()},
         }
-        part = path.with_name(path.name + ".part")
-        torch.save(state, part)
-        part.replace(path)
+        with atomic_write(path) as part:
+            torch.save(state, part)
 
     def resume(self, path: Path, key: str = "") -> None:
         """Take the sums of an earlier pass over the same layers.

@@ -7,6 +7,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from napari_qmedsam.disk import move_into_place
+
 
 def cache_folder() -> Path:
     """Folder for what can be made again; QMEDSAM_CACHE overrides it."""
@@ -45,11 +47,11 @@ def make_once(folder: Path, last_file: str, make: Callable[[Path], None]) -> Pat
     try:
         make(work)
         try:
-            work.rename(folder)
+            move_into_place(work, folder)
         except OSError:  # another process was first, or an old half is there
             if not (folder / last_file).exists():
                 shutil.rmtree(folder, ignore_errors=True)
-                work.rename(folder)
+                move_into_place(work, folder)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return folder

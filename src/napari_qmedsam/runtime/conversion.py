@@ -6,8 +6,6 @@ OpenVINO version and the version of this code.
 """
 
 import logging
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +14,7 @@ from typing import TYPE_CHECKING
 from napari_qmedsam.checkpoints.exported import ExportedGraphs
 from napari_qmedsam.checkpoints.openvino_import import import_openvino
 from napari_qmedsam.checkpoints.source import ModelSource
+from napari_qmedsam.disk import atomic_files
 from napari_qmedsam.errors import InvalidPrompt
 from napari_qmedsam.runtime.cache import cache_folder, cache_key, make_once
 from napari_qmedsam.runtime.compressed_weights import compress_weights
@@ -87,14 +86,9 @@ def points_decoder(source: ModelSource) -> Path:
     path = folder / "decoder_points.xml"
     if not path.with_suffix(".bin").exists():
         folder.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(dir=folder, prefix=".converting-"))
-        try:
+        # The .bin last: it says that both are there.
+        with atomic_files(folder, last="decoder_points.bin") as work:
             _convert_points_decoder(source, work / path.name)
-            # The .bin last: it says that both are there.
-            (work / path.name).replace(path)
-            (work / path.with_suffix(".bin").name).replace(path.with_suffix(".bin"))
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
     return path
 
 

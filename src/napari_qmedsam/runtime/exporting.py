@@ -1,6 +1,5 @@
 """Export of a model as a pair of graphs for other programs, or to load again."""
 
-import os
 import shutil
 from dataclasses import dataclass
 from enum import Enum
@@ -9,6 +8,7 @@ from pathlib import Path
 from napari_qmedsam.checkpoints.exported import PARTS, ExportedGraphs
 from napari_qmedsam.checkpoints.openvino_import import openvino_core
 from napari_qmedsam.checkpoints.source import ModelSource
+from napari_qmedsam.disk import atomic_write
 from napari_qmedsam.errors import InvalidSettings, UnsupportedQuantization
 from napari_qmedsam.runtime.conversion import converted
 from napari_qmedsam.runtime.executed import ExecutedProducts, executed_products
@@ -106,6 +106,5 @@ def export_model(source: ModelSource, form: ExportFormat, folder: Path) -> Expor
 
 
 def _copy(source: Path, target: Path) -> None:
-    part = target.with_name(target.name + ".part")
-    shutil.copyfile(source, part)
-    os.replace(part, target)
+    with atomic_write(target) as part:
+        shutil.copyfile(source, part)

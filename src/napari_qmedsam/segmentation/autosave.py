@@ -11,7 +11,6 @@ import json
 import logging
 import os
 import sys
-import tempfile
 import time
 import zipfile
 from collections.abc import Mapping
@@ -24,6 +23,7 @@ import platformdirs
 from numpy.typing import NDArray
 
 from napari_qmedsam.checkpoints.download import HOME_VARIABLE
+from napari_qmedsam.disk import atomic_write
 from napari_qmedsam.prompts import Box2D, Box3D, KeyBox, Point
 from napari_qmedsam.segmentation.objects import SegmentObject
 from napari_qmedsam.volumes.volume import Volume
@@ -136,19 +136,13 @@ class Autosave:
             "objects": [asdict(o) for o in objects.values()],
         }
         self._folder.mkdir(parents=True, exist_ok=True)
-        handle, part = tempfile.mkstemp(dir=self._folder, suffix=".part")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                np.savez_compressed(
-                    file,
-                    header=np.array(json.dumps(header)),
-                    slices=filled,
-                    labels=labels[filled],
-                )
-            os.replace(part, self.path)
-        except BaseException:
-            Path(part).unlink(missing_ok=True)
-            raise
+        with atomic_write(self.path) as part:
+            np.savez_compressed(
+                part,
+                header=np.array(json.dumps(header)),
+                slices=filled,
+                labels=labels[filled],
+            )
 
     def discard(self) -> None:
         """Delete the file: the work was saved, or given up."""

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_qmedsam.disk import atomic_write
+
 log = logging.getLogger(__name__)
 
 DEFAULT_MEMORY = 1 << 30
@@ -109,6 +111,7 @@ class EmbeddingStore:
                 self._temporary = tempfile.TemporaryDirectory(prefix="qmedsam-")
             folder = Path(self._temporary.name)
         folder.mkdir(parents=True, exist_ok=True)
-        part = folder / f".{key}.npy"
-        np.save(part, embedding)
-        self._disk[key] = part.replace(folder / f"{key}.npy")
+        path = folder / f"{key}.npy"
+        with atomic_write(path) as part:
+            np.save(part, embedding)
+        self._disk[key] = path

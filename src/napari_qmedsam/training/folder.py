@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from napari_qmedsam.disk import atomic_write
 from napari_qmedsam.errors import BadCheckpoint, InvalidSettings
 from napari_qmedsam.training.settings import CommonSettings
 
@@ -117,20 +118,20 @@ class RunFolder:
                 path.unlink()
 
     def _save(self, content: Mapping[str, Any], path: Path) -> None:
-        part = path.with_name(path.name + ".part")
-        torch.save(dict(content), part)
-        part.replace(path)
+        with atomic_write(path) as part:
+            torch.save(dict(content), part)
 
 
 def write_log(rows: list[Row], path: Path) -> None:
     """Write the log as CSV: a column for whatever any row has."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
-    part = path.with_name(path.name + ".part")
-    with part.open("w", newline="", encoding="utf-8") as file:
+    with (
+        atomic_write(path) as part,
+        part.open("w", newline="", encoding="utf-8") as file,
+    ):
         writer = csv.DictWriter(file, columns, restval="")
         writer.writeheader()
         for row in rows:
             writer.writerow(
                 {k: f"{v:.5g}" if isinstance(v, float) else v for k, v in row.items()}
             )
-    part.replace(path)

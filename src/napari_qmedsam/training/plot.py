@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from napari_qmedsam.disk import atomic_write
 from napari_qmedsam.training.folder import Row
 
 LOSSES = ("dice", "focal", "dense", "distillation")
@@ -36,7 +37,6 @@ def write_loss_plot(rows: list[Row], path: Path) -> Path:
     scores.set_xlabel("step")
     if curves:
         losses.legend()
-    part = path.with_name(path.name + ".part")
-    figure.savefig(part, format="png")
-    part.replace(path)
+    with atomic_write(path) as part:
+        figure.savefig(part, format="png")
     return path

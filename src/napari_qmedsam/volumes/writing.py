@@ -1,17 +1,13 @@
 """Writing labels and images back, on the grid they came from."""
 
 import logging
-import os
-import shutil
-import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_qmedsam.disk import atomic_files, why_not_writable
 from napari_qmedsam.errors import GridMismatch, UnwritableLabels
-from napari_qmedsam.places import why_not_writable
 from napari_qmedsam.volumes.files import suffix_of
 from napari_qmedsam.volumes.itk import write_itk
 from napari_qmedsam.volumes.labels import smallest_unsigned
@@ -140,41 +136,18 @@ def _write(array: NDArray, like: Volume, path: Path, *, labels: bool) -> Path:
         else:
             write_itk(array, like, target)
 
-    _write_whole(path, write)
-    logger.info("Wrote %s", path)
-    return path
-
-
-def _write_whole(path: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` make the file in a hidden folder, then move it to its place.
-
-    A folder and not a name, because MHD and NHDR consist of two files and the
-    header holds the name of the other.
-    """
-    scratch = None
     try:
-        scratch = Path(tempfile.mkdtemp(prefix=".qmedsam-", dir=path.parent))
-        write(scratch / path.name)
-        made = sorted(scratch.iterdir(), key=lambda file: file.name == path.name)
-        for file in made:
-            _flush(file)
-        # The header comes last: until then the old pair is complete.
-        for file in made:
-            os.replace(file, path.parent / file.name)
+        # MHD and NHDR are two files. The header, which holds the name of the
+        # other, comes last: until then the old pair is complete.
+        with atomic_files(path.parent, last=path.name) as scratch:
+            write(scratch / path.name)
     except OSError as error:
         reason = error.strerror or str(error)
         raise _unwritable(
             path, reason.rstrip("."), "Check the folder and the format."
         ) from error
-    finally:
-        if scratch is not None:
-            shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _flush(file: Path) -> None:
-    """Have the system put the file on disk before the rename makes it visible."""
-    with file.open("rb+") as stream:
-        os.fsync(stream.fileno())
+    logger.info("Wrote %s", path)
+    return path
 
 
 def _unwritable(path: Path, reason: str, advice: str) -> UnwritableLabels:

@@ -8,6 +8,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QListWidgetItem, QWidget
 
 from napari_qmedsam.checkpoints.packed.model_file import SUFFIX
+from napari_qmedsam.disk import atomic_files
 from napari_qmedsam.errors import BadCheckpoint, InvalidSettings
 from napari_qmedsam.gui.quantize.quantize_controls import QuantizeControls
 from napari_qmedsam.gui.shared.loading import model_of
@@ -180,16 +181,9 @@ def copy_model(source: Path, target: Path) -> None:
     """
     if source.is_file() and not target.name.endswith(SUFFIX):
         raise BadCheckpoint(f"The file '{target.name}' must end in {SUFFIX}.")
-    part = target.with_name(target.name + ".part")
+    copy = shutil.copytree if source.is_dir() else shutil.copyfile
     try:
-        if source.is_dir():
-            shutil.copytree(source, part)
-        else:
-            shutil.copyfile(source, part)
-        part.replace(target)
+        with atomic_files(target.parent, last=target.name) as scratch:
+            copy(source, scratch / target.name)
     except OSError as error:
         raise BadCheckpoint(f"Cannot write '{target}': {error}.") from error
-    finally:
-        if part.is_dir():
-            shutil.rmtree(part)
-        part.unlink(missing_ok=True)

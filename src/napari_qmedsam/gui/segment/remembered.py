@@ -2,8 +2,6 @@
 
 import json
 import logging
-import os
-import tempfile
 from dataclasses import asdict, dataclass, fields
 from enum import Enum
 from pathlib import Path
@@ -11,6 +9,7 @@ from typing import Any, ClassVar, TypeVar
 
 from qtpy.QtWidgets import QAbstractButton, QAbstractSpinBox, QComboBox
 
+from napari_qmedsam.disk import write_text
 from napari_qmedsam.segmentation.autosave import state_folder
 from napari_qmedsam.segmentation.propagation import Propagation
 
@@ -105,10 +104,7 @@ def remember(choices: Choices) -> None:
     path = _path(type(choices))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, part = tempfile.mkstemp(dir=path.parent, suffix=".part")
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(asdict(choices), file, indent=1)
-        os.replace(part, path)
+        write_text(path, json.dumps(asdict(choices), indent=1))
     except OSError as error:
         log.warning("Cannot remember the panel's state in '%s': %s", path, error)
 
