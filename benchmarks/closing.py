@@ -55,7 +55,7 @@ def download(panels: dict, folder: Path) -> None:
 def encoding(panels: dict, folder: Path) -> None:
     """Encode with LiteMedSAM in torch, half a second per slice or more."""
     from napari_qmedsam.checkpoints.source import save_model
-    from napari_qmedsam.gui.segment.boxes import rectangle
+    from napari_qmedsam.gui.segment.rectangles import rectangle
     from napari_qmedsam.models import build_model
     from napari_qmedsam.prompts import Box2D
     from napari_qmedsam.runtime import load_backend
@@ -89,8 +89,8 @@ def evaluation(panels: dict, folder: Path) -> None:
 
     panel = panels["Compare"]
     panel.controls.boxes.setCurrentText(AROUND)
-    panel.shared.variants.add(Variant("demo", "demo", backend="torch"))
-    panel.shared.variants_changed.emit()
+    panel.state.variants.add(Variant("demo", "demo", backend="torch"))
+    panel.state.variants_changed.emit()
     panel.compare()
 
 
@@ -100,7 +100,7 @@ def close_in_the_middle(kind: str, folder: Path) -> None:
     from qtpy.QtCore import QTimer
 
     from napari_qmedsam.gui.samples import labelled_ct_phantom
-    from napari_qmedsam.gui.shared.workers import Worker
+    from napari_qmedsam.gui.shared.worker import Worker
 
     starts = (download, encoding, quantization, nncf, evaluation)
     viewer = napari.Viewer()

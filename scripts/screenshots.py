@@ -48,7 +48,7 @@ def draw_organs(panel):
     import numpy as np
 
     from napari_qmedsam.gui.samples import phantom
-    from napari_qmedsam.gui.segment.boxes import rectangle
+    from napari_qmedsam.gui.segment.rectangles import rectangle
     from napari_qmedsam.prompts import Box2D
     from napari_qmedsam.volumes.volume import Modality
 
@@ -75,7 +75,7 @@ def draw_coronal(panel):
     import numpy as np
 
     from napari_qmedsam.gui.samples import phantom
-    from napari_qmedsam.gui.segment.boxes import rectangle
+    from napari_qmedsam.gui.segment.rectangles import rectangle
     from napari_qmedsam.prompts import Box2D
     from napari_qmedsam.volumes.volume import Modality
 

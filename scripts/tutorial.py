@@ -83,7 +83,7 @@ def draw(panel):
     import numpy as np
 
     from napari_qmedsam.gui.samples import phantom
-    from napari_qmedsam.gui.segment.boxes import rectangle
+    from napari_qmedsam.gui.segment.rectangles import rectangle
     from napari_qmedsam.prompts import Box2D
     from napari_qmedsam.volumes.volume import Modality
 

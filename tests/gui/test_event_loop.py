@@ -15,7 +15,7 @@ from napari_qmedsam.checkpoints.source import save_model
 from napari_qmedsam.gui.compare.compare_controls import AROUND
 from napari_qmedsam.gui.compare.compare_panel import ComparePanel
 from napari_qmedsam.gui.quantize.quantize_panel import QuantizePanel
-from napari_qmedsam.gui.segment.boxes import rectangle
+from napari_qmedsam.gui.segment.rectangles import rectangle
 from napari_qmedsam.gui.segment.segment_panel import SegmentPanel
 from napari_qmedsam.gui.shared.layers import image_layer, labels_layer
 from napari_qmedsam.models import build_model
@@ -124,8 +124,8 @@ def test_interface_never_stalls_while_variants_are_compared(
     panel = ComparePanel(viewer)
     viewer.window.add_dock_widget(panel, name="Compare")
     panel.controls.boxes.setCurrentText(AROUND)
-    panel.shared.variants.add(Variant("demo FP32", "demo"))
-    panel.shared.variants_changed.emit()
+    panel.state.variants.add(Variant("demo FP32", "demo"))
+    panel.state.variants_changed.emit()
 
     def prepare(attempt):
         # A new folder, so that the model is converted each time.

@@ -18,7 +18,7 @@ from napari_qmedsam.gui.compare.compare_panel import ComparePanel
 from napari_qmedsam.gui.files import read_layers
 from napari_qmedsam.gui.quantize.quantize_panel import QuantizePanel
 from napari_qmedsam.gui.samples import ct_phantom, phantom
-from napari_qmedsam.gui.segment.boxes import rectangle
+from napari_qmedsam.gui.segment.rectangles import rectangle
 from napari_qmedsam.gui.segment.segment_panel import SegmentPanel
 from napari_qmedsam.gui.shared.layers import labels_layer
 from napari_qmedsam.prompts import Box2D

@@ -4,7 +4,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from napari_qmedsam.gui.segment.boxes import DrawnBox, box_layer
+from napari_qmedsam.gui.segment.rectangles import DrawnBox, box_layer
 from napari_qmedsam.gui.shared.layers import LayerData, image_layer, labels_layer
 from napari_qmedsam.phantoms.abdomen import PhantomCase, abdomen_case
 from napari_qmedsam.prompts import Box2D, Box3D

@@ -1,6 +1,7 @@
 """The controls of the panel "Compare" and how they are arranged."""
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
@@ -11,8 +12,8 @@ from qtpy.QtWidgets import (
 )
 
 from napari_qmedsam.gui.compare.comparison_layers import View
+from napari_qmedsam.gui.compare.size_plot import SizePlot
 from napari_qmedsam.gui.compare.variant_table import VariantTable
-from napari_qmedsam.gui.quantize.plots import SizePlot
 from napari_qmedsam.gui.shared.forms import (
     button,
     choice,
@@ -38,6 +39,25 @@ DIVIDER_STEPS = 1000
 
 MEAN = "Mean over objects"
 """The entry of the score combo that stands for all objects."""
+
+
+@dataclass
+class CompareChoices:
+    """Choices in the panel Compare.
+
+    Parameters
+    ----------
+    boxes, scope : str
+        Entries of the controls of these names; empty for what a control starts with.
+    tolerance : float
+        In mm.
+    """
+
+    NAME: ClassVar[str] = "compare-panel"
+
+    boxes: str = ""
+    scope: str = ""
+    tolerance: float = 2.0
 
 
 class CompareControls(QWidget):

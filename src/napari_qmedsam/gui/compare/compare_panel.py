@@ -27,29 +27,29 @@ from napari_qmedsam.gui.compare.compare_controls import (
     DRAWN,
     MEAN,
     SLICE,
+    CompareChoices,
     CompareControls,
 )
 from napari_qmedsam.gui.compare.compare_export import TableExport
 from napari_qmedsam.gui.compare.compare_views import CompareViews
-from napari_qmedsam.gui.segment.layer_pair import LayerPair
-from napari_qmedsam.gui.segment.navigation import show_slice, slice_in_view
-from napari_qmedsam.gui.segment.remembered import (
-    CompareChoices,
-    recall,
-    remember,
-    restore,
-    take,
-)
+from napari_qmedsam.gui.compare.layer_pair import LayerPair
 from napari_qmedsam.gui.segment.workspace import Workspace
 from napari_qmedsam.gui.shared.closing import ClosingWatch
 from napari_qmedsam.gui.shared.docking import TabsWhereLow
 from napari_qmedsam.gui.shared.forms import Scrolled
 from napari_qmedsam.gui.shared.layers import COMPARED, window_of
 from napari_qmedsam.gui.shared.loading import LoadModel, ModelChoice, load_model
+from napari_qmedsam.gui.shared.navigation import show_slice, slice_in_view
 from napari_qmedsam.gui.shared.notices import errors_shown
-from napari_qmedsam.gui.shared.sharing import shared_by
+from napari_qmedsam.gui.shared.panel_choices import (
+    recall,
+    remember,
+    restore,
+    take,
+)
+from napari_qmedsam.gui.shared.viewer_state import state_of
 from napari_qmedsam.gui.shared.work import Work
-from napari_qmedsam.gui.shared.workers import Report, ShouldStop
+from napari_qmedsam.gui.shared.worker import Report, ShouldStop
 from napari_qmedsam.runtime import Backend
 from napari_qmedsam.segmentation.session import Session
 from napari_qmedsam.segmentation.variants import Variant
@@ -72,7 +72,7 @@ class ComparePanel(QWidget):
         self, viewer: "napari.viewer.Viewer", load: LoadModel = load_model
     ) -> None:
         super().__init__()
-        self.viewer, self.load, self.shared = viewer, load, shared_by(viewer)
+        self.viewer, self.load, self.state = viewer, load, state_of(viewer)
         self.work = Work(self)
         self.worker = self.work.worker
         self._running: Image | None = None
@@ -96,7 +96,7 @@ class ComparePanel(QWidget):
         self._show_rows()
         self.controls.status.setText(
             "Quantize a model in the panel Quantize, then compare it here."
-            if len(self.shared.variants) == 0
+            if len(self.state.variants) == 0
             else "Choose variants and labels."
         )
 
@@ -113,7 +113,7 @@ class ComparePanel(QWidget):
                     f"{session.volume.shape}. Choose labels on the image's grid."
                 )
             names = self.controls.table.ticked_names()
-            variants = [self.shared.variants[name] for name in names]
+            variants = [self.state.variants[name] for name in names]
             options = {
                 "tolerance_mm": self.controls.tolerance.value(),
                 "window": window_of(image),
@@ -222,15 +222,15 @@ class ComparePanel(QWidget):
         comparison = made[0]
         self.views.begin(image, comparison)
         for name, result in comparison.results.items():
-            if name in self.shared.variants:
+            if name in self.state.variants:
                 time = result.variant.milliseconds_per_slice
-                self.shared.variants.change(name, milliseconds_per_slice=time)
+                self.state.variants.change(name, milliseconds_per_slice=time)
         scores = self.controls.scores
         scores.clear()
         scores.addItem(MEAN, None)
         for compared in comparison.objects:
             scores.addItem(compared.name, compared.object_id)
-        self.shared.variants_changed.emit()
+        self.state.variants_changed.emit()
 
     def _say_what_was_measured(self, made: list[Comparison]) -> None:
         self.controls.status.setText(note_of(made[0]))
@@ -239,7 +239,7 @@ class ComparePanel(QWidget):
 
     def _show_rows(self) -> None:
         object_id = self.controls.scores.currentData()
-        rows = rows_of(self.views.comparison, list(self.shared.variants), object_id)
+        rows = rows_of(self.views.comparison, list(self.state.variants), object_id)
         self.controls.table.show_rows(rows)
         self.controls.plot.show_rows(rows)
         self._enable()
@@ -286,7 +286,7 @@ class ComparePanel(QWidget):
         image = self.pair.chosen_image()
         if image is not None:
             try:
-                spacing = self.shared.session_of(image).volume.spacing_mm
+                spacing = self.state.session_of(image).volume.spacing_mm
                 text = "spacing " + " × ".join(f"{s:.3g}" for s in spacing) + " mm"
             except InvalidVolume as error:
                 # Nothing was asked for yet, so nobody is to be disturbed by it.
@@ -328,7 +328,7 @@ class ComparePanel(QWidget):
         self.work.progressed.connect(controls.show_progress)
         self.work.changed.connect(self._enable)
         self.work.changed.connect(self._watch.look)
-        self.shared.variants_changed.connect(self._show_rows)
+        self.state.variants_changed.connect(self._show_rows)
 
     def _remember(self) -> None:
         """Keep what was chosen for the next start."""
@@ -348,5 +348,5 @@ class ComparePanel(QWidget):
         if self.views.layers is not None:
             self.views.layers.close()
         self.controls.plot.close_down()
-        self.shared.variants_changed.disconnect(self._show_rows)
+        self.state.variants_changed.disconnect(self._show_rows)
         return running

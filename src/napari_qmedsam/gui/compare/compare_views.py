@@ -12,7 +12,7 @@ from napari_qmedsam.gui.compare.compare_controls import DIVIDER_STEPS, CompareCo
 from napari_qmedsam.gui.compare.comparison_layers import ComparisonLayers, View
 from napari_qmedsam.gui.shared.notices import errors_shown
 from napari_qmedsam.gui.shared.work import Work
-from napari_qmedsam.gui.shared.workers import Report, ShouldStop
+from napari_qmedsam.gui.shared.worker import Report, ShouldStop
 
 if TYPE_CHECKING:
     import napari

@@ -1,6 +1,7 @@
 """The controls of the panel "Quantize" and how they are arranged."""
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
 from qtpy.QtWidgets import (
     QDoubleSpinBox,
@@ -12,7 +13,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_qmedsam.checkpoints.packed.granularity import Permutation
-from napari_qmedsam.gui.quantize.plots import ErrorPlot
+from napari_qmedsam.gui.quantize.error_plot import ErrorPlot
 from napari_qmedsam.gui.shared.forms import (
     button,
     choice,
@@ -52,6 +53,39 @@ PERMUTATIONS = {Permutation.ROWS: "Rows", Permutation.ELEMENTS: "Elements"}
 
 PHANTOMS, OPEN_IMAGES, FOLDER = "Phantoms", "Open images", "Folder…"
 """Where calibration slices come from."""
+
+
+@dataclass
+class QuantizeChoices:
+    """Choices in the panel Quantize; its controls stand before the others they rule.
+
+    Parameters
+    ----------
+    model, backend : str
+    folder : str
+        Of calibration images.
+    method, permutation, granularity, size, calibration : str
+        Entries of the controls of these names; empty for what a control starts with.
+    group_size, bits, sweeps, slices : int
+    amount : float
+        Of the budget, in MB or bits.
+    """
+
+    NAME: ClassVar[str] = "quantize-panel"
+
+    model: str = "demo"
+    backend: str = "openvino"
+    folder: str = ""
+    method: str = ""
+    permutation: str = ""
+    granularity: str = ""
+    group_size: int = 0
+    size: str = ""
+    bits: int = 4
+    amount: float = 3.0
+    sweeps: int = 3
+    calibration: str = ""
+    slices: int = 32
 
 
 class QuantizeControls(QWidget):

@@ -12,28 +12,28 @@ from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 from napari_qmedsam.checkpoints.packed.model_file import SUFFIX
 from napari_qmedsam.checkpoints.source import ModelSource, resolve_model
 from napari_qmedsam.errors import InvalidSettings
-from napari_qmedsam.gui.compare.variant_list import VariantList
 from napari_qmedsam.gui.quantize.quantize_controls import (
     FOLDER,
     PHANTOMS,
+    QuantizeChoices,
     QuantizeControls,
 )
-from napari_qmedsam.gui.segment.remembered import (
-    QuantizeChoices,
-    recall,
-    remember,
-    restore,
-    take,
-)
+from napari_qmedsam.gui.quantize.variant_list import VariantList
 from napari_qmedsam.gui.shared.closing import ClosingWatch
 from napari_qmedsam.gui.shared.docking import TabsWhereLow
 from napari_qmedsam.gui.shared.forms import Scrolled
 from napari_qmedsam.gui.shared.layers import scans, volume_of
 from napari_qmedsam.gui.shared.loading import report_download
 from napari_qmedsam.gui.shared.notices import errors_shown
-from napari_qmedsam.gui.shared.sharing import shared_by
+from napari_qmedsam.gui.shared.panel_choices import (
+    recall,
+    remember,
+    restore,
+    take,
+)
+from napari_qmedsam.gui.shared.viewer_state import state_of
 from napari_qmedsam.gui.shared.work import Work
-from napari_qmedsam.gui.shared.workers import Report, ShouldStop
+from napari_qmedsam.gui.shared.worker import Report, ShouldStop
 from napari_qmedsam.quantization.calibration_plan import CalibrationPlan
 from napari_qmedsam.quantization.job import QuantizationJob
 from napari_qmedsam.quantization.nncf_apart import quantize_graphs_apart
@@ -62,11 +62,11 @@ class QuantizePanel(QWidget):
 
     def __init__(self, viewer: "napari.viewer.Viewer") -> None:
         super().__init__()
-        self.viewer, self.shared = viewer, shared_by(viewer)
+        self.viewer, self.state = viewer, state_of(viewer)
         self.work = Work(self)
         self.worker = self.work.worker
         self.controls = QuantizeControls(viewer, self)
-        self.variants = VariantList(self, self.controls, self.work, self.shared)
+        self.variants = VariantList(self, self.controls, self.work, self.state)
         self.remembered = recall(QuantizeChoices)
         self.folder: Path | None = None
         self._layers_known = False
@@ -86,10 +86,10 @@ class QuantizePanel(QWidget):
         """Quantize the chosen model; the result joins the variants."""
         with errors_shown(self.work.said.emit):
             choice = self.controls.models.choice()
-            plan, target = self._plan(), self.shared.new_model()
+            plan, target = self._plan(), self.state.new_model()
             quantized = self._by_nncf if self.controls.is_nncf else self._layerwise
             make = quantized(plan, target, choice.backend)
-            known = {(v.model, v.backend) for v in self.shared.variants}
+            known = {(v.model, v.backend) for v in self.state.variants}
             variants: list[Variant] = []
 
             def job(report: Report, should_stop: ShouldStop) -> None:

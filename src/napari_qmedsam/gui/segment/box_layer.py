@@ -9,7 +9,7 @@ from napari.utils.events import Event
 from numpy.typing import NDArray
 
 from napari_qmedsam.errors import InvalidBox, InvalidSettings
-from napari_qmedsam.gui.segment.boxes import (
+from napari_qmedsam.gui.segment.rectangles import (
     NO_ID,
     BoxRow,
     PlacedBox,

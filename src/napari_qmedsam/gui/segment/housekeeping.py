@@ -11,7 +11,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QWidget
 
 from napari_qmedsam.gui.segment.workspace import Workspace
-from napari_qmedsam.gui.shared.workers import Job, Report, ShouldStop, Worker
+from napari_qmedsam.gui.shared.worker import Job, Report, ShouldStop, Worker
 from napari_qmedsam.segmentation.autosave import Recovery
 
 log = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from qtpy.QtWidgets import QComboBox
 
 from napari_qmedsam.gui.segment import keys
 from napari_qmedsam.gui.segment.box_layer import Edit
-from napari_qmedsam.gui.segment.boxes import ID
+from napari_qmedsam.gui.segment.rectangles import ID
 from napari_qmedsam.gui.segment.workspace import Workspace
 from napari_qmedsam.gui.shared.layers import VOLUME, is_scan
 from napari_qmedsam.gui.shared.notices import Say, errors_shown

@@ -7,7 +7,7 @@ from napari.layers import Image, Labels
 from napari.utils.events import Event
 
 from napari_qmedsam.errors import InvalidSettings
-from napari_qmedsam.gui.segment.strokes import slices_around
+from napari_qmedsam.gui.segment.brush_strokes import slices_around
 from napari_qmedsam.gui.shared.colours import label_colours, with_hidden
 from napari_qmedsam.gui.shared.layers import RESULT, VOLUME, placement_of
 from napari_qmedsam.gui.shared.notices import Say, errors_shown

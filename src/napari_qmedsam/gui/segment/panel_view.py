@@ -7,11 +7,11 @@ from qtpy.QtCore import QObject
 from napari_qmedsam.checkpoints.catalogue import CATALOGUE
 from napari_qmedsam.checkpoints.download import weights_path
 from napari_qmedsam.gui.segment.preview import View
-from napari_qmedsam.gui.segment.remembered import preference
 from napari_qmedsam.gui.segment.window_form import presets_of
 from napari_qmedsam.gui.segment.workspace import Workspace
 from napari_qmedsam.gui.shared.colours import colour_of
 from napari_qmedsam.gui.shared.icons import theme_ink
+from napari_qmedsam.gui.shared.panel_choices import preference
 from napari_qmedsam.models.configuration import CONFIGS, ModelConfig
 from napari_qmedsam.volumes.reslicing import view_name
 

@@ -8,7 +8,7 @@ from napari.utils.events import Event
 
 from napari_qmedsam.errors import InvalidSettings
 from napari_qmedsam.gui.segment.box_layer import SETTLED, Edit
-from napari_qmedsam.gui.segment.boxes import ID, NO_ID
+from napari_qmedsam.gui.segment.rectangles import ID, NO_ID
 from napari_qmedsam.gui.shared.layers import VOLUME, placement_of
 from napari_qmedsam.gui.shared.notices import Say, errors_shown
 from napari_qmedsam.prompts import Point

@@ -9,7 +9,7 @@ from qtpy.QtCore import QSize, Qt, QTimer
 from qtpy.QtGui import QImage, QPixmap
 from qtpy.QtWidgets import QLabel, QWidget
 
-from napari_qmedsam.gui.shared.workers import Report, ShouldStop, Worker
+from napari_qmedsam.gui.shared.worker import Report, ShouldStop, Worker
 from napari_qmedsam.models.configuration import ModelConfig
 from napari_qmedsam.preprocessing import SliceGeometry, slice_image
 from napari_qmedsam.volumes.reslicing import seen_along

@@ -1,5 +1,8 @@
 """The controls of the panel "Segment" and how they are arranged."""
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 from qtpy.QtCore import QSize
 from qtpy.QtWidgets import (
     QCheckBox,
@@ -33,6 +36,32 @@ PROPAGATIONS = {
     Propagation.MASK: "Follow the mask",
 }
 """How a box is carried from slice to slice, as the panel says it."""
+
+
+@dataclass
+class SegmentChoices:
+    """Choices in the panel Segment.
+
+    Parameters
+    ----------
+    model, backend, precision : str
+    propagation : str
+    protect : bool
+    automatic : bool
+        Segment a slice as soon as its box changes.
+    folder : str
+        Where files were opened from or saved to last.
+    """
+
+    NAME: ClassVar[str] = "segment-panel"
+
+    model: str = "demo"
+    backend: str = "openvino"
+    precision: str = "fp32"
+    propagation: str = Propagation.BOX.value
+    protect: bool = False
+    automatic: bool = True
+    folder: str = ""
 
 
 class SegmentControls(QWidget):

@@ -20,23 +20,22 @@ from napari_qmedsam.gui.segment.keys import ACTIONS, HelpDialog
 from napari_qmedsam.gui.segment.object_edits import ObjectEdits
 from napari_qmedsam.gui.segment.panel_view import PanelView
 from napari_qmedsam.gui.segment.point_layer import target_of
-from napari_qmedsam.gui.segment.remembered import (
-    SegmentChoices,
-    preference,
-    recall,
-    remember,
-    restore,
-    take,
-)
-from napari_qmedsam.gui.segment.segment_controls import SegmentControls
+from napari_qmedsam.gui.segment.runner import Request, Runner
+from napari_qmedsam.gui.segment.segment_controls import SegmentChoices, SegmentControls
+from napari_qmedsam.gui.segment.waiting import Waiting
 from napari_qmedsam.gui.segment.workspace import Workspace
 from napari_qmedsam.gui.shared.closing import ClosingWatch
 from napari_qmedsam.gui.shared.docking import TabsWhereLow
 from napari_qmedsam.gui.shared.forms import Scrolled
 from napari_qmedsam.gui.shared.loading import LoadModel, load_model
 from napari_qmedsam.gui.shared.notices import errors_shown
-from napari_qmedsam.gui.shared.runner import Request, Runner
-from napari_qmedsam.gui.shared.waiting import Waiting
+from napari_qmedsam.gui.shared.panel_choices import (
+    preference,
+    recall,
+    remember,
+    restore,
+    take,
+)
 from napari_qmedsam.segmentation.autosave import Recovery
 from napari_qmedsam.segmentation.following import Direction
 from napari_qmedsam.volumes.windows import Window

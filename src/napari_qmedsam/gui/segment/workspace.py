@@ -9,22 +9,22 @@ from napari.layers import Image, Labels, Layer, Points, Shapes
 
 from napari_qmedsam.errors import InvalidSettings
 from napari_qmedsam.gui.segment.box_layer import BoxLayer, Edit
-from napari_qmedsam.gui.segment.boxes import ID
 from napari_qmedsam.gui.segment.labels_layer import LabelsLayer
-from napari_qmedsam.gui.segment.navigation import (
-    axis_in_view,
-    look_along,
-    show_slice,
-    slice_in_view,
-)
 from napari_qmedsam.gui.segment.point_layer import PointLayer
+from napari_qmedsam.gui.segment.rectangles import ID
 from napari_qmedsam.gui.shared.layers import (
     RESULT,
     VOLUME,
     window_of,
 )
+from napari_qmedsam.gui.shared.navigation import (
+    axis_in_view,
+    look_along,
+    show_slice,
+    slice_in_view,
+)
 from napari_qmedsam.gui.shared.notices import Say
-from napari_qmedsam.gui.shared.sharing import shared_by
+from napari_qmedsam.gui.shared.viewer_state import state_of
 from napari_qmedsam.segmentation.autosave import Recovery
 from napari_qmedsam.volumes.windows import Window
 
@@ -69,9 +69,9 @@ class Workspace:
     ) -> None:
         self.viewer, self.image, self.on_change = viewer, image, on_change
         self._on_edit, self._on_layer = on_edit, on_layer
-        shared = shared_by(viewer)
-        self.session = shared.session_of(image)
-        self.autosave = shared.autosave_of(self.session)
+        state = state_of(viewer)
+        self.session = state.session_of(image)
+        self.autosave = state.autosave_of(self.session)
         self.recovery: Recovery | None = None
         """What an earlier session left, until it is restored or discarded."""
         self.revision = self._saved = 0

@@ -9,7 +9,7 @@ from qtpy.QtCore import QObject, Signal
 from napari_qmedsam.errors import Cancelled
 from napari_qmedsam.gui.shared.loading import Downloading
 from napari_qmedsam.gui.shared.notices import errors_shown
-from napari_qmedsam.gui.shared.workers import Job, Worker
+from napari_qmedsam.gui.shared.worker import Job, Worker
 
 
 class Work(QObject):

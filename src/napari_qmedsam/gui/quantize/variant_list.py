@@ -13,9 +13,9 @@ from napari_qmedsam.errors import BadCheckpoint, InvalidSettings
 from napari_qmedsam.gui.quantize.quantize_controls import QuantizeControls
 from napari_qmedsam.gui.shared.loading import model_of
 from napari_qmedsam.gui.shared.notices import errors_shown
-from napari_qmedsam.gui.shared.sharing import Shared
+from napari_qmedsam.gui.shared.viewer_state import ViewerState
 from napari_qmedsam.gui.shared.work import Work
-from napari_qmedsam.gui.shared.workers import Report, ShouldStop
+from napari_qmedsam.gui.shared.worker import Report, ShouldStop
 from napari_qmedsam.segmentation.variants import QAT, Variant, variant_of
 
 WEIGHTS_FILTER = "Weights (*.pth *.pt *.safetensors)"
@@ -39,7 +39,7 @@ class VariantList:
     controls : QuantizeControls
     work : Work
         Runs what takes long.
-    shared : Shared
+    state : ViewerState
     """
 
     def __init__(
@@ -47,17 +47,17 @@ class VariantList:
         parent: QWidget,
         controls: QuantizeControls,
         work: Work,
-        shared: Shared,
+        state: ViewerState,
     ) -> None:
-        self.controls, self.work, self.shared = controls, work, shared
+        self.controls, self.work, self.state = controls, work, state
         self._parent, self._list = parent, controls.variants
-        shared.variants_changed.connect(self.show)
+        state.variants_changed.connect(self.show)
         self.show()
 
     def add(self, variants: list[Variant]) -> None:
         """Put what a job made on the list, and choose the last of it."""
-        kept = [self.shared.variants.add(variant) for variant in variants]
-        self.shared.variants_changed.emit()
+        kept = [self.state.variants.add(variant) for variant in variants]
+        self.state.variants_changed.emit()
         last = kept[-1]
         self._list.setCurrentRow(self._list.count() - 1)
         self.controls.status.setText(
@@ -71,7 +71,7 @@ class VariantList:
         chosen = listed.currentItem()
         name = None if chosen is None else chosen.data(NAME_ROLE)
         listed.clear()
-        for variant in self.shared.variants:
+        for variant in self.state.variants:
             text = (
                 f"{variant.name} · {variant.effective_bits:.2f} bits · "
                 f"{variant.megabytes:.2f} MB"
@@ -130,7 +130,7 @@ class VariantList:
                 copy_model(source, target)
 
             def saved() -> None:
-                self.shared.variants.change(variant.name, model=str(target))
+                self.state.variants.change(variant.name, model=str(target))
                 self.controls.status.setText(f"Saved {target}.")
 
             self.work.start(job, f"Saving {target.name}…", saved)
@@ -138,18 +138,18 @@ class VariantList:
     def remove(self) -> None:
         """Take the chosen variant off the list."""
         with errors_shown(self.work.said.emit):
-            self.shared.variants.remove(self._chosen().name)
-            self.shared.variants_changed.emit()
+            self.state.variants.remove(self._chosen().name)
+            self.state.variants_changed.emit()
 
     def close_down(self) -> None:
         """Follow the variants no longer."""
-        self.shared.variants_changed.disconnect(self.show)
+        self.state.variants_changed.disconnect(self.show)
 
     def _chosen(self) -> Variant:
         item = self._list.currentItem()
         if item is None:
             raise InvalidSettings("Choose a variant in the list first.")
-        return self.shared.variants[item.data(NAME_ROLE)]
+        return self.state.variants[item.data(NAME_ROLE)]
 
     def _ask_for_file(self, title: str, filters: str) -> str:
         path, _ = QFileDialog.getOpenFileName(self._parent, title, "", filters)

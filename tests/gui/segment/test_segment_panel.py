@@ -4,7 +4,7 @@ import pytest
 from napari.layers import Labels, Layer
 from napari.utils.notifications import notification_manager
 
-from napari_qmedsam.gui.segment.boxes import rectangle
+from napari_qmedsam.gui.segment.rectangles import rectangle
 from napari_qmedsam.gui.segment.segment_panel import SegmentPanel
 from napari_qmedsam.gui.shared.colours import colour_of
 from napari_qmedsam.gui.shared.layers import RESULT, image_layer

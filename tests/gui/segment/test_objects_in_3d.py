@@ -5,7 +5,7 @@ import pytest
 from napari.layers import Points, Shapes
 from napari.utils.notifications import notification_manager
 
-from napari_qmedsam.gui.segment.boxes import rectangle
+from napari_qmedsam.gui.segment.rectangles import rectangle
 from napari_qmedsam.prompts import Box2D, Point
 
 pytestmark = pytest.mark.gui

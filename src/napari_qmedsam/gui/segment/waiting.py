@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterable
 
 from napari_qmedsam.gui.segment.box_layer import Edit
+from napari_qmedsam.gui.segment.runner import Request, Runner
 from napari_qmedsam.gui.segment.workspace import Workspace
 from napari_qmedsam.gui.shared.notices import errors_shown
-from napari_qmedsam.gui.shared.runner import Request, Runner
 
 
 class Waiting:

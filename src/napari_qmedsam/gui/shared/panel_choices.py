@@ -2,101 +2,29 @@
 
 import json
 import logging
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from enum import Enum
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 from qtpy.QtWidgets import QAbstractButton, QAbstractSpinBox, QComboBox
 
 from napari_qmedsam.disk import write_text
 from napari_qmedsam.segmentation.autosave import state_folder
-from napari_qmedsam.segmentation.propagation import Propagation
 
 log = logging.getLogger(__name__)
 
 PLUGIN = "napari-qmedsam"
 
 
-@dataclass
-class SegmentChoices:
-    """Choices in the panel Segment.
+class Choices(Protocol):
+    """A dataclass of choices, each with a default; `NAME` is its file's."""
 
-    Parameters
-    ----------
-    model, backend, precision : str
-    propagation : str
-    protect : bool
-    automatic : bool
-        Segment a slice as soon as its box changes.
-    folder : str
-        Where files were opened from or saved to last.
-    """
-
-    NAME: ClassVar[str] = "segment-panel"
-
-    model: str = "demo"
-    backend: str = "openvino"
-    precision: str = "fp32"
-    propagation: str = Propagation.BOX.value
-    protect: bool = False
-    automatic: bool = True
-    folder: str = ""
+    NAME: ClassVar[str]
+    __dataclass_fields__: ClassVar[dict[str, Any]]
 
 
-@dataclass
-class QuantizeChoices:
-    """Choices in the panel Quantize; its controls stand before the others they rule.
-
-    Parameters
-    ----------
-    model, backend : str
-    folder : str
-        Of calibration images.
-    method, permutation, granularity, size, calibration : str
-        Entries of the controls of these names; empty for what a control starts with.
-    group_size, bits, sweeps, slices : int
-    amount : float
-        Of the budget, in MB or bits.
-    """
-
-    NAME: ClassVar[str] = "quantize-panel"
-
-    model: str = "demo"
-    backend: str = "openvino"
-    folder: str = ""
-    method: str = ""
-    permutation: str = ""
-    granularity: str = ""
-    group_size: int = 0
-    size: str = ""
-    bits: int = 4
-    amount: float = 3.0
-    sweeps: int = 3
-    calibration: str = ""
-    slices: int = 32
-
-
-@dataclass
-class CompareChoices:
-    """Choices in the panel Compare.
-
-    Parameters
-    ----------
-    boxes, scope : str
-        Entries of the controls of these names; empty for what a control starts with.
-    tolerance : float
-        In mm.
-    """
-
-    NAME: ClassVar[str] = "compare-panel"
-
-    boxes: str = ""
-    scope: str = ""
-    tolerance: float = 2.0
-
-
-Choices = TypeVar("Choices", SegmentChoices, QuantizeChoices, CompareChoices)
+AnyChoices = TypeVar("AnyChoices", bound=Choices)
 
 
 def remember(choices: Choices) -> None:
@@ -109,7 +37,7 @@ def remember(choices: Choices) -> None:
         log.warning("Cannot remember the panel's state in '%s': %s", path, error)
 
 
-def recall(kind: type[Choices]) -> Choices:
+def recall(kind: type[AnyChoices]) -> AnyChoices:
     """Return what was remembered; defaults where nothing was, or it is damaged."""
     known = kind()
     try:
@@ -179,5 +107,5 @@ def _entry(combo: QComboBox, index: int) -> Any:
     return data.value if isinstance(data, Enum) else data
 
 
-def _path(kind: type) -> Path:
+def _path(kind: type[Choices]) -> Path:
     return state_folder() / f"{kind.NAME}.json"

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import napari
 
 
-class Shared(QObject):
+class ViewerState(QObject):
     """Sessions by image layer, and one list of variants for all of them."""
 
     variants_changed = Signal()
@@ -71,12 +71,12 @@ class Shared(QObject):
         return Path(self._folder.name)
 
 
-_SHARED: "WeakKeyDictionary[Any, Shared]" = WeakKeyDictionary()
+_SHARED: "WeakKeyDictionary[Any, ViewerState]" = WeakKeyDictionary()
 
 
-def shared_by(viewer: "napari.viewer.Viewer") -> Shared:
+def state_of(viewer: "napari.viewer.Viewer") -> ViewerState:
     """Return what the panels of a viewer share."""
-    return _SHARED.setdefault(_itself(viewer), Shared())
+    return _SHARED.setdefault(_itself(viewer), ViewerState())
 
 
 def _itself(thing: Any) -> Any:

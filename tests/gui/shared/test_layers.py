@@ -3,7 +3,7 @@ import pytest
 from napari.layers import Image, Layer, Shapes
 
 from napari_qmedsam.errors import InvalidBox, InvalidVolume
-from napari_qmedsam.gui.segment.boxes import PlacedBox, box_on_slice, rectangle
+from napari_qmedsam.gui.segment.rectangles import PlacedBox, box_on_slice, rectangle
 from napari_qmedsam.gui.shared.layers import (
     image_layer,
     placement_of,

@@ -21,10 +21,10 @@ from napari_qmedsam.gui.compare.compare_controls import AROUND, DIVIDER_STEPS, S
 from napari_qmedsam.gui.compare.compare_panel import ComparePanel
 from napari_qmedsam.gui.compare.comparison_layers import View
 from napari_qmedsam.gui.compare.swipe import DIVIDER
-from napari_qmedsam.gui.segment.boxes import DrawnBox, box_layer
-from napari_qmedsam.gui.segment.navigation import show_slice, slice_in_view
+from napari_qmedsam.gui.segment.rectangles import DrawnBox, box_layer
 from napari_qmedsam.gui.shared.canvas import grid_of, text_of
 from napari_qmedsam.gui.shared.layers import RESULT, image_layer, is_scan, labels_layer
+from napari_qmedsam.gui.shared.navigation import show_slice, slice_in_view
 from napari_qmedsam.prompts import Box3D
 from napari_qmedsam.segmentation.variants import Variant
 
@@ -74,8 +74,8 @@ def panel(viewer, dock, volume, backends):
 
     panel = dock(ComparePanel(viewer, load))
     for variant in (WHOLE, LOSSY):
-        panel.shared.variants.add(variant)
-    panel.shared.variants_changed.emit()
+        panel.state.variants.add(variant)
+    panel.state.variants_changed.emit()
     yield panel
     panel.close_down()
     if panel.views.layers is not None:
@@ -124,7 +124,7 @@ def test_table_shows_scores_and_change(compared):
         "spacing 3 x 0.5 x 0.8 mm (z, y, x)."
     )
     assert compared.controls.spacing.text() == "spacing 3 × 0.5 × 0.8 mm"
-    assert compared.shared.variants[LOSSY.name].milliseconds_per_slice is not None
+    assert compared.state.variants[LOSSY.name].milliseconds_per_slice is not None
 
 
 def test_rows_sort_by_number(compared):
@@ -138,8 +138,8 @@ def test_rows_sort_by_number(compared):
 def test_long_names_take_a_second_line(panel):
     table = panel.controls.table
     long = replace(LOSSY, name="tiny 4-bit P-COMQ of elements, sorted by size " * 3)
-    panel.shared.variants.add(long)
-    panel.shared.variants_changed.emit()
+    panel.state.variants.add(long)
+    panel.state.variants_changed.emit()
     heights = {table.item(r, 0).text(): table.rowHeight(r) for r in range(3)}
     assert heights[long.name] > heights[WHOLE.name]
 
@@ -195,7 +195,7 @@ def test_this_slice_is_scored_alone(panel, finish):
 
 def test_boxes_around_labels_need_no_drawing(panel, finish):
     panel.viewer.layers.remove("boxes")
-    panel.shared.session_of(panel.viewer.layers["bars"]).objects.clear()
+    panel.state.session_of(panel.viewer.layers["bars"]).objects.clear()
     panel.compare()
     finish(panel)
     assert "Draw a box" in last_message()
@@ -437,7 +437,7 @@ def test_cancel_keeps_whole_variants(panel, finish, backends, qtbot, hold):
 
 def test_boxes_that_were_moved_or_removed_count(compared, finish):
     layer = compared.viewer.layers["boxes"]
-    session = compared.shared.session_of(compared.viewer.layers["bars"])
+    session = compared.state.session_of(compared.viewer.layers["bars"])
     layer.data = [np.asarray(layer.data[0]) + (0, 2, 0)]
     compared.compare()
     finish(compared)
@@ -529,8 +529,8 @@ def test_plain_2d_image_is_compared(viewer, dock, backends, finish):
     viewer.add_image(image, name="flat", scale=(0.5, 2))
     viewer.add_labels((image * 7).astype(np.uint8), name="truth", scale=(0.5, 2))
     panel = dock(ComparePanel(viewer, lambda choice, *_: backends[choice.model]))
-    panel.shared.variants.add(WHOLE)
-    panel.shared.variants_changed.emit()
+    panel.state.variants.add(WHOLE)
+    panel.state.variants_changed.emit()
     panel.controls.boxes.setCurrentText(AROUND)
     panel.compare()
     finish(panel)

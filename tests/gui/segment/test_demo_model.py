@@ -20,7 +20,7 @@ def test_kidney_of_the_sample_is_found(make_napari_viewer, finish, monkeypatch):
     try:
         case = phantom(Modality.CT)
         (drawn,) = organ_boxes(case, ("left kidney",))
-        from napari_qmedsam.gui.segment.boxes import rectangle
+        from napari_qmedsam.gui.segment.rectangles import rectangle
 
         panel.workspace.go_to(drawn.slice_index)
         corners = rectangle(drawn.slice_index, drawn.box.in_plane, 3)

@@ -11,7 +11,7 @@ from napari_qmedsam.errors import Cancelled
 from napari_qmedsam.gui.segment.workspace import Workspace
 from napari_qmedsam.gui.shared.loading import LoadModel, ModelChoice
 from napari_qmedsam.gui.shared.work import Work
-from napari_qmedsam.gui.shared.workers import Report, ShouldStop
+from napari_qmedsam.gui.shared.worker import Report, ShouldStop
 from napari_qmedsam.segmentation.embeddings import EmbeddingStore
 from napari_qmedsam.segmentation.following import Direction
 from napari_qmedsam.segmentation.propagation import Propagation, SliceUpdate

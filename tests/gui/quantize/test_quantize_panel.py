@@ -75,7 +75,7 @@ def test_result_and_its_float_model_become_variants(panel, finish, weights):
     panel.controls.quantize.click()
     assert not panel.controls.quantize.isEnabled()
     finish(panel)
-    float_variant, small = panel.shared.variants
+    float_variant, small = panel.state.variants
     assert float_variant.name == "tiny FP32"
     assert small.name == "tiny 3-bit P-COMQ"
     assert small.backend == BackendName.TORCH.value
@@ -108,7 +108,7 @@ def test_a_panel_opened_again_keeps_the_models_made_before(panel, finish):
         again.controls.bits.setValue(2)
         again.controls.quantize.click()
         finish(again)
-        models = [v.model for v in again.shared.variants if not v.is_float]
+        models = [v.model for v in again.state.variants if not v.is_float]
         assert len(models) == len(set(models)) == 2
     finally:
         again.close_down()
@@ -120,7 +120,7 @@ def test_second_result_does_not_add_the_float_model_again(panel, finish):
         panel.controls.bits.setValue(bits)
         panel.quantize()
         finish(panel)
-    names = [v.name for v in panel.shared.variants]
+    names = [v.name for v in panel.state.variants]
     assert names == ["tiny FP32", "tiny 4-bit RTN", "tiny 2-bit RTN"]
 
 
@@ -132,7 +132,7 @@ def test_open_images_calibrate(panel, volume, finish):
     panel.viewer.add_layer(Layer.create(*image_layer(volume, "bars")))
     panel.quantize()
     finish(panel)
-    calibration = read_card(list(panel.shared.variants)[-1].model)["calibration"]
+    calibration = read_card(list(panel.state.variants)[-1].model)["calibration"]
     assert (calibration["kind"], calibration["slices"]) == ("volumes", 2)
 
 
@@ -147,7 +147,7 @@ def test_folder_calibrates(panel, volume, finish, tmp_path):
     panel.choose_folder(folder)
     panel.quantize()
     finish(panel)
-    calibration = read_card(list(panel.shared.variants)[-1].model)["calibration"]
+    calibration = read_card(list(panel.state.variants)[-1].model)["calibration"]
     assert calibration["files"] == ["scan.nii.gz"]
 
 
@@ -158,7 +158,7 @@ def test_size_budget_keeps_to_it(panel, finish):
     panel.controls.amount.setValue(7.0)
     panel.quantize()
     finish(panel)
-    small = list(panel.shared.variants)[-1]
+    small = list(panel.state.variants)[-1]
     assert small.effective_bits <= 7.0
     assert len(small.bit_widths) > 1
 
@@ -172,8 +172,8 @@ def test_cancelled_work_leaves_nothing(panel, finish, qtbot):
     finish(panel)
     assert all(field.isEnabled() for field in fields)
     assert panel.controls.status.text() == "Cancelled."
-    assert len(panel.shared.variants) == 0
-    assert list(panel.shared.folder.iterdir()) == []
+    assert len(panel.state.variants) == 0
+    assert list(panel.state.folder.iterdir()) == []
     assert panel.controls.quantize.isEnabled()
 
 
@@ -181,11 +181,11 @@ def test_saved_model_is_the_variant(panel, finish, tmp_path):
     choose(panel.controls.method, "rtn")
     panel.quantize()
     finish(panel)
-    before = read_state(list(panel.shared.variants)[-1].model)
+    before = read_state(list(panel.state.variants)[-1].model)
     path = tmp_path / "mine.qmedsam.safetensors"
     panel.variants.save(path)
     finish(panel)
-    assert list(panel.shared.variants)[-1].model == str(path)
+    assert list(panel.state.variants)[-1].model == str(path)
     after = read_state(path)
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)
@@ -200,7 +200,7 @@ def test_saved_model_is_the_variant(panel, finish, tmp_path):
 def test_loaded_file_is_a_variant_and_can_be_removed(panel, finish, weights, tmp_path):
     panel.variants.load_model(weights)
     finish(panel)
-    assert panel.shared.variants["tiny.safetensors"].is_float
+    assert panel.state.variants["tiny.safetensors"].is_float
     damaged = tmp_path / "x.pth"
     damaged.write_bytes(b"no model")
     panel.variants.load_model(damaged)
@@ -209,7 +209,7 @@ def test_loaded_file_is_a_variant_and_can_be_removed(panel, finish, weights, tmp
     assert panel.controls.variants.count() == 1
     panel.controls.variants.setCurrentRow(0)
     panel.controls.remove.click()
-    assert len(panel.shared.variants) == 0
+    assert len(panel.state.variants) == 0
 
 
 @pytest.fixture
@@ -226,14 +226,14 @@ def test_qat_checkpoint_is_a_variant_and_others_are_told_apart(
 ):
     panel.variants.load_qat(qat_checkpoint)
     finish(panel)
-    (trained,) = panel.shared.variants
+    (trained,) = panel.state.variants
     assert (trained.method, trained.bits, trained.precision) == ("qat", "7", "int8")
     assert not trained.is_float
     assert trained.file_bytes == qat_checkpoint.stat().st_size
     panel.variants.load_qat(weights)
     finish(panel)
     assert "no checkpoint of quantization-aware training" in last_message()
-    assert len(panel.shared.variants) == 1
+    assert len(panel.state.variants) == 1
 
 
 def test_nncf_is_offered_where_it_is_installed(viewer, dock, monkeypatch):
@@ -257,17 +257,17 @@ def test_nncf_makes_graphs_in_int8(panel, finish, qtbot, tmp_path):
     choose(panel.controls.method, NNCF)
     panel.quantize()
     qtbot.waitUntil(lambda: not panel.worker.is_busy, timeout=300_000)
-    made = list(panel.shared.variants)[-1]
+    made = list(panel.state.variants)[-1]
     assert (made.name, made.method, made.bits) == ("tiny 8-bit NNCF", NNCF, "8")
     assert made.backend == BackendName.OPENVINO.value
     panel.variants.save(tmp_path / "graphs")
     finish(panel)
-    assert list(panel.shared.variants)[-1].model == str(tmp_path / "graphs")
+    assert list(panel.state.variants)[-1].model == str(tmp_path / "graphs")
     backend = load_backend(str(tmp_path / "graphs"))
     assert backend.info.precision == "int8"
     panel.variants.load_model(tmp_path / "graphs" / "encoder.xml")
     finish(panel)
-    assert panel.shared.variants["graphs"].precision == "int8"
+    assert panel.state.variants["graphs"].precision == "int8"
 
 
 def test_failure_in_the_other_process_is_told(panel, finish, monkeypatch):
@@ -279,7 +279,7 @@ def test_failure_in_the_other_process_is_told(panel, finish, monkeypatch):
     panel.quantize()
     finish(panel)
     assert last_message() == "NNCF made no model: no room"
-    assert len(panel.shared.variants) == 0
+    assert len(panel.state.variants) == 0
 
 
 def test_units_follow_the_method(panel):

@@ -10,13 +10,14 @@ from napari.utils.notifications import notification_manager
 
 from napari_qmedsam.errors import Cancelled, DownloadFailed
 from napari_qmedsam.gui.samples import BOXED_ORGANS, labelled_ct_phantom
-from napari_qmedsam.gui.segment.boxes import rectangle
 from napari_qmedsam.gui.segment.preview import View
-from napari_qmedsam.gui.segment.remembered import SegmentChoices, recall
+from napari_qmedsam.gui.segment.rectangles import rectangle
+from napari_qmedsam.gui.segment.segment_controls import SegmentChoices
 from napari_qmedsam.gui.segment.segment_panel import SegmentPanel
 from napari_qmedsam.gui.shared.icons import icon, theme_ink
 from napari_qmedsam.gui.shared.layers import image_layer
 from napari_qmedsam.gui.shared.loading import Downloading, ModelChoice
+from napari_qmedsam.gui.shared.panel_choices import recall
 from napari_qmedsam.models.configuration import CONFIGS
 from napari_qmedsam.preprocessing import SliceGeometry, slice_image
 from napari_qmedsam.prompts import Box2D
