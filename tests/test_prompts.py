@@ -114,6 +114,13 @@ def test_boxes_are_typed_in_the_documented_order():
 
 
 @pytest.mark.parametrize(
+    ("first", "end", "middle"), [(3, 4, 3), (3, 5, 3), (3, 6, 4), (0, 10, 4)]
+)
+def test_the_middle_slice_of_an_even_count_is_the_lower_one(first, end, middle):
+    assert Box3D(0, 0, first, 1, 1, end).middle_slice == middle
+
+
+@pytest.mark.parametrize(
     ("read", "text", "message"),
     [
         (parse_slice_box, "1,2,3,4", "form z,x_min,y_min,x_max,y_max"),

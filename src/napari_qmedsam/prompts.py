@@ -139,6 +139,11 @@ class Box3D:
         """The (x, y) part."""
         return Box2D(self.x_min, self.y_min, self.x_max, self.y_max)
 
+    @property
+    def middle_slice(self) -> int:
+        """The slice in the middle, the lower of two."""
+        return (self.z_min + self.z_max - 1) // 2
+
     @classmethod
     def on_slice(cls, slice_index: int, box: Box2D) -> "Box3D":
         """Return a box that covers one slice."""

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from napari_qmedsam.errors import QMedSAMError, UnreadableVolume
-from napari_qmedsam.volumes import Modality, read_volume
+from napari_qmedsam.volumes import Modality, Volume, Window, read_volume
 from napari_qmedsam.volumes.cleaning import guess_modality, replace_non_finite
 
 
@@ -198,3 +198,9 @@ def test_reading_peaks_at_three_arrays(tmp_path, suffix):
 def test_reading_a_whole_ct_peaks_at_three_arrays(tmp_path, suffix):
     ratio = peak_ratio(*write_pair(tmp_path, (300, 512, 512), suffix))
     assert 0.9 < ratio < 3.0
+
+
+def test_a_chosen_window_goes_before_the_default():
+    volume = Volume(np.zeros((1, 2, 2), np.int16), modality=Modality.CT)
+    assert volume.window_or_default(None) == volume.default_window()
+    assert volume.window_or_default(Window(0, 9)) == Window(0, 9)

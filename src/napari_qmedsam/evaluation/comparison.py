@@ -92,7 +92,7 @@ class Comparison:
         # A copy: the layer it came from may be painted on while this runs.
         self.reference = np.array(reference)
         self.tolerance_mm, self.propagation = float(tolerance_mm), propagation
-        self.window = volume.default_window() if window is None else window
+        self.window = volume.window_or_default(window)
         self.results: dict[str, VariantResult] = {}
 
     @property

@@ -96,7 +96,7 @@ def evaluate_volume(
         volume,
         labels,
         _classes(labels, classes),
-        volume.default_window() if window is None else window,
+        volume.window_or_default(window),
         tolerance_mm,
         box_jitter,
         np.random.default_rng(seed),

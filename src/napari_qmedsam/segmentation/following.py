@@ -159,7 +159,7 @@ def follow(
         Default: the volume's own.
     stop : EarlyStop, optional
     """
-    window = volume.default_window() if window is None else window
+    window = volume.window_or_default(window)
     stop = EarlyStop() if stop is None else stop
     axis = prompts[0].axis
     seen = seen_along(volume, axis)

@@ -140,8 +140,7 @@ class SegmentObject:
         An object without key boxes gets its own box as the first, on its
         middle slice.
         """
-        middle = (self.box.z_min + self.box.z_max - 1) // 2
-        keys = self.keys or (KeyBox(middle, self.box.in_plane),)
+        keys = self.keys or (KeyBox(self.box.middle_slice, self.box.in_plane),)
         others = [key for key in keys if key.slice_index != slice_index]
         keyed = self.with_keys([*others, KeyBox(slice_index, box)])
         return keyed.reaching(slice_index)

@@ -108,7 +108,7 @@ def segment_volume(
         If a box lies outside the volume.
     """
     prompts = [prompt.clip(volume.shape) for prompt in prompts]
-    window = volume.default_window() if window is None else window
+    window = volume.window_or_default(window)
     axes = sorted({prompt.axis for prompt in prompts})
     if len(axes) > 1:
         return _axis_by_axis(segmenter, volume, prompts, window, propagation, on_empty)
@@ -161,15 +161,11 @@ def _visit_count(prompts: Sequence[ObjectPrompt], propagation: Propagation) -> i
     boxes = [prompt.box for prompt in prompts]
     if propagation is Propagation.BOX:
         return len(slice_schedule(boxes))
-    starts = [_start(box) for box in boxes]
+    starts = [box.middle_slice for box in boxes]
     pairs = list(zip(starts, boxes, strict=True))
     rising = {z for start, box in pairs for z in range(start, box.z_max)}
     falling = {z for start, box in pairs for z in range(box.z_min, start)}
     return len(rising) + len(falling)
-
-
-def _start(box: Box3D) -> int:
-    return (box.z_min + box.z_max - 1) // 2
 
 
 def _drawn_boxes(
@@ -207,7 +203,7 @@ def _middle_out(
     on_empty: OnEmpty,
 ) -> Generator[SliceUpdate, None, None]:
     geometry = segmenter.geometry(volume)
-    starts = [_start(p.box) for p in prompts]
+    starts = [p.box.middle_slice for p in prompts]
     pairs = list(zip(prompts, starts, strict=True))
     up = [_Track(p, range(start, p.box.z_max)) for p, start in pairs]
     down = [_Track(p, range(p.box.z_min, start)) for p, start in pairs]

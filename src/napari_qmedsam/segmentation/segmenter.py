@@ -182,5 +182,5 @@ class SliceSegmenter:
             )
             for box in boxes
         ]
-        chosen = volume.default_window() if window is None else window
+        chosen = volume.window_or_default(window)
         return self.masks(volume, slice_index, prompts, chosen)

@@ -57,7 +57,7 @@ class Session:
     ) -> None:
         self.volume, self.segmenter = volume, segmenter
         self.variants = Variants() if variants is None else variants
-        self.window = volume.default_window() if window is None else window
+        self.window = volume.window_or_default(window)
         self.objects: dict[int, SegmentObject] = {}
         self.history = History()
         self.labels = np.zeros(volume.shape, np.uint16)

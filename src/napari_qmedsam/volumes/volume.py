@@ -123,6 +123,10 @@ class Volume:
         """True for (Z, Y, X, 3)."""
         return self.array.ndim == 4
 
+    def window_or_default(self, window: Window | None) -> Window:
+        """Return `window`, or the default where nobody chose one."""
+        return self.default_window() if window is None else window
+
     def default_window(self) -> Window:
         """Return soft tissue for CT, 0..255 for colour, percentiles for the rest."""
         if self.modality is Modality.CT:

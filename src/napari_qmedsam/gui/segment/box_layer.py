@@ -266,9 +266,8 @@ class BoxLayer:
         """Return the object and the vertices of every rectangle there is to be."""
         wanted = []
         for o in self.session.objects.values():
-            middle = (o.box.z_min + o.box.z_max - 1) // 2
             places = [(key.slice_index, key.box) for key in o.keys]
-            for slice_index, box in places or [(middle, o.box.in_plane)]:
+            for slice_index, box in places or [(o.box.middle_slice, o.box.in_plane)]:
                 vertices = rectangle(slice_index, box, self.image.ndim, o.axis)
                 wanted.append((o.object_id, np.asarray(vertices)))
         return wanted

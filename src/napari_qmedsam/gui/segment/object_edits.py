@@ -69,7 +69,7 @@ class ObjectEdits:
         """Go to the middle slice of an object."""
         workspace = self._workspace()
         o = workspace.session.objects[object_id]
-        workspace.go_to((o.box.z_min + o.box.z_max - 1) // 2, o.axis)
+        workspace.go_to(o.box.middle_slice, o.axis)
 
     def _change(self, object_id: int, **attributes: object) -> None:
         with errors_shown(self._say):
