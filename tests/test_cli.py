@@ -15,6 +15,7 @@ import pytest
 import SimpleITK as sitk
 
 from napari_qmedsam import cli
+from napari_qmedsam.checkpoints.catalogue import CATALOGUE
 from napari_qmedsam.cli import shared
 from napari_qmedsam.segmentation.segmenter import SliceSegmenter
 
@@ -466,6 +467,25 @@ def test_models_and_info_say_where_weights_are(run):
     assert card["size_bytes"] == os.path.getsize(card["file"])
     status, out, _ = run("info", "medsam_vit_b", "--json")
     assert json.loads(out)["installed"] is False
+
+
+def test_fetch_says_where_the_weights_are_and_whose(run, monkeypatch, tmp_path):
+    status, out, _ = run("fetch", "demo")
+    assert status == 0
+    assert out.strip().endswith("demo.safetensors")
+    status, _, err = run("fetch", "medsam")
+    assert status == 2
+    assert "No checkpoint is called 'medsam'" in err
+    path = tmp_path / "weights" / "lite_medsam.pth"
+    path.parent.mkdir()
+    path.touch()
+    os.truncate(path, CATALOGUE["lite_medsam"].size_bytes)
+    monkeypatch.setenv("QMEDSAM_HOME", str(tmp_path))
+    status, out, _ = run("fetch", "lite_medsam")
+    assert status == 0
+    assert str(path) in out
+    assert "Apache-2.0" in out
+    assert "Nature Communications" in out
 
 
 def test_info_reads_well_without_json(run):

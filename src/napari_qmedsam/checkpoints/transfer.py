@@ -6,6 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_qmedsam.checkpoints.catalogue import CheckpointEntry
+from napari_qmedsam.checkpoints.supplier import (
+    POLL_SECONDS,
+    Broken,
+    Progress,
+    Unusable,
+    stored_bytes,
+)
 from napari_qmedsam.checkpoints.web_answers import (
     confirmation_address,
     is_web_page,
@@ -19,27 +26,8 @@ if TYPE_CHECKING:
 CHUNK_BYTES = 1 << 16
 """Read at a time; a broken connection loses one at most."""
 
-POLL_SECONDS = 0.1
-"""Time between two looks at whether to stop, whatever the server does meanwhile."""
-
 TIMEOUT_SECONDS = (10.0, 60.0)
 """For the connection, and for silence on it."""
-
-Progress = Callable[[int, int | None], None]
-"""Called with the bytes there so far, and the bytes in all if known."""
-
-
-class Unusable(Exception):
-    """An address does not give the file; the text says why, without a full stop."""
-
-
-class Broken(Unusable):
-    """The connection broke; the same address is worth another try."""
-
-
-def stored_bytes(part: Path) -> int:
-    """Return the size of a file, 0 if it is not there."""
-    return part.stat().st_size if part.exists() else 0
 
 
 class Transfer(threading.Thread):

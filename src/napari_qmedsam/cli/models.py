@@ -1,4 +1,4 @@
-"""Commands that tell of models: models, info."""
+"""Commands about model files: models, fetch, info."""
 
 import json
 from typing import Annotated
@@ -39,6 +39,24 @@ def models(
         here = "yes" if row["installed"] else "fetched when first used"
         table.add_row(*(str(row[key]) for key in ("name", "title", "licence")), here)
     shared.console().print(table)
+
+
+def fetch(
+    model: Annotated[str, typer.Argument(metavar="NAME", help="See qmedsam models.")],
+) -> None:
+    """Get the weights of a model now, in place of when it is first used."""
+    from napari_qmedsam.checkpoints.catalogue import entry_of
+    from napari_qmedsam.checkpoints.download import fetch as fetch_weights
+
+    entry = entry_of(model)
+    with shared.bar(f"Downloading {entry.name}") as advance:
+        path = fetch_weights(
+            entry, progress=lambda done, total: advance(done, total or done)
+        )
+    console = shared.console()
+    console.print(f"{entry.title}: {path}", soft_wrap=True)
+    if entry.citation:
+        console.print(f"Licence {entry.licence}. Cite: {entry.citation}")
 
 
 def info(
