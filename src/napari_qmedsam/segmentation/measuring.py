@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_qmedsam.volumes.grid import voxel_volume_ml
 from napari_qmedsam.volumes.volume import Volume
 
 
@@ -29,11 +30,6 @@ class Measure:
     voxels: int = 0
     slices: int = 0
     volume_ml: float = 0.0
-
-
-def voxel_volume_ml(volume: Volume) -> float:
-    """Return the volume of one voxel, oblique or not: 1 ml is 1000 mm³."""
-    return abs(float(np.linalg.det(volume.affine[:3, :3]))) / 1000
 
 
 class Tally:

@@ -22,6 +22,11 @@ def spacing_from_affine(
     return z, y, x
 
 
+def voxel_volume_ml(volume: Volume) -> float:
+    """Return the volume of one voxel, oblique or not: 1 ml is 1000 mm³."""
+    return abs(float(np.linalg.det(volume.affine[:3, :3]))) / 1000
+
+
 def affine_from_geometry(
     spacing: tuple[float, ...],
     origin: tuple[float, ...],
