@@ -218,8 +218,9 @@ def test_evaluate_writes_and_prints_the_same_report(run, fake_model, scan):
     assert status == 0
     assert "100.00" in out
     report = json.loads(Path("report.json").read_text())
-    assert report["mean"] == {"dsc": 100.0, "nsd": 100.0}
-    assert report["classes"]["1"] == {"dsc": 100.0, "nsd": 100.0, "count": 3}
+    perfect = {"dsc": 100.0, "nsd": 100.0, "hd95_mm": 0.0, "volume_difference": 0.0}
+    assert report["mean"] == perfect
+    assert report["classes"]["1"] == {**perfect, "count": 3, "missed": 0}
     assert out.count("100.00") == 6
     status, out, _ = run(*arguments, "--json", "-", "--mode", "volume")
     assert status == 0

@@ -59,7 +59,9 @@ def test_demo_scores_every_organ_and_writes_labels_and_pictures(
         names = [item.name for item in result.objects]
         assert {"liver", "spleen", "aorta"} <= set(names) <= set(demo.ORGANS)
         assert names == sorted(names, key=demo.ORGANS.index)
-        assert all(0 <= item.dsc <= 1 and 0 <= item.nsd <= 1 for item in result.objects)
+        for scores in (item.scores for item in result.objects):
+            assert 0 <= scores.dsc <= 1
+            assert 0 <= scores.nsd <= 1
         assert all(1 <= item.slices <= 8 for item in result.objects)
         assert result.labels.exists()
         assert result.reference.exists()
@@ -76,7 +78,7 @@ def test_demo_scores_are_those_of_the_labels_it_writes(small, backend, tmp_path)
     for item in result.objects:
         found, truth = written == ids[item.name], case.labels.array == ids[item.name]
         overlap = 2 * (found & truth).sum() / (found.sum() + truth.sum())
-        assert item.dsc == pytest.approx(overlap)
+        assert item.scores.dsc == pytest.approx(overlap)
 
 
 @pytest.mark.slow

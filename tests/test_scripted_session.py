@@ -100,8 +100,8 @@ def test_scan_to_table(scan, tmp_path):
 
     list(comparison.run(list(session.variants), load))
     whole, four, two = (comparison.results[name] for name in session.variants.names)
-    assert whole.dsc > 0.5
-    assert two.dsc < four.dsc
+    assert whole.mean.dsc > 0.5
+    assert two.mean.dsc < four.mean.dsc
     # Four bits change less of the float masks than two.
     changed = [np.count_nonzero(r.labels != whole.labels) for r in (four, two)]
     assert changed[0] < changed[1]
@@ -121,9 +121,9 @@ def test_scan_to_table(scan, tmp_path):
     assert len(rows) == 3 * 4  # means and three objects of three variants
     for row, result in zip(rows, comparison.results.values(), strict=False):
         assert row["variant"] == result.variant.name
-        assert float(row["DSC %"]) == pytest.approx(100 * result.dsc, abs=0.005)
+        assert float(row["DSC %"]) == pytest.approx(100 * result.mean.dsc, abs=0.005)
     assert [float(r["change against FP32"]) for r in rows[:3]] == pytest.approx(
-        [100 * (r.dsc - whole.dsc) for r in (whole, four, two)], abs=0.006
+        [100 * (r.mean.dsc - whole.mean.dsc) for r in (whole, four, two)], abs=0.006
     )
     third = open_session(path, str(target), backend="torch")
     third.add_object(boxes["aorta"], "aorta", 3)

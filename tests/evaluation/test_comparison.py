@@ -16,6 +16,7 @@ from napari_qmedsam.evaluation.comparison_table import (
 )
 from napari_qmedsam.evaluation.matching import boxes_of_labels, match_objects
 from napari_qmedsam.evaluation.metrics import signed_surface_distance
+from napari_qmedsam.evaluation.scores import Scores
 from napari_qmedsam.evaluation.tables import csv_text, markdown_text, save_table
 from napari_qmedsam.prompts import Box3D
 from napari_qmedsam.segmentation.propagation import Propagation
@@ -109,12 +110,14 @@ def test_boxes_that_miss_the_reference_are_refused(session, reference):
 def test_scores_change_and_worst_slice(compared):
     comparison, _ = compared
     whole, lossy = (comparison.results[v.name] for v in (FP32, TWO_BITS))
-    assert (whole.dsc, whole.nsd) == (1.0, 1.0)
+    assert whole.mean == Scores(1.0, 1.0, 0.0, 0.0)
     # Of the square's 432 voxels 72 are lost; the small one loses none.
     square = 2 * 360 / (360 + 432)
-    assert lossy.score_of(1)[0] == pytest.approx(square)
-    assert lossy.score_of(2) == (1.0, 1.0)
-    assert lossy.dsc == pytest.approx((square + 1) / 2)
+    assert lossy.scores_of(1).dsc == pytest.approx(square)
+    assert lossy.scores_of(2) == Scores(1.0, 1.0, 0.0, 0.0)
+    assert lossy.scores_of(1).volume_difference == pytest.approx(-72 / 432)
+    assert lossy.mean.dsc == pytest.approx((square + 1) / 2)
+    assert lossy.mean.volume_difference == pytest.approx(-72 / 432 / 2)
     assert lossy.worst_slice == (0, 3)
     assert lossy.slice_dsc[0, 3] == pytest.approx(2 / 3)
     assert comparison.change(TWO_BITS.name) == pytest.approx((square - 1) / 2)
@@ -136,8 +139,8 @@ def test_scores_are_those_of_the_evaluation(compared, session, reference, backen
         mode=Mode.VOLUME,
         tolerance_mm=1.0,
     )
-    (score,) = report.scores
-    assert comparison.results[FP32.name].score_of(1) == (score.dsc, score.nsd)
+    (scored,) = report.objects
+    assert comparison.results[FP32.name].scores_of(1) == scored.scores
 
 
 def test_disagreement_is_where_masks_differ(compared):
@@ -206,7 +209,7 @@ def test_following_the_mask_counts_its_visits(session, reference, load):
     )
     steps = list(comparison.run([FP32], load))
     assert (steps[-1].done, steps[-1].total) == (3, 3)
-    assert comparison.results[FP32.name].dsc == 1.0
+    assert comparison.results[FP32.name].mean.dsc == 1.0
 
 
 def test_one_slice_is_scored_by_contours(session, reference, load):
@@ -214,7 +217,7 @@ def test_one_slice_is_scored_by_contours(session, reference, load):
     comparison = Comparison(session.volume, reference, matched)
     list(comparison.run([TWO_BITS], load))
     assert comparison.is_flat
-    assert comparison.results[TWO_BITS.name].dsc == pytest.approx(2 / 3)
+    assert comparison.results[TWO_BITS.name].mean.dsc == pytest.approx(2 / 3)
     assert comparison.baseline(TWO_BITS.name) is None
     assert comparison.change(TWO_BITS.name) is None
     assert np.isfinite(comparison.signed_distance(TWO_BITS.name)[3]).any()
@@ -235,7 +238,7 @@ def test_boxes_across_another_axis_are_compared_there(session, reference, load):
     assert [s.slice_index for s in steps if s.slice_index is not None] == [6, 7, 8]
     labels = comparison.results[FP32.name].labels
     assert sorted(set(np.nonzero(labels)[1])) == [6, 7, 8]
-    assert comparison.results[FP32.name].dsc == 1.0
+    assert comparison.results[FP32.name].mean.dsc == 1.0
     assert comparison.results[FP32.name].worst_slice == (1, 6)
     assert table_cells(comparison)[1][-1] == "y 6"
     assert np.nanmax(np.abs(comparison.signed_distance(FP32.name))) == 0
@@ -252,6 +255,7 @@ def test_table_holds_means_and_objects(compared, tmp_path):
     ]
     lossy = dict(zip(HEADINGS, cells[4], strict=True))
     assert lossy["DSC %"] == "90.91"
+    assert lossy["RVD %"] == "-16.67"
     assert lossy["change against FP32"] == "-9.09"
     assert lossy["effective bits"] == "2.25"
     assert lossy["file MB"] == "0.50"
@@ -267,4 +271,4 @@ def test_table_holds_means_and_objects(compared, tmp_path):
 
 def test_rows_without_results_are_blank():
     (row,) = rows_of(None, [TWO_BITS])
-    assert row.cells()[6:] == ["", "", "", "", ""]
+    assert row.cells()[6:] == [""] * 7

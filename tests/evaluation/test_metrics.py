@@ -9,6 +9,10 @@ from hypothesis.extra.numpy import arrays
 
 from napari_qmedsam.errors import GridMismatch, InvalidSettings
 from napari_qmedsam.evaluation import dice, normalized_surface_distance
+from napari_qmedsam.evaluation.metrics import (
+    hausdorff_distance,
+    relative_volume_difference,
+)
 
 REFERENCE = Path(__file__).parents[3] / "shared" / "parity" / "metrics_reference.npz"
 
@@ -132,6 +136,76 @@ def test_against_surface_distance_reference(pair):
         for tolerance, value in zip(stored["tolerances_mm"], expected, strict=True):
             result = normalized_surface_distance(prediction, truth, spacing, tolerance)
             assert result == pytest.approx(value, abs=1e-9, nan_ok=True)
+
+
+@pytest.mark.parametrize(("percent", "expected"), [(50, 3), (95, 6), (100, 6)])
+def test_distance_of_two_voxels_with_one_between_them(percent, expected):
+    # Corners at z = 0, 1 and 2, 3, slices 3 mm apart: half lie 3 mm away, half 6.
+    a, b = voxel(0, 0, 0, shape=(3, 1, 1)), voxel(2, 0, 0, shape=(3, 1, 1))
+    assert hausdorff_distance(a, b, (3, 0.5, 0.5), percent) == expected
+    # Along y the same voxels would be half a millimetre high.
+    turned = a.transpose(1, 0, 2), b.transpose(1, 0, 2)
+    distance = hausdorff_distance(*turned, (3, 0.5, 0.5), percent)
+    assert distance == expected / 6
+
+
+def test_distance_is_the_larger_of_both_directions():
+    # The block's contour is 36 mm and four turns of sqrt(2) / 2 mm long; the pixel
+    # that was added has four turns, 9, 9, 10 and 10 mm away. They are 6.8 % of the
+    # prediction's contour, but only 3.5 % of both contours together.
+    reference = np.zeros((12, 22), bool)
+    reference[1:11, 1:11] = True
+    prediction = reference.copy()
+    prediction[5, 20] = True
+    assert hausdorff_distance(prediction, reference, (1, 1)) == 9
+    assert hausdorff_distance(reference, prediction, (1, 1)) == 9
+    assert hausdorff_distance(prediction, reference, (1, 1), 100) == 10
+    assert hausdorff_distance(prediction, reference, (1, 1), 90) == 0
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (3, 4, 5)])
+def test_distance_is_infinite_to_nothing_and_undefined_between_nothings(shape):
+    empty, full = np.zeros(shape), np.ones(shape)
+    spacing = (1.0,) * len(shape)
+    assert math.isnan(hausdorff_distance(empty, empty, spacing))
+    assert hausdorff_distance(empty, full, spacing) == math.inf
+    assert hausdorff_distance(full, empty, spacing) == math.inf
+    assert hausdorff_distance(full, full, spacing) == 0
+
+
+@pytest.mark.parametrize("percent", [0, -1, 101, math.nan])
+def test_bad_percentile_is_refused(percent):
+    mask = np.ones((2, 2, 2))
+    with pytest.raises(InvalidSettings, match="percentile"):
+        hausdorff_distance(mask, mask, (1, 1, 1), percent)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:surface_distance")
+@pytest.mark.parametrize("seed", range(8))
+def test_distance_against_surface_distance_itself(seed, monkeypatch):
+    """Its functions, with the name put back that NumPy 2 took away."""
+    import surface_distance
+
+    monkeypatch.setattr(np, "Inf", np.inf, raising=False)
+    rng = np.random.default_rng(seed)
+    axes = 2 + seed % 2
+    a, b = rng.random((2, *(7, 9, 8)[:axes])) < 0.2
+    spacing = tuple(rng.uniform(0.3, 6, axes))
+    theirs = surface_distance.compute_surface_distances(b, a, spacing)
+    for percent in (50, 95, 100):
+        expected = surface_distance.compute_robust_hausdorff(theirs, percent)
+        ours = hausdorff_distance(a, b, spacing, percent)
+        assert ours == pytest.approx(expected, abs=1e-9)
+
+
+def test_volume_difference_is_relative_to_the_reference():
+    reference = np.array([[1, 1, 1, 1, 0, 0]])
+    assert relative_volume_difference(reference, reference) == 0
+    assert relative_volume_difference([[1, 1, 1, 0, 0, 0]], reference) == -0.25
+    assert relative_volume_difference([[0, 1, 1, 1, 1, 1]], reference) == 0.25
+    assert relative_volume_difference(0 * reference, reference) == -1
+    assert relative_volume_difference(reference, 0 * reference) == math.inf
+    assert math.isnan(relative_volume_difference(0 * reference, 0 * reference))
 
 
 def test_masks_on_different_grids_are_refused():

@@ -10,6 +10,7 @@ from napari_qmedsam.evaluation.modalities import (
     evaluate_modalities,
     modality_table,
 )
+from napari_qmedsam.evaluation.scores import Scores
 from napari_qmedsam.segmentation.segmenter import SliceSegmenter
 
 
@@ -17,17 +18,21 @@ def report(label, *scores):
     return ModalityReport(label, "torch", "fp32", scores)
 
 
+def case(modality, name, dsc, nsd, seconds, objects):
+    return CaseScore(modality, name, Scores(dsc, nsd, 1.5, -0.1), seconds, objects)
+
+
 ONE = report(
     "Stage 1",
-    CaseScore("CT", "a", 90.0, 80.0, 2.0, 3),
-    CaseScore("CT", "b", 70.0, 60.0, 4.0, 1),
-    CaseScore("MR", "c", 50.0, 40.0, 1.0, 9),
+    case("CT", "a", 0.9, 0.8, 2.0, 3),
+    case("CT", "b", 0.7, 0.6, 4.0, 1),
+    case("MR", "c", 0.5, 0.4, 1.0, 9),
 )
 TWO = report(
     "Float",
-    CaseScore("CT", "a", 91.0, 81.0, 2.5, 3),
-    CaseScore("CT", "b", 71.0, 61.0, 4.5, 1),
-    CaseScore("MR", "c", 51.0, 41.0, 1.5, 9),
+    case("CT", "a", 0.91, 0.81, 2.5, 3),
+    case("CT", "b", 0.71, 0.61, 4.5, 1),
+    case("MR", "c", 0.51, 0.41, 1.5, 9),
 )
 
 
@@ -37,12 +42,20 @@ def test_the_table_has_modalities_down_and_models_across():
             "modality",
             "Stage 1: DSC %",
             "Stage 1: NSD %",
+            "Stage 1: HD95 mm",
+            "Stage 1: RVD %",
             "Float: DSC %",
             "Float: NSD %",
+            "Float: HD95 mm",
+            "Float: RVD %",
         ],
-        ["CT", "80.00", "70.00", "81.00", "71.00"],
-        ["MR", "50.00", "40.00", "51.00", "41.00"],
-        ["Average", "65.00", "55.00", "66.00", "56.00"],
+        ["CT", "80.00", "70.00", "1.50", "-10.00", "81.00", "71.00", "1.50", "-10.00"],
+        ["MR", "50.00", "40.00", "1.50", "-10.00", "51.00", "41.00", "1.50", "-10.00"],
+        [
+            "Average",
+            *("65.00", "55.00", "1.50", "-10.00"),
+            *("66.00", "56.00", "1.50", "-10.00"),
+        ],
     ]
 
 
@@ -55,7 +68,11 @@ def test_run_time_is_a_column_of_seconds_for_a_case():
 def test_every_case_has_a_row():
     rows = case_table([ONE, TWO])
     assert len(rows) == 7
-    assert rows[3] == ["Stage 1", "MR", "c", "9", "50.0000", "40.0000", "1.0000"]
+    assert rows[0][4:] == ["dsc", "nsd", "hd95_mm", "volume_difference", "seconds"]
+    assert rows[3] == [
+        *("Stage 1", "MR", "c", "9"),
+        *("50.0000", "40.0000", "1.5000", "-10.0000", "1.0000"),
+    ]
 
 
 def write_case(path, first, side=32, blur=0):
@@ -87,10 +104,10 @@ def test_cases_are_scored_by_modality(tmp_path, backend):
     assert found.modalities == ("CT", "MR")
     assert found.skipped == ("small.npz",)
     assert seen[-1] == (3, 3)
-    assert found.of("CT").dsc == 100
+    assert found.of("CT").scores.dsc == 1
     # 15 of 20 columns are found: 2 * 15 / 35.
-    assert found.of("MR").dsc == pytest.approx(100 * 30 / 35, abs=0.01)
-    assert found.average().dsc == pytest.approx(50 + 50 * 30 / 35, abs=0.01)
+    assert found.of("MR").scores.dsc == pytest.approx(30 / 35)
+    assert found.average().scores.dsc == pytest.approx(0.5 + 0.5 * 30 / 35)
     assert [score.objects for score in found.scores] == [2, 2]
     assert all(score.seconds > 0 for score in found.scores)
 

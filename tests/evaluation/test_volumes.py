@@ -5,10 +5,14 @@ import pytest
 
 from napari_qmedsam.errors import GridMismatch, InvalidSettings
 from napari_qmedsam.evaluation.contact_sheet import SheetRow, write_contact_sheet
+from napari_qmedsam.evaluation.metrics import dice
 from napari_qmedsam.evaluation.volumes import Mode, evaluate_volume
-from napari_qmedsam.prompts import Box2D
+from napari_qmedsam.prompts import Box2D, Box3D
 from napari_qmedsam.segmentation.propagation import Propagation
 from napari_qmedsam.segmentation.segmenter import SliceSegmenter
+from napari_qmedsam.segmentation.session import Session
+
+PERFECT = {"dsc": 100.0, "nsd": 100.0, "hd95_mm": 0.0, "volume_difference": 0.0}
 
 
 @pytest.fixture
@@ -25,7 +29,7 @@ def test_perfect_masks_score_one_hundred(backend, bright_volume, truth):
     volume = bright_volume(truth > 0)
     report = evaluate_volume(SliceSegmenter(backend), volume, truth)
     content = report.to_dict()
-    assert content["mean"] == {"dsc": 100.0, "nsd": 100.0}
+    assert content["mean"] == PERFECT
     assert {c: row["count"] for c, row in content["classes"].items()} == {
         "3": 3,
         "9": 1,
@@ -69,7 +73,7 @@ def test_cuts_of_a_hundred_voxels_are_scored_and_none_smaller(
     labels[0, 4, 4 : 4 + missing] = 0
     labels[1, 4:16, 4:16] = 1
     report = evaluate_volume(SliceSegmenter(backend), bright_volume(labels > 0), labels)
-    assert [s.slice_index for s in report.scores] == [0] * count + [1]
+    assert [s.slice_index for s in report.objects] == [0] * count + [1]
 
 
 def test_json_has_the_documented_form(backend, bright_volume, truth):
@@ -77,9 +81,10 @@ def test_json_has_the_documented_form(backend, bright_volume, truth):
     report = evaluate_volume(SliceSegmenter(backend), volume, truth)
     content = json.loads(json.dumps(report.to_dict()))
     assert set(content) == {
-        "mean", "classes", "count", "seconds", "model", "backend", "precision",
+        "mean", "classes", "count", "missed", "seconds", "model", "backend",
+        "precision",
     }  # fmt: skip
-    assert set(content["classes"]["3"]) == {"dsc", "nsd", "count"}
+    assert set(content["classes"]["3"]) == {*PERFECT, "count", "missed"}
     assert content["seconds"] >= 0
     assert [content[key] for key in ("model", "backend", "precision")] == [
         "counting", "fake", "fp32",
@@ -96,11 +101,49 @@ def test_volume_mode_scores_each_class_once(backend, bright_volume, truth, propa
         mode=Mode.VOLUME,
         propagation=propagation,
     )
-    assert [(s.class_id, s.slice_index, s.dsc) for s in report.scores] == [
+    assert [(s.class_id, s.slice_index, s.scores.dsc) for s in report.objects] == [
         (3, None, 1.0),
         (9, None, 1.0),
     ]
     assert report.encoded_slices == 4
+
+
+def test_volumes_are_segmented_as_a_session_does_it(backend, bright_volume):
+    truth = np.zeros((5, 32, 32), np.uint8)
+    truth[:, 4:16, 4:16] = 3
+    seen = truth > 0
+    seen[3] = False  # following the mask ends here, and does not reach slice 4
+    volume = bright_volume(seen)
+    report = evaluate_volume(
+        SliceSegmenter(backend),
+        volume,
+        truth,
+        mode=Mode.VOLUME,
+        propagation=Propagation.MASK,
+    )
+    session = Session(volume, SliceSegmenter(backend))
+    session.add_object(Box3D(4, 4, 0, 16, 16, 5))
+    for _ in session.segment(propagation=Propagation.MASK):
+        pass
+    assert not session.labels[4].any()
+    (scored,) = report.objects
+    assert scored.scores.dsc == dice(session.labels, truth) == 2 * 3 / (3 + 5)
+
+
+def test_what_was_missed_is_counted_and_has_no_distance(backend, bright_volume, truth):
+    volume = bright_volume(truth == 3)  # class 9 is not to be seen
+    content = evaluate_volume(SliceSegmenter(backend), volume, truth).to_dict()
+    assert content["classes"]["9"] == {
+        "dsc": 0.0,
+        "nsd": 0.0,
+        "hd95_mm": None,
+        "volume_difference": -100.0,
+        "count": 1,
+        "missed": 1,
+    }
+    assert (content["count"], content["missed"]) == (4, 1)
+    assert content["mean"]["dsc"] == 75
+    assert content["mean"]["hd95_mm"] == 0  # of the three that were found
 
 
 def test_jitter_moves_boxes_the_same_way_each_time(backend, bright_volume, truth):
@@ -109,7 +152,7 @@ def test_jitter_moves_boxes_the_same_way_each_time(backend, bright_volume, truth
     def scores(seed):
         segmenter = SliceSegmenter(backend)
         report = evaluate_volume(segmenter, volume, truth, box_jitter=4, seed=seed)
-        return [s.dsc for s in report.scores]
+        return [s.scores.dsc for s in report.objects]
 
     assert scores(1) == scores(1)
     assert min(scores(1)) < 1

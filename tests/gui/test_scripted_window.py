@@ -120,8 +120,8 @@ def test_sample_to_table(make_napari_viewer, qtbot, tmp_path):
     found = [o.reference_id for o in compare.views.comparison.objects]
     assert found == [ids[name] for name in ORGANS]
     whole, four, two = results.values()
-    assert whole.dsc > 0.5
-    assert two.dsc < four.dsc
+    assert whole.mean.dsc > 0.5
+    assert two.mean.dsc < four.mean.dsc
     compare.controls.table.selectRow(2)
     assert segment.workspace.slice_index == two.worst_slice[1]
     compare.controls.copy_csv.click()
@@ -145,7 +145,7 @@ def test_sample_to_table(make_napari_viewer, qtbot, tmp_path):
     assert text == copied
     rows = list(csv.DictReader(text.splitlines()))
     assert [r["variant"] for r in rows[:3]] == names
-    assert float(rows[2]["DSC %"]) == pytest.approx(100 * two.dsc, abs=0.005)
+    assert float(rows[2]["DSC %"]) == pytest.approx(100 * two.mean.dsc, abs=0.005)
     segment.controls.models.choose(str(tmp_path / "two.qmedsam.safetensors"), "torch")
     segment.controls.table.clearSelection()
     segment.undo()

@@ -34,7 +34,7 @@ app = typer.Typer(
 
 app.command()(segmenting.demo)
 app.command(epilog=segmenting.COORDINATES)(segmenting.segment)
-app.command()(segmenting.evaluate)
+app.command()(evaluating.evaluate)
 app.command()(evaluating.evaluate_modalities)
 app.command()(quantizing.quantize)
 app.command()(exporting.export)

@@ -1,5 +1,6 @@
-"""The command that compares models by modality: evaluate-modalities."""
+"""Commands that score models: evaluate, evaluate-modalities."""
 
+import json
 import re
 from pathlib import Path
 from typing import Annotated
@@ -7,7 +8,119 @@ from typing import Annotated
 import typer
 
 from napari_qmedsam.cli import shared
-from napari_qmedsam.cli.shared import BackendOption, BoxJitter, MaxBoxes, Tolerance
+from napari_qmedsam.cli.shared import (
+    BackendOption,
+    BoxJitter,
+    Frame,
+    MaxBoxes,
+    Model,
+    PrecisionOption,
+    PropagationOption,
+    SeriesOption,
+    Tolerance,
+    Weights,
+    WindowOption,
+)
+from napari_qmedsam.evaluation.rules import TOLERANCE_MM
+
+
+def evaluate(
+    image: Annotated[
+        Path, typer.Option(metavar="FILE", help="Image file or DICOM folder.")
+    ],
+    labels: Annotated[
+        Path,
+        typer.Option(metavar="FILE", help="Reference labels: file or DICOM folder."),
+    ],
+    classes: Annotated[
+        str | None,
+        typer.Option(metavar="IDS", help="Comma-separated, like 1,2,3; default: all."),
+    ] = None,
+    mode: Annotated[
+        str,
+        typer.Option(
+            metavar="MODE",
+            help="slice: every slice of a class with at least 100 voxels, by its "
+            "own box. volume: every class by one 3D box.",
+        ),
+    ] = "slice",
+    box_jitter: BoxJitter = 0,
+    tolerance_mm: Tolerance = TOLERANCE_MM,
+    model: Model = "demo",
+    weights: Weights = None,
+    backend: BackendOption = "openvino",
+    precision: PrecisionOption = "fp32",
+    window: WindowOption = "auto",
+    propagation: PropagationOption = "box",
+    max_boxes: MaxBoxes = 32,
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of the jitter.")] = 0,
+    frame: Frame = None,
+    series: SeriesOption = None,
+    json_path: Annotated[
+        Path | None,
+        typer.Option("--json", metavar="FILE", help="Write JSON there; - prints it."),
+    ] = None,
+) -> None:
+    """Segment from boxes of the reference labels; score against them.
+
+    DSC, NSD, 95th percentile of the surface distances (HD95) and relative volume
+    difference (RVD) of each class. Missed objects have no distance.
+    """
+    from napari_qmedsam.evaluation.scores import Scores, headings
+    from napari_qmedsam.evaluation.volumes import Mode, evaluate_volume
+    from napari_qmedsam.segmentation.propagation import Propagation
+    from napari_qmedsam.volumes import read_labels, read_volume
+    from napari_qmedsam.volumes.windows import parse_window
+
+    wanted = shared.class_ids(classes)
+    chosen_mode = shared.choice(Mode, mode, "--mode")
+    way = shared.choice(Propagation, propagation, "--propagation")
+    chosen_window = parse_window(window)
+    if json_path not in (None, Path("-")):
+        shared.check_file_target(json_path, image, labels)
+    volume = read_volume(image, frame=frame, series=series)
+    reference = read_labels(labels, like=volume)
+    shared.notices(volume.notices + reference.notices)
+    segmenter = shared.segmenter(model, weights, backend, max_boxes, precision)
+    with shared.bar("Evaluating", quiet=json_path == Path("-")) as advance:
+        report = evaluate_volume(
+            segmenter,
+            volume,
+            reference.array,
+            classes=wanted,
+            mode=chosen_mode,
+            box_jitter=box_jitter,
+            tolerance_mm=tolerance_mm,
+            window=chosen_window,
+            propagation=way,
+            seed=seed,
+            progress=advance,
+        )
+    content = report.to_dict()
+    if json_path == Path("-"):
+        typer.echo(json.dumps(content, indent=2))
+        return
+    if json_path is not None:
+        shared.write_text(json_path, json.dumps(content, indent=2) + "\n")
+    from rich.table import Table
+
+    what = "slices" if chosen_mode is Mode.SLICE else "objects"
+    table = Table()
+    for heading in ("class", what, "missed", *headings(tolerance_mm)):
+        table.add_column(heading, justify="right")
+    rows = [(str(c), report.of_class(c)) for c in report.class_ids()]
+    for name, scores in [*rows, ("mean", [item.scores for item in report.objects])]:
+        if name == "mean":
+            table.add_section()
+        missed = sum(item.is_missed for item in scores)
+        cells = Scores.mean(scores).cells()
+        table.add_row(name, str(len(scores)), str(missed), *cells)
+    console = shared.console()
+    console.print(table)
+    console.print(
+        f"{report.seconds:.1f} s, {report.milliseconds_per_slice:.0f} ms per slice "
+        f"({report.model}, {report.backend}, {report.precision})"
+    )
 
 
 def evaluate_modalities(
@@ -47,7 +160,7 @@ def evaluate_modalities(
         bool, typer.Option(help="Add columns with the seconds for a case.")
     ] = True,
     box_jitter: BoxJitter = 0,
-    tolerance_mm: Tolerance = 2.0,
+    tolerance_mm: Tolerance = TOLERANCE_MM,
     seed: Annotated[
         int, typer.Option(min=0, metavar="N", help="Of jitter and phantoms.")
     ] = 0,
@@ -60,7 +173,7 @@ def evaluate_modalities(
         ),
     ] = None,
 ) -> None:
-    """Score models by modality: DSC, NSD, seconds for a case, and their average.
+    """Score models by modality, with seconds for a case, and their average.
 
     A case is a file, or a phantom slice. Its score is the mean over its
     objects; that of a modality the mean over its cases; the average that over

@@ -1,4 +1,4 @@
-"""Commands that segment: demo, segment, evaluate."""
+"""Commands that segment: demo, segment."""
 
 import json
 from pathlib import Path
@@ -10,20 +10,18 @@ from napari_qmedsam.cli import shared
 from napari_qmedsam.cli.shared import (
     COORDINATES,
     BackendOption,
-    BoxJitter,
     Frame,
     MaxBoxes,
     Model,
     PrecisionOption,
     PropagationOption,
     SeriesOption,
-    Tolerance,
     Weights,
     WindowOption,
 )
 from napari_qmedsam.errors import InvalidSettings
 
-__all__ = ["COORDINATES", "demo", "evaluate", "segment"]
+__all__ = ["COORDINATES", "demo", "segment"]
 
 
 def demo(
@@ -36,7 +34,9 @@ def demo(
     """Segment a sample CT and a sample MR volume with the embedded demo model."""
     from rich.table import Table
 
-    from napari_qmedsam.demo import TOLERANCE_MM, run_demo
+    from napari_qmedsam.demo import run_demo
+    from napari_qmedsam.evaluation.rules import TOLERANCE_MM
+    from napari_qmedsam.evaluation.scores import headings
 
     shared.make_folder(out)
     console = shared.console()
@@ -56,15 +56,10 @@ def demo(
         table = Table(title=result.name, title_justify="left")
         table.add_column("object")
         table.add_column("slices", justify="right")
-        table.add_column("DSC %", justify="right")
-        table.add_column(f"NSD % at {TOLERANCE_MM:g} mm", justify="right")
+        for heading in headings(TOLERANCE_MM):
+            table.add_column(heading, justify="right")
         for item in result.objects:
-            table.add_row(
-                item.name,
-                str(item.slices),
-                f"{100 * item.dsc:.1f}",
-                f"{100 * item.nsd:.1f}",
-            )
+            table.add_row(item.name, str(item.slices), *item.scores.cells("{:.1f}"))
         console.print(table)
         console.print(f"{result.milliseconds_per_slice:.0f} ms per slice")
         console.print(f"Labels:    {result.labels}", soft_wrap=True)
@@ -118,6 +113,7 @@ def segment(
     import time
 
     from napari_qmedsam.prompts import parse_box, parse_slice_box
+    from napari_qmedsam.segmentation.measuring import Tally
     from napari_qmedsam.segmentation.propagation import Propagation
     from napari_qmedsam.segmentation.session import Session
     from napari_qmedsam.volumes import read_volume
@@ -155,16 +151,18 @@ def segment(
     seconds = time.perf_counter() - start
     path = session.save_labels(target)
     info = segmenter.backend.info
-    voxel_ml = _product(volume.spacing_mm) / 1000
+    tally = Tally(volume)
+    tally.count(session.labels)
+    sizes = {item: tally.measure(item) for item in session.objects}
     report: dict[str, Any] = {
         "output": str(path),
         "objects": [
             {
-                "id": item.object_id,
-                "voxels": (count := int((session.labels == item.object_id).sum())),
-                "volume_ml": round(count * voxel_ml, 3),
+                "id": object_id,
+                "voxels": size.voxels,
+                "volume_ml": round(size.volume_ml, 3),
             }
-            for item in session.objects.values()
+            for object_id, size in sizes.items()
         ],
         "seconds": round(seconds, 3),
         "milliseconds_per_slice": round(1000 * seconds / max(1, visits), 1),
@@ -189,102 +187,6 @@ def segment(
     console.print(f"Labels: {path}", soft_wrap=True)
 
 
-def evaluate(
-    image: Annotated[
-        Path, typer.Option(metavar="FILE", help="Image file or DICOM folder.")
-    ],
-    labels: Annotated[
-        Path,
-        typer.Option(metavar="FILE", help="Reference labels: file or DICOM folder."),
-    ],
-    classes: Annotated[
-        str | None,
-        typer.Option(metavar="IDS", help="Comma-separated, like 1,2,3; default: all."),
-    ] = None,
-    mode: Annotated[
-        str,
-        typer.Option(
-            metavar="MODE",
-            help="slice: every slice of a class with at least 100 voxels, by its "
-            "own box. volume: every class by one 3D box.",
-        ),
-    ] = "slice",
-    box_jitter: BoxJitter = 0,
-    tolerance_mm: Tolerance = 2.0,
-    model: Model = "demo",
-    weights: Weights = None,
-    backend: BackendOption = "openvino",
-    precision: PrecisionOption = "fp32",
-    window: WindowOption = "auto",
-    propagation: PropagationOption = "box",
-    max_boxes: MaxBoxes = 32,
-    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of the jitter.")] = 0,
-    frame: Frame = None,
-    series: SeriesOption = None,
-    json_path: Annotated[
-        Path | None,
-        typer.Option("--json", metavar="FILE", help="Write JSON there; - prints it."),
-    ] = None,
-) -> None:
-    """Segment from boxes of the reference labels; report DSC and NSD."""
-    from napari_qmedsam.evaluation.volumes import Mode, evaluate_volume
-    from napari_qmedsam.segmentation.propagation import Propagation
-    from napari_qmedsam.volumes import read_labels, read_volume
-    from napari_qmedsam.volumes.windows import parse_window
-
-    wanted = shared.class_ids(classes)
-    chosen_mode = shared.choice(Mode, mode, "--mode")
-    way = shared.choice(Propagation, propagation, "--propagation")
-    chosen_window = parse_window(window)
-    if json_path not in (None, Path("-")):
-        shared.check_file_target(json_path, image, labels)
-    volume = read_volume(image, frame=frame, series=series)
-    reference = read_labels(labels, like=volume)
-    shared.notices(volume.notices + reference.notices)
-    segmenter = shared.segmenter(model, weights, backend, max_boxes, precision)
-    with shared.bar("Evaluating", quiet=json_path == Path("-")) as advance:
-        report = evaluate_volume(
-            segmenter,
-            volume,
-            reference.array,
-            classes=wanted,
-            mode=chosen_mode,
-            box_jitter=box_jitter,
-            tolerance_mm=tolerance_mm,
-            window=chosen_window,
-            propagation=way,
-            seed=seed,
-            progress=advance,
-        )
-    content = report.to_dict()
-    if json_path == Path("-"):
-        typer.echo(json.dumps(content, indent=2))
-        return
-    if json_path is not None:
-        shared.write_text(json_path, json.dumps(content, indent=2) + "\n")
-    from rich.table import Table
-
-    what = "slices" if chosen_mode is Mode.SLICE else "objects"
-    table = Table()
-    for heading in ("class", what, "DSC %", f"NSD % at {tolerance_mm:g} mm"):
-        table.add_column(heading, justify="right")
-    for class_id, row in content["classes"].items():
-        table.add_row(
-            class_id, str(row["count"]), f"{row['dsc']:.2f}", f"{row['nsd']:.2f}"
-        )
-    mean = content["mean"]
-    table.add_section()
-    table.add_row(
-        "mean", str(content["count"]), f"{mean['dsc']:.2f}", f"{mean['nsd']:.2f}"
-    )
-    console = shared.console()
-    console.print(table)
-    console.print(
-        f"{report.seconds:.1f} s, {report.milliseconds_per_slice:.0f} ms per slice "
-        f"({report.model}, {report.backend}, {report.precision})"
-    )
-
-
 def _default_output(image: Path, source_format: str) -> Path:
     if image.is_dir():
         stem = image.resolve().name  # "." has no name of its own
@@ -292,10 +194,3 @@ def _default_output(image: Path, source_format: str) -> Path:
         stem = Path(image.name.removesuffix(".gz")).stem
     suffix = ".png" if source_format == "picture" else ".nii.gz"
     return Path(f"{stem}_labels{suffix}")
-
-
-def _product(numbers: tuple[float, ...]) -> float:
-    result = 1.0
-    for number in numbers:
-        result *= number
-    return result

@@ -9,28 +9,21 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import replace
+from statistics import fmean
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_qmedsam.errors import GridMismatch, InvalidSettings
 from napari_qmedsam.evaluation.matching import ComparedObject
-from napari_qmedsam.evaluation.metrics import (
-    dice,
-    normalized_surface_distance,
-    signed_surface_distance,
-)
-from napari_qmedsam.evaluation.variant_result import (
-    ComparisonStep,
-    ObjectScore,
-    VariantResult,
-    mean_of_known,
-)
+from napari_qmedsam.evaluation.metrics import dice, signed_surface_distance
+from napari_qmedsam.evaluation.rules import TOLERANCE_MM
+from napari_qmedsam.evaluation.scores import Scores
+from napari_qmedsam.evaluation.variant_result import ComparisonStep, VariantResult
 from napari_qmedsam.runtime.protocol import Backend
 from napari_qmedsam.segmentation.history import Slice
 from napari_qmedsam.segmentation.painting import paint
 from napari_qmedsam.segmentation.propagation import (
-    OnEmpty,
     Propagation,
     SliceUpdate,
     segment_volume,
@@ -74,7 +67,7 @@ class Comparison:
         reference: NDArray[np.integer],
         objects: Sequence[ComparedObject],
         *,
-        tolerance_mm: float = 2.0,
+        tolerance_mm: float = TOLERANCE_MM,
         window: Window | None = None,
         propagation: Propagation = Propagation.BOX,
     ) -> None:
@@ -142,15 +135,15 @@ class Comparison:
                 each = update.total
                 done, total = before + update.done, len(variants) * each
                 yield ComparisonStep(variant.name, done, total, update.slice_index)
-            scores = []
+            scores = {}
             for compared in self.objects:
                 yield ComparisonStep(variant.name, done, total)
-                scores.append(self._score(labels, compared))
+                scores[compared.object_id] = self._score(labels, compared)
             milliseconds = 1000 * float(np.median(seconds))
             self.results[variant.name] = VariantResult(
                 replace(variant, milliseconds_per_slice=milliseconds),
                 labels,
-                tuple(scores),
+                scores,
                 self._slice_dsc(labels),
             )
 
@@ -183,8 +176,8 @@ class Comparison:
         baseline = self.baseline(name)
         if baseline is None:
             return None
-        own = self.results[name].score_of(object_id)[0]
-        return own - baseline.score_of(object_id)[0]
+        own = self.results[name].scores_of(object_id)
+        return own.dsc - baseline.scores_of(object_id).dsc
 
     def disagreement(self) -> NDArray[np.uint8]:
         """Voxels on which the variants differ.
@@ -234,7 +227,6 @@ class Comparison:
             [compared.prompt for compared in self.objects],
             self.window,
             self.propagation,
-            OnEmpty.STOP,
         )
         painted: dict[Slice, set[int]] = {}
         with closing(updates):
@@ -262,25 +254,22 @@ class Comparison:
             return mask[0], truth[0], spacing[1:]
         return mask, truth, spacing
 
-    def _score(self, labels: NDArray, compared: ComparedObject) -> ObjectScore:
-        mask, truth, spacing = self._cut(labels, compared)
-        nsd = normalized_surface_distance(mask, truth, spacing, self.tolerance_mm)
-        return ObjectScore(compared.object_id, dice(mask, truth), nsd)
+    def _score(self, labels: NDArray, compared: ComparedObject) -> Scores:
+        return Scores.of(*self._cut(labels, compared), self.tolerance_mm)
 
     def _slice_dsc(self, labels: NDArray) -> dict[Slice, float]:
         means = {}
         for axis, z in self.slices:
             plane = stacked_along(labels, axis)[z]
             truth = stacked_along(self.reference, axis)[z]
-            mean = mean_of_known(
-                [
-                    dice(plane == o.object_id, truth == o.reference_id)
-                    for o in self.objects
-                    if o.prompt.axis == axis and z in o.slices
-                ]
-            )
-            if not np.isnan(mean):
-                means[axis, z] = mean
+            scores = [
+                dice(plane == o.object_id, truth == o.reference_id)
+                for o in self.objects
+                if o.prompt.axis == axis and z in o.slices
+            ]
+            known = [score for score in scores if not np.isnan(score)]
+            if known:
+                means[axis, z] = fmean(known)
         return means
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from napari_qmedsam.evaluation.comparison import Comparison
+from napari_qmedsam.evaluation.scores import SCORE_NAMES, Scores, headings
 from napari_qmedsam.segmentation.history import Slice
 from napari_qmedsam.segmentation.variants import Variant
 
@@ -15,8 +16,7 @@ HEADINGS = (
     "effective bits",
     "file MB",
     "ms/slice",
-    "DSC %",
-    "NSD %",
+    *headings(),
     "change against FP32",
     "worst slice",
 )
@@ -28,14 +28,14 @@ MEAN = "mean"
 
 @dataclass(frozen=True)
 class ComparisonRow:
-    """One line of the table; scores in percent.
+    """One line of the table.
 
     Parameters
     ----------
     variant : Variant
     object_name : str
         `MEAN` for all objects together.
-    dsc, nsd : float or None
+    scores : Scores or None
         None before the variant was compared.
     change : float or None
         DSC minus that of the float model, in points; None without one.
@@ -45,10 +45,19 @@ class ComparisonRow:
 
     variant: Variant
     object_name: str = MEAN
-    dsc: float | None = None
-    nsd: float | None = None
+    scores: Scores | None = None
     change: float | None = None
     worst_slice: Slice | None = None
+
+    @property
+    def dsc(self) -> float | None:
+        """In percent."""
+        return None if self.scores is None else self.scores.shown()["dsc"]
+
+    @property
+    def nsd(self) -> float | None:
+        """In percent."""
+        return None if self.scores is None else self.scores.shown()["nsd"]
 
     def cells(self) -> list[str]:
         """Return the row as text, in the order of `HEADINGS`."""
@@ -61,8 +70,7 @@ class ComparisonRow:
             f"{variant.effective_bits:.2f}",
             f"{variant.megabytes:.2f}",
             _text(variant.milliseconds_per_slice, "{:.0f}"),
-            _text(self.dsc, "{:.2f}"),
-            _text(self.nsd, "{:.2f}"),
+            *([""] * len(SCORE_NAMES) if self.scores is None else self.scores.cells()),
             _text(self.change, "{:+.2f}"),
             "" if self.worst_slice is None else slice_text(self.worst_slice),
         ]
@@ -89,14 +97,12 @@ def rows_of(
             rows.append(ComparisonRow(variant))
             continue
         names = {o.object_id: o.name for o in comparison.objects}
-        dsc, nsd = result.score_of(object_id)
         change = comparison.change(variant.name, object_id)
         rows.append(
             ComparisonRow(
                 result.variant,
                 MEAN if object_id is None else names[object_id],
-                100 * dsc,
-                100 * nsd,
+                result.scores_of(object_id),
                 None if change is None else 100 * change,
                 result.worst_slice,
             )

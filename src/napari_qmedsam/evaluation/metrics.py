@@ -1,6 +1,6 @@
-"""Dice coefficient and normalised surface distance of two masks.
+"""Overlap, volume and surface distances of two masks.
 
-Both are as DeepMind's surface-distance package defines them. Of that package
+They are as DeepMind's surface-distance package defines them. Of that package
 only the tables are used here: which piece of surface, of what size, belongs to
 each neighbourhood of 2 x 2 x 2 voxels (2 x 2 pixels in 2D). Its released
 functions call names that NumPy 2 removed, and sort surface elements in Python;
@@ -8,6 +8,7 @@ what is below gives the same numbers faster.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -81,29 +82,146 @@ def normalized_surface_distance(
         If a spacing is not above 0, there is not one for each axis, or the
         tolerance is below 0.
     """
+    distances = SurfaceDistances.between(prediction, reference, spacing_mm)
+    return distances.share_within(tolerance_mm)
+
+
+def hausdorff_distance(
+    prediction: ArrayLike,
+    reference: ArrayLike,
+    spacing_mm: Sequence[float],
+    percent: float = 95.0,
+) -> float:
+    """Percentile of the distances between two surfaces; 100 is the Hausdorff distance.
+
+    Taken in both directions, each surface element counting with its area, and the
+    larger of the two is returned: as `compute_robust_hausdorff` of surface-distance
+    does. Distances of both directions in one pool would let a large surface that is
+    met well hide a small one that is not.
+
+    Parameters
+    ----------
+    prediction, reference, spacing_mm
+        As for :func:`normalized_surface_distance`.
+    percent : float
+        Above 0, up to 100.
+
+    Returns
+    -------
+    float
+        In mm; infinite where exactly one mask is empty, NaN where both are.
+
+    Raises
+    ------
+    GridMismatch, InvalidSettings
+        As :func:`normalized_surface_distance`, or if `percent` is out of range.
+    """
+    distances = SurfaceDistances.between(prediction, reference, spacing_mm)
+    return distances.hausdorff(percent)
+
+
+def relative_volume_difference(prediction: ArrayLike, reference: ArrayLike) -> float:
+    """Size of a mask minus that of its reference, over that of the reference.
+
+    Parameters
+    ----------
+    prediction, reference : array_like, same shape, bool or int
+        Inside wherever the value is not 0.
+
+    Returns
+    -------
+    float
+        -1 to infinity; above 0 where the prediction is too large. Infinite where only
+        the reference is empty, NaN where both are.
+
+    Raises
+    ------
+    GridMismatch
+        If the shapes differ.
+    """
     inside, truth = _masks(prediction, reference)
-    if inside.ndim not in (2, 3):
-        raise GridMismatch(
-            f"Surfaces are measured on 2D or 3D masks, but these are {inside.shape}."
-        )
-    spacing = _checked_spacing(spacing_mm, inside.ndim)
-    if not (np.isfinite(tolerance_mm) and tolerance_mm >= 0):
-        raise InvalidSettings(
-            f"The tolerance must be 0 mm or more, but it is {tolerance_mm}."
-        )
-    if not inside.any() or not truth.any():
-        return 0.0 if inside.any() or truth.any() else float("nan")
+    size, size_truth = np.count_nonzero(inside), np.count_nonzero(truth)
+    if size_truth == 0:
+        return float("inf") if size else float("nan")
+    return (size - size_truth) / size_truth
 
-    box = _joint_box(inside | truth)
-    areas = _element_areas(inside[box], spacing)
-    areas_truth = _element_areas(truth[box], spacing)
-    surface, surface_truth = areas >= 0, areas_truth >= 0
-    near_truth = _within(surface_truth, spacing, tolerance_mm)
-    near = _within(surface, spacing, tolerance_mm)
 
-    agreed = areas[surface & near_truth].sum() + areas_truth[surface_truth & near].sum()
-    total = areas[surface].sum() + areas_truth[surface_truth].sum()
-    return float(agreed / total)
+@dataclass(frozen=True, eq=False)
+class SurfaceDistances:
+    """The surface elements of two masks: how large, how far from the other surface.
+
+    Distances to a surface that is not there are infinite.
+
+    Parameters
+    ----------
+    areas, distances_mm : ndarray, (n,) float64
+        Of the prediction's surface; lengths instead of areas in 2D.
+    reference_areas, reference_distances_mm : ndarray, (m,) float64
+        Of the reference's surface.
+    """
+
+    areas: NDArray[np.float64]
+    distances_mm: NDArray[np.float64]
+    reference_areas: NDArray[np.float64]
+    reference_distances_mm: NDArray[np.float64]
+
+    @classmethod
+    def between(
+        cls,
+        prediction: ArrayLike,
+        reference: ArrayLike,
+        spacing_mm: Sequence[float],
+    ) -> "SurfaceDistances":
+        """Measure two masks; see :func:`normalized_surface_distance`."""
+        inside, truth = _masks(prediction, reference)
+        if inside.ndim not in (2, 3):
+            raise GridMismatch(
+                "Surfaces are measured on 2D or 3D masks, but these are "
+                f"{inside.shape}."
+            )
+        spacing = _checked_spacing(spacing_mm, inside.ndim)
+        if not inside.any() and not truth.any():
+            return cls(*(np.empty(0) for _ in range(4)))
+        box = _joint_box(inside | truth)
+        areas = _element_areas(inside[box], spacing)
+        areas_truth = _element_areas(truth[box], spacing)
+        surface, surface_truth = areas >= 0, areas_truth >= 0
+        return cls(
+            areas[surface],
+            _distances_to(surface_truth, spacing)[surface],
+            areas_truth[surface_truth],
+            _distances_to(surface, spacing)[surface_truth],
+        )
+
+    def share_within(self, tolerance_mm: float) -> float:
+        """Return the NSD; see :func:`normalized_surface_distance`."""
+        if not (np.isfinite(tolerance_mm) and tolerance_mm >= 0):
+            raise InvalidSettings(
+                f"The tolerance must be 0 mm or more, but it is {tolerance_mm}."
+            )
+        total = self.areas.sum() + self.reference_areas.sum()
+        if total == 0:
+            return float("nan")
+        agreed = self.areas[self.distances_mm <= tolerance_mm].sum()
+        near = self.reference_distances_mm <= tolerance_mm
+        return float((agreed + self.reference_areas[near].sum()) / total)
+
+    def hausdorff(self, percent: float) -> float:
+        """Return a percentile of the distances; see :func:`hausdorff_distance`."""
+        if not 0 < percent <= 100:
+            raise InvalidSettings(
+                f"The percentile must lie above 0 and up to 100, but it is {percent}."
+            )
+        if self.areas.size == 0 and self.reference_areas.size == 0:
+            return float("nan")
+        if self.areas.size == 0 or self.reference_areas.size == 0:
+            return float("inf")
+        return max(
+            _weighted_percentile(self.distances_mm, self.areas, percent),
+            _weighted_percentile(
+                self.reference_distances_mm, self.reference_areas, percent
+            ),
+        )
 
 
 def signed_surface_distance(
@@ -236,8 +354,20 @@ def _area_table(spacing: tuple[float, ...]) -> NDArray[np.float64]:
     return table
 
 
-def _within(
-    surface: NDArray[np.bool_], spacing: tuple[float, ...], tolerance_mm: float
-) -> NDArray[np.bool_]:
-    """Corners at most `tolerance_mm` from the nearest one on `surface`."""
-    return distance_transform_edt(~surface, sampling=spacing) <= tolerance_mm
+def _distances_to(
+    surface: NDArray[np.bool_], spacing: tuple[float, ...]
+) -> NDArray[np.float64]:
+    """Distance in mm of every corner to the nearest one on `surface`."""
+    if not surface.any():
+        return np.full(surface.shape, np.inf)
+    return distance_transform_edt(~surface, sampling=spacing)
+
+
+def _weighted_percentile(
+    values: NDArray[np.float64], weights: NDArray[np.float64], percent: float
+) -> float:
+    """Smallest value that, with those below it, holds this share of all weight."""
+    order = values.argsort()
+    share = np.cumsum(weights[order]) / weights.sum()
+    place = min(int(np.searchsorted(share, percent / 100)), values.size - 1)
+    return float(values[order[place]])

@@ -6,6 +6,8 @@ from statistics import fmean
 
 from napari_qmedsam.datasets.dataset import DataSet
 from napari_qmedsam.errors import InvalidSettings, UnusableData
+from napari_qmedsam.evaluation.rules import TOLERANCE_MM
+from napari_qmedsam.evaluation.scores import SCORE_NAMES, Scores, headings
 from napari_qmedsam.evaluation.tables import Cells
 from napari_qmedsam.evaluation.volumes import Mode, evaluate_volume
 from napari_qmedsam.segmentation.segmenter import SliceSegmenter
@@ -24,8 +26,8 @@ class CaseScore:
     Parameters
     ----------
     modality, case : str
-    dsc, nsd : float
-        In percent, means over the objects of the case.
+    scores : Scores
+        Means over the objects of the case.
     seconds : float
         For preparing, encoding and decoding.
     objects : int
@@ -34,26 +36,23 @@ class CaseScore:
 
     modality: str
     case: str
-    dsc: float
-    nsd: float
+    scores: Scores
     seconds: float
     objects: int
 
 
 @dataclass(frozen=True)
-class Figures:
-    """DSC and NSD in percent, and seconds for a case."""
+class Means:
+    """Mean scores, and seconds for a case."""
 
-    dsc: float
-    nsd: float
+    scores: Scores
     seconds: float
 
     @classmethod
-    def mean(cls, items: "Sequence[CaseScore | Figures]") -> "Figures":
-        """Return the mean of each figure."""
+    def over(cls, items: "Sequence[CaseScore | Means]") -> "Means":
+        """Return the mean of each score and of the time."""
         return cls(
-            fmean(item.dsc for item in items),
-            fmean(item.nsd for item in items),
+            Scores.mean(item.scores for item in items),
             fmean(item.seconds for item in items),
         )
 
@@ -83,13 +82,13 @@ class ModalityReport:
         """Modalities with scores, in their order."""
         return tuple(dict.fromkeys(score.modality for score in self.scores))
 
-    def of(self, modality: str) -> Figures:
+    def of(self, modality: str) -> Means:
         """Return the means over the cases of a modality."""
-        return Figures.mean([s for s in self.scores if s.modality == modality])
+        return Means.over([s for s in self.scores if s.modality == modality])
 
-    def average(self) -> Figures:
+    def average(self) -> Means:
         """Return the mean over modalities."""
-        return Figures.mean([self.of(name) for name in self.modalities])
+        return Means.over([self.of(name) for name in self.modalities])
 
 
 def evaluate_modalities(
@@ -100,7 +99,7 @@ def evaluate_modalities(
     cases: int | None = None,
     mode: Mode = Mode.SLICE,
     box_jitter: int = 0,
-    tolerance_mm: float = 2.0,
+    tolerance_mm: float = TOLERANCE_MM,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> ModalityReport:
@@ -147,15 +146,13 @@ def evaluate_modalities(
             except InvalidSettings:  # no object of the least size
                 skipped.append(case.name)
             else:
-                mean = report.to_dict()["mean"]
                 scores.append(
                     CaseScore(
                         modality.name,
                         case.name,
-                        mean["dsc"],
-                        mean["nsd"],
+                        report.mean,
                         report.seconds,
-                        len(report.scores),
+                        len(report.objects),
                     )
                 )
             if progress is not None:
@@ -183,7 +180,7 @@ def modality_table(
     run_time : bool
         Add the seconds for a case, as Table 10 does and Tables 7 and 9 do not.
     """
-    kinds = ("DSC %", "NSD %") + ("seconds a case",) * run_time
+    kinds = (*headings(), *(("seconds a case",) if run_time else ()))
     head = ["modality", *(f"{r.label}: {kind}" for r in reports for kind in kinds)]
     rows = [head]
     for name in reports[0].modalities:
@@ -194,7 +191,7 @@ def modality_table(
 
 def case_table(reports: Sequence[ModalityReport]) -> Cells:
     """Return every case under every model, a row each."""
-    head = ["model", "modality", "case", "objects", "dsc", "nsd", "seconds"]
+    head = ["model", "modality", "case", "objects", *SCORE_NAMES, "seconds"]
     return [
         head,
         *(
@@ -203,8 +200,7 @@ def case_table(reports: Sequence[ModalityReport]) -> Cells:
                 score.modality,
                 score.case,
                 str(score.objects),
-                f"{score.dsc:.4f}",
-                f"{score.nsd:.4f}",
+                *score.scores.cells("{:.4f}"),
                 f"{score.seconds:.4f}",
             ]
             for report in reports
@@ -213,10 +209,10 @@ def case_table(reports: Sequence[ModalityReport]) -> Cells:
     ]
 
 
-def _cells(figures: Sequence[Figures], run_time: bool) -> list[str]:
+def _cells(means: Sequence[Means], run_time: bool) -> list[str]:
     cells = []
-    for item in figures:
-        cells += [f"{item.dsc:.2f}", f"{item.nsd:.2f}"]
+    for item in means:
+        cells += item.scores.cells()
         if run_time:
             cells.append(f"{item.seconds:.2f}")
     return cells

@@ -1,27 +1,28 @@
 """What an evaluation found, in a form for people and one for machines."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean
 from typing import Any
+
+from napari_qmedsam.evaluation.scores import Scores
 
 
 @dataclass(frozen=True)
-class Score:
-    """One object's scores, 0 to 1.
+class ScoredObject:
+    """One object with its scores.
 
     Parameters
     ----------
     class_id : int
     slice_index : int or None
         None where a whole object was scored in 3D.
-    dsc, nsd : float
+    scores : Scores
     """
 
     class_id: int
     slice_index: int | None
-    dsc: float
-    nsd: float
+    scores: Scores
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class EvaluationReport:
 
     Parameters
     ----------
-    scores : tuple of Score
+    objects : tuple of ScoredObject
         Never empty.
     seconds : float
         For preparing, encoding and decoding; scoring is not counted.
@@ -38,7 +39,7 @@ class EvaluationReport:
     model, backend, precision : str
     """
 
-    scores: tuple[Score, ...]
+    objects: tuple[ScoredObject, ...]
     seconds: float
     encoded_slices: int
     model: str
@@ -50,26 +51,36 @@ class EvaluationReport:
         """Time per encoded slice, all its boxes included."""
         return 1000 * self.seconds / max(1, self.encoded_slices)
 
+    @property
+    def mean(self) -> Scores:
+        """Means over all scored objects."""
+        return Scores.mean(item.scores for item in self.objects)
+
     def class_ids(self) -> list[int]:
         """Return the classes with scores, ascending."""
-        return sorted({score.class_id for score in self.scores})
+        return sorted({item.class_id for item in self.objects})
 
-    def of_class(self, class_id: int) -> list[Score]:
+    def of_class(self, class_id: int) -> list[Scores]:
         """Return the scores of one class."""
-        return [score for score in self.scores if score.class_id == class_id]
+        return [item.scores for item in self.objects if item.class_id == class_id]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain data; scores in percent, means over all scored objects."""
+        """Return plain data, in percent and mm; means over all scored objects.
+
+        None stands for a mean of nothing, as JSON knows no NaN. `missed` counts
+        objects of which nothing was found: their infinite distance is in no mean.
+        """
+        every = [item.scores for item in self.objects]
         return {
-            "mean": _percent(self.scores),
+            "mean": _shown(every),
             "classes": {
                 str(class_id): {
-                    **_percent(self.of_class(class_id)),
-                    "count": len(self.of_class(class_id)),
+                    **_shown(self.of_class(class_id)),
+                    **_counts(self.of_class(class_id)),
                 }
                 for class_id in self.class_ids()
             },
-            "count": len(self.scores),
+            **_counts(every),
             "seconds": round(self.seconds, 3),
             "model": self.model,
             "backend": self.backend,
@@ -77,8 +88,12 @@ class EvaluationReport:
         }
 
 
-def _percent(scores: Sequence[Score]) -> dict[str, float]:
+def _shown(items: Sequence[Scores]) -> dict[str, float | None]:
     return {
-        "dsc": round(100 * fmean(score.dsc for score in scores), 4),
-        "nsd": round(100 * fmean(score.nsd for score in scores), 4),
+        name: round(value, 4) if math.isfinite(value) else None
+        for name, value in Scores.mean(items).shown().items()
     }
+
+
+def _counts(items: Sequence[Scores]) -> dict[str, int]:
+    return {"count": len(items), "missed": sum(item.is_missed for item in items)}

@@ -1,28 +1,14 @@
 """What one variant made of the boxes, and how far a comparison is."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_qmedsam.evaluation.scores import Scores
 from napari_qmedsam.segmentation.history import Slice
 from napari_qmedsam.segmentation.variants import Variant
-
-
-def mean_of_known(values: Sequence[float]) -> float:
-    """Return the mean without NaN; NaN if there is nothing else."""
-    known = [value for value in values if not np.isnan(value)]
-    return float(np.mean(known)) if known else float("nan")
-
-
-@dataclass(frozen=True)
-class ObjectScore:
-    """One object's scores, 0 to 1; NaN where both masks are empty."""
-
-    object_id: int
-    dsc: float
-    nsd: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +21,8 @@ class VariantResult:
         With its measured time.
     labels : ndarray, (Z, Y, X) uint16
         Values are object ids.
-    scores : tuple of ObjectScore
+    scores : dict of int to Scores
+        Of every object, by its id.
     slice_dsc : dict of Slice to float
         Mean DSC over the objects on each slice, 0 to 1; slices on which
         neither masks nor reference have a voxel are left out.
@@ -43,18 +30,13 @@ class VariantResult:
 
     variant: Variant
     labels: NDArray[np.uint16] = field(repr=False)
-    scores: tuple[ObjectScore, ...]
+    scores: Mapping[int, Scores]
     slice_dsc: Mapping[Slice, float]
 
     @property
-    def dsc(self) -> float:
-        """Mean over objects."""
-        return mean_of_known([score.dsc for score in self.scores])
-
-    @property
-    def nsd(self) -> float:
-        """Mean over objects."""
-        return mean_of_known([score.nsd for score in self.scores])
+    def mean(self) -> Scores:
+        """Means over objects."""
+        return Scores.mean(self.scores.values())
 
     @property
     def worst_slice(self) -> Slice | None:
@@ -63,12 +45,9 @@ class VariantResult:
             return None
         return min(self.slice_dsc, key=lambda z: (self.slice_dsc[z], z))
 
-    def score_of(self, object_id: int | None) -> tuple[float, float]:
-        """Return DSC and NSD of an object, or their means for None."""
-        if object_id is None:
-            return self.dsc, self.nsd
-        (score,) = (s for s in self.scores if s.object_id == object_id)
-        return score.dsc, score.nsd
+    def scores_of(self, object_id: int | None) -> Scores:
+        """Return the scores of an object, or their means for None."""
+        return self.mean if object_id is None else self.scores[object_id]
 
 
 @dataclass(frozen=True)

@@ -9,21 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_qmedsam.errors import GridMismatch, InvalidSettings
-from napari_qmedsam.evaluation.metrics import dice, normalized_surface_distance
-from napari_qmedsam.evaluation.report import EvaluationReport, Score
+from napari_qmedsam.evaluation.prompted_slices import large_enough, prompted_slices
+from napari_qmedsam.evaluation.report import EvaluationReport, ScoredObject
+from napari_qmedsam.evaluation.rules import MINIMUM_VOXELS, TOLERANCE_MM
+from napari_qmedsam.evaluation.scores import Scores
 from napari_qmedsam.prompts import Box2D, Box3D
 from napari_qmedsam.segmentation.propagation import (
     ObjectPrompt,
-    OnEmpty,
     Propagation,
     segment_volume,
 )
 from napari_qmedsam.segmentation.segmenter import SliceSegmenter
 from napari_qmedsam.volumes.volume import Volume
 from napari_qmedsam.volumes.windows import Window
-
-MINIMUM_VOXELS = 100
-"""Smaller cuts of a class are not scored: on them a voxel decides the figure."""
 
 
 class Mode(str, Enum):
@@ -44,13 +42,16 @@ def evaluate_volume(
     classes: Sequence[int] | None = None,
     mode: Mode = Mode.SLICE,
     box_jitter: int = 0,
-    tolerance_mm: float = 2.0,
+    tolerance_mm: float = TOLERANCE_MM,
     window: Window | None = None,
     propagation: Propagation = Propagation.BOX,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> EvaluationReport:
     """Segment every labelled object from the box of its label, and score it.
+
+    Volumes are segmented as `Session.segment` does it, with the same defaults, so
+    the scores are those of what users get.
 
     Parameters
     ----------
@@ -103,8 +104,8 @@ def evaluate_volume(
         progress or (lambda done, total: None),
     )
     by_slice = mode is Mode.SLICE
-    scores = tuple(run.slices() if by_slice else run.objects(propagation))
-    if not scores:
+    objects = tuple(run.slices() if by_slice else run.volumes(propagation))
+    if not objects:
         what = "slice" if by_slice else "object"
         raise InvalidSettings(
             f"None of the classes {run.classes} has a {what} of at least "
@@ -112,7 +113,7 @@ def evaluate_volume(
         )
     info = segmenter.backend.info
     return EvaluationReport(
-        scores, run.seconds, run.encoded, info.model, info.backend, info.precision
+        objects, run.seconds, run.encoded, info.model, info.backend, info.precision
     )
 
 
@@ -132,34 +133,35 @@ class _Evaluation:
     seconds: float = 0.0
     encoded: int = 0
 
-    def slices(self) -> Iterator[Score]:
+    def slices(self) -> Iterator[ScoredObject]:
         """Score every slice of every class by its own 2D box."""
-        for slice_index, plane in enumerate(self.labels):
-            here = self._large_enough(plane)
-            if here:
-                boxes = [self._box(plane == c) for c in here]
+        for item in prompted_slices(
+            self.volume,
+            self.labels,
+            classes=self.classes,
+            window=self.window,
+            box_jitter=self.jitter,
+            rng=self.rng,
+        ):
+            if item.class_ids:
                 start = time.perf_counter()
                 masks = self.segmenter.segment_slice(
-                    self.volume, slice_index, boxes, self.window
+                    self.volume, item.slice_index, item.boxes, self.window
                 )
                 self.seconds += time.perf_counter() - start
                 self.encoded += 1
-                for class_id, mask in zip(here, masks, strict=True):
-                    yield self._score(class_id, slice_index, mask, plane == class_id)
-            self.progress(slice_index + 1, len(self.labels))
+                scores = item.scores(masks, self.tolerance_mm)
+                for class_id, score in zip(item.class_ids, scores, strict=True):
+                    yield ScoredObject(class_id, item.slice_index, score)
+            self.progress(item.slice_index + 1, len(self.labels))
 
-    def objects(self, propagation: Propagation) -> Iterator[Score]:
+    def volumes(self, propagation: Propagation) -> Iterator[ScoredObject]:
         """Score every class by one 3D box."""
-        kept = self._large_enough(self.labels)
+        kept = large_enough(self.labels, self.classes)
         prompts = [ObjectPrompt(c, self._box3d(self.labels == c)) for c in kept]
         found = {c: np.zeros(self.volume.shape, bool) for c in kept}
         updates = segment_volume(
-            self.segmenter,
-            self.volume,
-            prompts,
-            self.window,
-            propagation,
-            OnEmpty.BOX,
+            self.segmenter, self.volume, prompts, self.window, propagation
         )
         start = time.perf_counter()
         for update in updates:
@@ -170,32 +172,19 @@ class _Evaluation:
             self.progress(update.done, update.total)
             start = time.perf_counter()
         for class_id, body in found.items():
-            yield self._score(class_id, None, body, self.labels == class_id)
-
-    def _large_enough(self, labels: NDArray[np.integer]) -> list[int]:
-        counts = np.bincount(labels.ravel(), minlength=max(self.classes) + 1)
-        return [c for c in self.classes if counts[c] >= MINIMUM_VOXELS]
-
-    def _box(self, mask: NDArray[np.bool_]) -> Box2D:
-        _, height, width = self.volume.shape
-        return Box2D.enclosing(mask).jitter(self.jitter, height, width, self.rng)
+            truth = self.labels == class_id
+            spacing = self.volume.spacing_mm
+            scores = Scores.of(body, truth, spacing, self.tolerance_mm)
+            yield ScoredObject(class_id, None, scores)
 
     def _box3d(self, body: NDArray[np.bool_]) -> Box3D:
+        _, height, width = self.volume.shape
         filled = np.flatnonzero(body.any(axis=(1, 2)))
-        flat = self._box(np.any(body, axis=0))
+        flat = Box2D.enclosing(np.any(body, axis=0)).jitter(
+            self.jitter, height, width, self.rng
+        )
         z_min, z_max = int(filled[0]), int(filled[-1]) + 1
         return Box3D(flat.x_min, flat.y_min, z_min, flat.x_max, flat.y_max, z_max)
-
-    def _score(
-        self,
-        class_id: int,
-        slice_index: int | None,
-        mask: NDArray[np.bool_],
-        truth: NDArray[np.bool_],
-    ) -> Score:
-        spacing = self.volume.spacing_mm[-truth.ndim :]
-        nsd = normalized_surface_distance(mask, truth, spacing, self.tolerance_mm)
-        return Score(class_id, slice_index, dice(mask, truth), nsd)
 
 
 def _classes(labels: NDArray, wanted: Sequence[int] | None) -> list[int]:

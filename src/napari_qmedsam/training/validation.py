@@ -48,8 +48,8 @@ class Validation:
         for number in range(len(sums)):
             for sample in self._samples(number, model, processes):
                 scores = _dice(model, sample, processes.device)
-                sums[number, 0] += scores.sum().item()
-                sums[number, 1] += scores.numel()
+                sums[number, 0] += scores.nansum().item()
+                sums[number, 1] += scores.isfinite().sum().item()
         model.train(was_training)
         sums = processes.sum(sums)
         for name, (_, count) in zip(self.data.names, sums.tolist(), strict=True):
@@ -84,9 +84,10 @@ def overall(scores: dict[str, float]) -> float:
 
 
 def _dice(model: MedSAM, sample: Sample, device: torch.device) -> Tensor:
+    """Return the DSC of each object; NaN where both masks are empty, as elsewhere."""
     batch = collate([sample]).to(device)
     with torch.inference_mode():
         found = model(batch.images, batch.boxes)[:, 0] > 0
     truth = batch.masks.flatten(0, 1) >= 0.5
     both = (found & truth).sum((1, 2))
-    return 2 * both / (found.sum((1, 2)) + truth.sum((1, 2))).clamp(min=1)
+    return 2 * both / (found.sum((1, 2)) + truth.sum((1, 2)))

@@ -11,6 +11,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_qmedsam.evaluation.rules import TOLERANCE_MM
 from napari_qmedsam.gui.compare.comparison_layers import View
 from napari_qmedsam.gui.compare.size_plot import SizePlot
 from napari_qmedsam.gui.compare.variant_table import VariantTable
@@ -57,7 +58,7 @@ class CompareChoices:
 
     boxes: str = ""
     scope: str = ""
-    tolerance: float = 2.0
+    tolerance: float = TOLERANCE_MM
 
 
 class CompareControls(QWidget):
@@ -82,7 +83,7 @@ class CompareControls(QWidget):
         self.tolerance.setRange(0.0, 100.0)
         self.tolerance.setSingleStep(0.5)
         self.tolerance.setDecimals(1)
-        self.tolerance.setValue(2.0)
+        self.tolerance.setValue(TOLERANCE_MM)
         self.tolerance.setSuffix(" mm")
         self.tolerance.setToolTip(
             "Distance up to which surfaces agree, for the normalised surface distance."
