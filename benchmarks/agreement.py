@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from pages import put_between
 
-from napari_qmedsam.checkpoints.source import resolve_model
+from napari_qmedsam.checkpoints.resolve import resolve_model
 from napari_qmedsam.datasets.modality import PhantomSlices
 from napari_qmedsam.evaluation.metrics import dice
 from napari_qmedsam.evaluation.volumes import MINIMUM_VOXELS

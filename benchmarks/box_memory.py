@@ -66,7 +66,7 @@ def random_weights(model: str, folder: Path) -> Path:
     """Write seeded random weights for a model."""
     import torch
 
-    from napari_qmedsam.checkpoints.source import save_model
+    from napari_qmedsam.checkpoints.saving import save_model
     from napari_qmedsam.models import build_model
 
     torch.manual_seed(0)

@@ -9,7 +9,7 @@ slices that no training seed gives.
 
 import argparse
 
-from napari_qmedsam.checkpoints.source import resolve_model
+from napari_qmedsam.checkpoints.resolve import resolve_model
 from napari_qmedsam.quantization.allocation import recipe_for_budget
 from napari_qmedsam.quantization.calibration import from_phantoms
 from napari_qmedsam.quantization.recipe import Recipe

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pages import put_between
 
-from napari_qmedsam.checkpoints.source import resolve_model
+from napari_qmedsam.checkpoints.resolve import resolve_model
 from napari_qmedsam.models.medsam import MedSAM
 from napari_qmedsam.quantization.calibration import (
     CalibrationSet,

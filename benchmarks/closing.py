@@ -54,7 +54,7 @@ def download(panels: dict, folder: Path) -> None:
 
 def encoding(panels: dict, folder: Path) -> None:
     """Encode with LiteMedSAM in torch, half a second per slice or more."""
-    from napari_qmedsam.checkpoints.source import save_model
+    from napari_qmedsam.checkpoints.saving import save_model
     from napari_qmedsam.gui.segment.rectangles import rectangle
     from napari_qmedsam.models import build_model
     from napari_qmedsam.prompts import Box2D

@@ -56,7 +56,7 @@ def write_models(name: str, folder: Path) -> dict[int, Path]:
     """Write random weights, as they are and rounded to fewer bits."""
     import torch
 
-    from napari_qmedsam.checkpoints.source import save_model
+    from napari_qmedsam.checkpoints.saving import save_model
     from napari_qmedsam.models import build_model
     from napari_qmedsam.quantization import quantize_weight
     from napari_qmedsam.quantization.model_layers import quantizable_layers

@@ -34,7 +34,7 @@ from pages import put_between
 
 from napari_qmedsam.checkpoints.fake_quantized import empty_model
 from napari_qmedsam.checkpoints.openvino_import import import_openvino
-from napari_qmedsam.checkpoints.source import save_model
+from napari_qmedsam.checkpoints.saving import save_model
 from napari_qmedsam.models import build_model, config_of
 from napari_qmedsam.models.fake_quantized.settings import FakeQuantSettings
 from napari_qmedsam.runtime import Backend, load_backend

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from pages import put_between
 
-from napari_qmedsam.checkpoints.source import save_model
+from napari_qmedsam.checkpoints.saving import save_model
 from napari_qmedsam.models import build_model
 from napari_qmedsam.phantoms.abdomen import abdomen_case
 from napari_qmedsam.prompts import Box3D

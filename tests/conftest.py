@@ -121,7 +121,7 @@ def lite_medsam(parity: Parity) -> Any:
 @pytest.fixture(scope="session")
 def lite_medsam_file(lite_medsam: Any, tmp_path_factory: Any) -> Path:
     """Return the synthetic LiteMedSAM as a weights file."""
-    from napari_qmedsam.checkpoints.source import save_model
+    from napari_qmedsam.checkpoints.saving import save_model
 
     folder = tmp_path_factory.mktemp("weights")
     return save_model(lite_medsam, folder / "lite_medsam.safetensors")

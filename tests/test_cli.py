@@ -533,7 +533,7 @@ def test_train_makes_a_model_and_goes_on_where_it_stopped(
 def test_training_goes_on_from_weights_on_a_folder(run, tiny_config, tmp_path):
     import torch
 
-    from napari_qmedsam.checkpoints.source import save_model
+    from napari_qmedsam.checkpoints.saving import save_model
     from napari_qmedsam.models import build_model
 
     torch.manual_seed(0)
@@ -565,7 +565,7 @@ def test_qat_writes_a_model_for_each_stage_and_scores_them_by_modality(
 ):
     import torch
 
-    from napari_qmedsam.checkpoints.source import save_model
+    from napari_qmedsam.checkpoints.saving import save_model
     from napari_qmedsam.models import build_model
 
     torch.manual_seed(0)
@@ -683,7 +683,7 @@ def test_ctrl_c_in_training_says_that_the_run_is_kept(run, tiny_config, monkeypa
 def test_quantized_model_segments_like_any_other(run, tiny_config, scan, tmp_path):
     import torch
 
-    from napari_qmedsam.checkpoints.source import save_model
+    from napari_qmedsam.checkpoints.saving import save_model
     from napari_qmedsam.models import build_model
 
     torch.manual_seed(0)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from napari_qmedsam.checkpoints.fake_quantized import empty_model
-from napari_qmedsam.checkpoints.source import save_model
+from napari_qmedsam.checkpoints.saving import save_model
 from napari_qmedsam.cli import main
 from napari_qmedsam.models import build_model
 from napari_qmedsam.models.fake_quantized.settings import FakeQuantSettings

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from napari_qmedsam import open_session, read_labels
-from napari_qmedsam.checkpoints.source import resolve_model
+from napari_qmedsam.checkpoints.resolve import resolve_model
 from napari_qmedsam.evaluation.comparison import Comparison
 from napari_qmedsam.evaluation.comparison_table import note_of, table_cells
 from napari_qmedsam.evaluation.matching import match_objects

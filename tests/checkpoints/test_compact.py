@@ -2,7 +2,9 @@ import pytest
 import torch
 
 from napari_qmedsam.checkpoints.compact import compact_state, expanded_state
-from napari_qmedsam.checkpoints.source import read_state, resolve_model, save_model
+from napari_qmedsam.checkpoints.resolve import resolve_model
+from napari_qmedsam.checkpoints.saving import save_model
+from napari_qmedsam.checkpoints.state_dicts import read_state
 from napari_qmedsam.models import build_model
 from napari_qmedsam.models.fake_quantized.model import (
     collect_statistics,

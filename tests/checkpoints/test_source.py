@@ -1,25 +1,23 @@
 """Weights files of every kind people have, and those they should not have."""
 
+import hashlib
 import json
 import os
 import pickle
+import time
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from napari_qmedsam.checkpoints import source as checkpoints
+from napari_qmedsam.checkpoints import checksum
 from napari_qmedsam.checkpoints.checksum import CHECKSUM_KEY
-from napari_qmedsam.checkpoints.source import (
-    METADATA_KEY,
-    ModelSource,
-    load_state,
-    read_card,
-    read_state,
-    resolve_model,
-    save_model,
-)
+from napari_qmedsam.checkpoints.header import METADATA_KEY, read_card
+from napari_qmedsam.checkpoints.resolve import resolve_model
+from napari_qmedsam.checkpoints.saving import save_model
+from napari_qmedsam.checkpoints.source import ModelSource
+from napari_qmedsam.checkpoints.state_dicts import load_state, read_state
 from napari_qmedsam.errors import BadCheckpoint, UnknownModel
 from napari_qmedsam.models import build_model
 from napari_qmedsam.models.configuration import DEMO, LITE_MEDSAM, MEDSAM_VIT_B
@@ -322,8 +320,30 @@ def test_checksum_is_read_once_and_follows_the_content(demo, tmp_path, monkeypat
     source = ModelSource(DEMO, path)
     first = source.sha256
     assert len(first) == 64
-    monkeypatch.setattr(checkpoints.hashlib, "file_digest", None)
+    monkeypatch.setattr(checksum.hashlib, "file_digest", None)
     assert source.sha256 == first
     monkeypatch.undo()
     save_model(demo, path, {"title": "another header"})
     assert ModelSource(DEMO, path).sha256 != first
+
+
+def test_checksum_of_a_file_is_read_once_in_a_process(tmp_path, monkeypatch):
+    path = tmp_path / "own.bin"
+
+    def write(content: bytes, age: float) -> None:
+        path.write_bytes(content)
+        os.utime(path, (time.time() - age, time.time() - age))
+
+    write(b"one", 100)
+    first = checksum.file_sha256(path)
+    assert first == hashlib.sha256(b"one").hexdigest()
+    with monkeypatch.context() as patch:
+        patch.setattr(checksum.hashlib, "file_digest", None)
+        assert checksum.file_sha256(path) == first
+    write(b"two", 90)
+    assert checksum.file_sha256(path) == hashlib.sha256(b"two").hexdigest()
+    # What was written just now may be written again with the same time.
+    for content in (b"abc", b"def"):
+        path.write_bytes(content)
+        os.utime(path, ns=(time.time_ns() // 10**9 * 10**9,) * 2)
+        assert checksum.file_sha256(path) == hashlib.sha256(content).hexdigest()

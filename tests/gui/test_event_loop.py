@@ -11,7 +11,7 @@ import pytest
 from napari.layers import Layer
 
 from napari_qmedsam.checkpoints.catalogue import CATALOGUE
-from napari_qmedsam.checkpoints.source import save_model
+from napari_qmedsam.checkpoints.saving import save_model
 from napari_qmedsam.gui.compare.compare_controls import AROUND
 from napari_qmedsam.gui.compare.compare_panel import ComparePanel
 from napari_qmedsam.gui.quantize.quantize_panel import QuantizePanel

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from napari_qmedsam.checkpoints.source import read_card, resolve_model, save_model
+from napari_qmedsam.checkpoints.header import read_card
+from napari_qmedsam.checkpoints.resolve import resolve_model
+from napari_qmedsam.checkpoints.saving import save_model
 from napari_qmedsam.errors import Cancelled, InvalidSettings, UnreadableVolume
 from napari_qmedsam.models import build_model
 from napari_qmedsam.quantization.calibration_plan import CalibrationPlan

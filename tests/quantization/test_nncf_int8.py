@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from napari_qmedsam.checkpoints.source import resolve_model
+from napari_qmedsam.checkpoints.resolve import resolve_model
 from napari_qmedsam.evaluation.metrics import dice
 from napari_qmedsam.quantization.calibration import from_phantoms
 from napari_qmedsam.quantization.calibration_plan import CalibrationPlan

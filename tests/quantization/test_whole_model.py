@@ -4,14 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from napari_qmedsam.checkpoints.source import (
-    METADATA_KEY,
-    ModelSource,
-    read_card,
-    read_state,
-    resolve_model,
-    save_model,
-)
+from napari_qmedsam.checkpoints.header import METADATA_KEY, read_card
+from napari_qmedsam.checkpoints.packed import model_file
+from napari_qmedsam.checkpoints.resolve import resolve_model
+from napari_qmedsam.checkpoints.saving import save_model
+from napari_qmedsam.checkpoints.state_dicts import read_state
 from napari_qmedsam.errors import BadCheckpoint, Cancelled, UnsupportedQuantization
 from napari_qmedsam.models import build_model
 from napari_qmedsam.quantization.calibration import (
@@ -36,6 +33,7 @@ from napari_qmedsam.quantization.recipe import (
 from napari_qmedsam.quantization.settings import QuantizationSettings
 from napari_qmedsam.quantization.whole_model import quantize_model
 from napari_qmedsam.runtime import load_backend
+from napari_qmedsam.runtime.conversion import converted
 from napari_qmedsam.volumes.volume import Volume
 
 
@@ -316,7 +314,7 @@ def test_the_file_gives_back_the_weights_bit_for_bit(saved, settings):
     state = read_state(path)
     for name, value in result.model.state_dict().items():
         assert torch.equal(state[name], value), name
-    loaded = resolve_model(str(path)).quantized()
+    loaded = resolve_model(str(path)).load().packed
     assert set(loaded) == set(result.weights)
     card = read_card(path)
     assert card["effective_bits"] == result.effective_bits
@@ -370,9 +368,23 @@ def test_damaged_quantized_files_are_refused(saved, tmp_path):
     flipped = bytearray(content)
     flipped[-100] ^= 1
     bad.write_bytes(flipped)
-    for use in (ModelSource.build, ModelSource.quantized):
-        with pytest.raises(BadCheckpoint, match="checksum"):
-            use(resolve_model(str(bad)))
+    with pytest.raises(BadCheckpoint, match="checksum"):
+        resolve_model(str(bad)).load()
+
+
+def test_a_packed_file_is_read_once_when_it_is_converted(saved, monkeypatch, tmp_path):
+    path, _ = saved(bit_width=4, method="rtn")
+    monkeypatch.setenv("QMEDSAM_CACHE", str(tmp_path / "cache"))
+    read = model_file.quantized_weights
+    reads = []
+
+    def counted(*arguments):
+        reads.append(arguments)
+        return read(*arguments)
+
+    monkeypatch.setattr(model_file, "quantized_weights", counted)
+    assert converted(resolve_model(str(path))).decoder.exists()
+    assert len(reads) == 1
 
 
 def test_damping_left_out_depends_on_the_bits():

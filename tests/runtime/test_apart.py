@@ -5,7 +5,8 @@ import subprocess
 import pytest
 import torch
 
-from napari_qmedsam.checkpoints.source import resolve_model, save_model
+from napari_qmedsam.checkpoints.resolve import resolve_model
+from napari_qmedsam.checkpoints.saving import save_model
 from napari_qmedsam.errors import Cancelled
 from napari_qmedsam.models import build_model
 from napari_qmedsam.runtime import apart

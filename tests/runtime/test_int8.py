@@ -9,7 +9,8 @@ from torch import nn
 
 from napari_qmedsam.checkpoints.exported import read_graph
 from napari_qmedsam.checkpoints.openvino_import import import_openvino
-from napari_qmedsam.checkpoints.source import resolve_model, save_model
+from napari_qmedsam.checkpoints.resolve import resolve_model
+from napari_qmedsam.checkpoints.saving import save_model
 from napari_qmedsam.errors import (
     BadCheckpoint,
     InvalidPrompt,

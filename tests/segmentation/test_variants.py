@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from napari_qmedsam.checkpoints.source import resolve_model, save_model
+from napari_qmedsam.checkpoints.resolve import resolve_model
+from napari_qmedsam.checkpoints.saving import save_model
 from napari_qmedsam.errors import BadCheckpoint, InvalidSettings, UnknownModel
 from napari_qmedsam.models import build_model
 from napari_qmedsam.models.fake_quantized.model import collect_statistics, fake_quantize

@@ -3,13 +3,16 @@
 from pathlib import Path
 from typing import Any
 
+from napari_qmedsam.checkpoints.arithmetic import Arithmetic
 from napari_qmedsam.checkpoints.catalogue import CATALOGUE, entry_of
 from napari_qmedsam.checkpoints.checksum import CHECKSUM_KEY
 from napari_qmedsam.checkpoints.download import is_fetched, weights_path
-from napari_qmedsam.checkpoints.source import ModelSource, resolve_model
+from napari_qmedsam.checkpoints.header import QUANTIZED_KEY
+from napari_qmedsam.checkpoints.resolve import resolve_model
+from napari_qmedsam.checkpoints.source import ModelSource
 from napari_qmedsam.models.configuration import config_of
 
-LEFT_OUT = ("architecture", "format_version", "quantized", "layers", CHECKSUM_KEY)
+LEFT_OUT = ("architecture", "format_version", QUANTIZED_KEY, "layers", CHECKSUM_KEY)
 """Entries of the header that are said otherwise, or are for programs."""
 
 
@@ -52,6 +55,7 @@ def describe(model: str) -> dict[str, Any]:
 
 def _of_source(source: ModelSource) -> dict[str, Any]:
     config, card = source.config, source.card
+    is_packed = source.arithmetic is Arithmetic.PACKED
     return {
         "architecture": config.name,
         "input_size": config.input_size,
@@ -61,7 +65,7 @@ def _of_source(source: ModelSource) -> dict[str, Any]:
         "size_bytes": source.size_bytes,
         "sha256": source.sha256,
         **{key: value for key, value in card.items() if key not in LEFT_OUT},
-        **({"quantized_layers": len(card["quantized"])} if "quantized" in card else {}),
+        **({"quantized_layers": len(card[QUANTIZED_KEY])} if is_packed else {}),
     }
 
 

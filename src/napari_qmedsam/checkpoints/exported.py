@@ -6,22 +6,16 @@ or OpenVINO's ``encoder.xml`` and ``decoder.xml`` with their ``.bin``. The
 architecture is told from the shapes of inputs and outputs.
 """
 
-import hashlib
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from napari_qmedsam.checkpoints.openvino_import import openvino_core
-from napari_qmedsam.checkpoints.source import ModelSource
 from napari_qmedsam.errors import BadCheckpoint, UnsupportedBackend
 from napari_qmedsam.models.configuration import CONFIGS, ModelConfig
-from napari_qmedsam.models.fake_quantized.settings import FakeQuantSettings
 
 if TYPE_CHECKING:
     import openvino
-
-    from napari_qmedsam.models.medsam import MedSAM
 
 PARTS = ("encoder", "decoder")
 """Names of the two graphs."""
@@ -31,60 +25,32 @@ SUFFIXES = (".xml", ".onnx")
 
 
 @dataclass(frozen=True)
-class ExportedGraphs(ModelSource):
-    """A pair of graphs in a folder, `path`, that a runtime takes as they are.
+class ExportedGraphs:
+    """A pair of graphs in a folder that a runtime takes as they are.
 
     Parameters
     ----------
+    folder : Path
+    config : ModelConfig
+        As told by the shapes.
     suffixes : tuple of str
         Forms in which both graphs are there.
-    quantized_graph : bool
+    is_int8 : bool
         Whether the encoder rounds its activations to integers.
     """
 
-    suffixes: tuple[str, ...] = ()
-    quantized_graph: bool = False
+    folder: Path
+    config: ModelConfig
+    suffixes: tuple[str, ...]
+    is_int8: bool = False
 
     @property
-    def name(self) -> str:
-        """Name of the folder."""
-        return self.path.resolve().name
-
-    @property
-    def card(self) -> dict[str, Any]:
-        """Graphs carry no card."""
-        return {}
-
-    @property
-    def fake_quant(self) -> FakeQuantSettings | None:
-        """There is no torch model, so none that is fake-quantized."""
-        return None
-
-    @property
-    def is_int8(self) -> bool:
-        """Whether its matrix products are meant for integers."""
-        return self.quantized_graph
-
-    @cached_property
-    def sha256(self) -> str:
-        """Checksum of all files of the pair."""
-        digest = hashlib.sha256()
-        for path in self.files():
-            with open(path, "rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
-        return digest.hexdigest()
-
-    @property
-    def size_bytes(self) -> int:
-        """Size of the pair, in the form OpenVINO takes."""
-        return sum(path.stat().st_size for path in self.files())
-
-    def files(self) -> list[Path]:
-        """Return the files of the pair in its first form."""
-        found = [self.path / f"{part}{self.suffixes[0]}" for part in PARTS]
-        if self.suffixes[0] == ".xml":
-            found += [path.with_suffix(".bin") for path in found]
-        return found
+    def files(self) -> tuple[Path, ...]:
+        """The files of the pair, in the form OpenVINO takes."""
+        graphs = self.pair(self.suffixes[0])
+        if self.suffixes[0] != ".xml":
+            return graphs
+        return *graphs, *(path.with_suffix(".bin") for path in graphs)
 
     def pair(self, suffix: str) -> tuple[Path, Path]:
         """Return encoder and decoder in one form.
@@ -96,25 +62,11 @@ class ExportedGraphs(ModelSource):
         """
         if suffix not in self.suffixes:
             raise UnsupportedBackend(
-                f"'{self.name}' holds graphs in the form {self.suffixes[0]}, not "
-                f"{suffix}. Run it on OpenVINO."
+                f"'{self.folder.resolve().name}' holds graphs in the form "
+                f"{self.suffixes[0]}, not {suffix}. Run it on OpenVINO."
             )
-        encoder, decoder = (self.path / f"{part}{suffix}" for part in PARTS)
+        encoder, decoder = (self.folder / f"{part}{suffix}" for part in PARTS)
         return encoder, decoder
-
-    def build(self) -> "MedSAM":
-        """Refuse: graphs cannot be turned back into a torch model.
-
-        Raises
-        ------
-        UnsupportedBackend
-            Always.
-        """
-        raise UnsupportedBackend(
-            f"'{self.name}' is an exported pair of graphs: it runs on OpenVINO, or "
-            "as ONNX on ONNX Runtime, but not in torch, and cannot be trained or "
-            "quantized."
-        )
 
 
 def read_exported(folder: Path) -> ExportedGraphs:
@@ -151,9 +103,7 @@ def read_exported(folder: Path) -> ExportedGraphs:
             "more and no fewer. Export it with a dynamic number of boxes."
         )
     kinds = {op.get_type_name() for op in encoder.get_ops()}
-    return ExportedGraphs(
-        config, folder, suffixes=suffixes, quantized_graph="FakeQuantize" in kinds
-    )
+    return ExportedGraphs(folder, config, suffixes, "FakeQuantize" in kinds)
 
 
 def read_graph(path: Path) -> "openvino.Model":

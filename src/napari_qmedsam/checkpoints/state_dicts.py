@@ -8,7 +8,7 @@ import os
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from napari_qmedsam.checkpoints.checksum import check_tensors
 from napari_qmedsam.checkpoints.header import QUANTIZED_KEY, existing, read_card
@@ -17,6 +17,7 @@ from napari_qmedsam.errors import BadCheckpoint
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from napari_qmedsam.checkpoints.packed.tensor import QuantizedTensor
     from napari_qmedsam.models.medsam import MedSAM
 
 WRAPPERS = ("model", "state_dict")
@@ -38,7 +39,22 @@ NEVER_RAN = (
 """What errors say of fake-quantized models that were saved too early."""
 
 
+class Weights(NamedTuple):
+    """What a weights file holds."""
+
+    state: "dict[str, Tensor]"
+    """The state dict, packed weights unpacked."""
+
+    packed: "dict[str, QuantizedTensor]"
+    """The packed weights by name of the layer; none in float files."""
+
+
 def read_state(path: str | os.PathLike) -> dict[str, "Tensor"]:
+    """Return the state dict of :func:`read_weights` alone."""
+    return read_weights(path).state
+
+
+def read_weights(path: str | os.PathLike) -> Weights:
     """Read a plain or wrapped state dict; prefixes of parallel training go.
 
     Raises
@@ -52,17 +68,22 @@ def read_state(path: str | os.PathLike) -> dict[str, "Tensor"]:
         from safetensors.torch import load_file
 
         from napari_qmedsam.checkpoints.compact import expanded_state
-        from napari_qmedsam.checkpoints.packed.model_file import dense_state
+        from napari_qmedsam.checkpoints.packed.model_file import (
+            dense_state,
+            quantized_weights,
+        )
 
         tensors = load_file(path)
+        packed: dict[str, QuantizedTensor] = {}
         # First what can say which tensor is damaged.
         if QUANTIZED_KEY in card:
-            state = dense_state(tensors, card, path.name)
+            packed = quantized_weights(tensors, card, path.name)
+            state = dense_state(tensors, packed, card, path.name)
         else:
             state = expanded_state(_cleaned(tensors, path))
         check_tensors(tensors, card, path.name)
-        return state
-    return _cleaned(_torch_content(path), path)
+        return Weights(state, packed)
+    return Weights(_cleaned(_torch_content(path), path), {})
 
 
 def tensor_names(path: str | os.PathLike) -> list[str]:

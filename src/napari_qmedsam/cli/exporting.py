@@ -33,7 +33,7 @@ def export(
     Quantized models keep their integers: weights as int8, activations rounded
     by constant scales. The folder loads like a model: segment --model DIR.
     """
-    from napari_qmedsam.checkpoints.source import resolve_model
+    from napari_qmedsam.checkpoints.resolve import resolve_model
     from napari_qmedsam.runtime.exporting import ExportFormat, export_model
 
     chosen = shared.choice(ExportFormat, form, "--format")

@@ -93,7 +93,7 @@ def quantize(
     nncf-int8 quantizes activations as well: NNCF's own method on OpenVINO graphs,
     with its own settings. Only the calibration is chosen here.
     """
-    from napari_qmedsam.checkpoints.source import resolve_model
+    from napari_qmedsam.checkpoints.resolve import resolve_model
     from napari_qmedsam.quantization.job import Budget, QuantizationJob
     from napari_qmedsam.quantization.recipe import Recipe, dump_recipe, load_recipe
     from napari_qmedsam.quantization.settings import Method, QuantizationSettings
@@ -161,8 +161,7 @@ def _nncf(
     output: Path | None,
     as_json: bool,
 ) -> None:
-    from napari_qmedsam.checkpoints.exported import read_exported
-    from napari_qmedsam.checkpoints.source import resolve_model
+    from napari_qmedsam.checkpoints.resolve import resolve_model
     from napari_qmedsam.quantization.nncf_apart import quantize_graphs_apart
 
     folder = output or Path(f"{Path(model).name.split('.')[0]}-{NNCF}")
@@ -176,7 +175,7 @@ def _nncf(
             folder,
             lambda step: advance(step.done, step.total, step.layer),
         )
-    size = read_exported(folder).size_bytes
+    size = resolve_model(str(folder)).size_bytes
     report = {"output": str(folder), "size_bytes": size}
     if as_json:
         typer.echo(json.dumps(report))

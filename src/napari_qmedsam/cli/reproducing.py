@@ -80,7 +80,7 @@ def _table(
     calibration: int,
     seed: int,
 ) -> None:
-    from napari_qmedsam.checkpoints.source import resolve_model
+    from napari_qmedsam.checkpoints.resolve import resolve_model
     from napari_qmedsam.quantization.calibration import from_phantoms
     from napari_qmedsam.studies import reports, tables
     from napari_qmedsam.studies.scored_slices import case_slices, phantom_slices

@@ -116,12 +116,12 @@ def _int8_model(
     model: str, weights: Path | None, progress: Callable[[int, int | None], None]
 ) -> tuple[str, Path | None]:
     """Return what runs in int8 for a model: itself, its sibling, NNCF's graphs."""
-    from napari_qmedsam.checkpoints.source import int8_name, resolve_model
+    from napari_qmedsam.checkpoints.arithmetic import Arithmetic, Precision
+    from napari_qmedsam.checkpoints.resolve import resolve_model
 
-    name = int8_name(model) if weights is None else model
-    source = resolve_model(name, weights, progress=progress)
-    if source.is_int8:
-        return name, weights
+    source = resolve_model(model, weights, Precision.INT8, progress=progress)
+    if source.arithmetic is Arithmetic.INT8:
+        return source.entry or model, weights
     from napari_qmedsam.quantization.nncf_apart import int8_folder
 
     notices((f"'{source.name}' has no trained int8 form; NNCF makes one, once.",))

@@ -215,7 +215,7 @@ def train_demo(
 
 
 def _load(model: str) -> "MedSAM":
-    from napari_qmedsam.checkpoints.source import resolve_model
+    from napari_qmedsam.checkpoints.resolve import resolve_model
 
     with shared.bar("Downloading weights") as advance:
         source = resolve_model(

@@ -6,6 +6,7 @@ loading it.
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import ClassVar, Protocol
 
 from napari_qmedsam.errors import UnknownModel
 
@@ -18,6 +19,28 @@ class PreprocessingKind(str, Enum):
 
     SQUARE = "square"
     """MedSAM: both sides stretched to the input size."""
+
+
+class EncoderConfig(Protocol):
+    """What every image encoder's configuration says."""
+
+    network: ClassVar[str]
+    """The network: module of this package and class."""
+
+    @property
+    def embedding_size(self) -> int:
+        """Side of the image embedding."""
+        ...
+
+    @property
+    def lateral_channels(self) -> tuple[int, ...]:
+        """Channels of the fine features that travel with the embedding."""
+        ...
+
+    @property
+    def mark(self) -> tuple[str, int]:
+        """Name and last axis of a tensor by which a file without a card is known."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -53,10 +76,19 @@ class TinyViTConfig:
     embedding_size: int = 64
     lateral_channels: tuple[int, ...] = ()
 
+    network: ClassVar[str] = "tiny_vit.TinyViT"
+
+    @property
+    def mark(self) -> tuple[str, int]:
+        """The first convolution of the stem, and the side of its kernel."""
+        return "image_encoder.patch_embed.seq.0.c.weight", self.stem_kernel
+
 
 @dataclass(frozen=True)
 class ViTConfig:
     """A plain vision transformer with relative positions (SAM's ViT-B)."""
+
+    network: ClassVar[str] = "vit.ViT"
 
     dim: int = 768
     depth: int = 12
@@ -67,6 +99,11 @@ class ViTConfig:
     mlp_ratio: int = 4
     embedding_size: int = 64
     lateral_channels: tuple[int, ...] = ()
+
+    @property
+    def mark(self) -> tuple[str, int]:
+        """The relative positions of the first block, and the width of a head."""
+        return "image_encoder.blocks.0.attn.rel_pos_h", self.dim // self.heads
 
 
 @dataclass(frozen=True)
@@ -79,7 +116,7 @@ class ModelConfig:
     input_size : int
         Side of the square model input.
     preprocessing : PreprocessingKind
-    encoder : TinyViTConfig or ViTConfig
+    encoder : EncoderConfig
     prompt_dim, decoder_mlp, decoder_heads, decoder_depth : int
         Widths of prompt encoder and two-way decoder.
     mask_channels : int
@@ -94,7 +131,7 @@ class ModelConfig:
     name: str
     input_size: int
     preprocessing: PreprocessingKind
-    encoder: TinyViTConfig | ViTConfig
+    encoder: EncoderConfig
     prompt_dim: int = 256
     decoder_mlp: int = 2048
     decoder_heads: int = 8

@@ -1,14 +1,13 @@
 """The segmentation model: image encoder, prompt encoder, mask decoder."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from napari_qmedsam.models.configuration import ModelConfig, TinyViTConfig
+from napari_qmedsam.models.configuration import ModelConfig
 from napari_qmedsam.models.mask_decoder import MaskDecoder
 from napari_qmedsam.models.prompt_encoder import PromptEncoder
-from napari_qmedsam.models.tiny_vit import TinyViT
-from napari_qmedsam.models.vit import ViT
 
 if TYPE_CHECKING:
     from napari_qmedsam.models.fake_quantized.settings import FakeQuantSettings
@@ -30,8 +29,9 @@ class MedSAM(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        encoder = TinyViT if isinstance(config.encoder, TinyViTConfig) else ViT
-        self.image_encoder = encoder(config)
+        module, name = config.encoder.network.split(".")
+        network = getattr(import_module(f"napari_qmedsam.models.{module}"), name)
+        self.image_encoder = network(config)
         if config.decoder_before_prompts:
             self.mask_decoder = MaskDecoder(config)
             self.prompt_encoder = PromptEncoder(config)

@@ -5,8 +5,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from napari_qmedsam.checkpoints.arithmetic import Arithmetic
 from napari_qmedsam.checkpoints.packed.model_file import SUFFIX
-from napari_qmedsam.checkpoints.source import QUANTIZED_KEY, ModelSource, save_model
+from napari_qmedsam.checkpoints.saving import save_model
+from napari_qmedsam.checkpoints.source import ModelSource
 from napari_qmedsam.errors import Cancelled, InvalidSettings
 from napari_qmedsam.models.medsam import MedSAM
 from napari_qmedsam.quantization.allocation import recipe_for_budget
@@ -140,7 +142,7 @@ class QuantizationJob:
         """
         if not target.name.endswith(SUFFIX):
             raise InvalidSettings(f"The output '{target.name}' must end in {SUFFIX}.")
-        if QUANTIZED_KEY in self.source.card or self.source.is_int8:
+        if self.source.arithmetic is not Arithmetic.FLOAT:
             raise InvalidSettings(
                 f"'{self.source.path.name}' is quantized already. Start from the "
                 "float model."

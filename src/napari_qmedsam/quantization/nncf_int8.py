@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from napari_qmedsam.checkpoints.arithmetic import Arithmetic
 from napari_qmedsam.checkpoints.openvino_import import import_openvino, openvino_core
 from napari_qmedsam.checkpoints.source import ModelSource
 from napari_qmedsam.errors import InvalidSettings, MissingDependency
@@ -56,7 +57,7 @@ def quantize_graphs(
     InvalidSettings
         If the model is quantized already.
     """
-    if source.is_int8 or source.quantized():
+    if source.arithmetic is not Arithmetic.FLOAT:
         raise InvalidSettings(
             f"'{source.name}' is quantized already. Start from the float model."
         )

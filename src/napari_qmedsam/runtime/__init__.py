@@ -6,12 +6,12 @@ torch and OpenVINO are imported by :func:`load_backend`, not before.
 import os
 from collections.abc import Callable
 
-from napari_qmedsam.checkpoints.source import int8_name, resolve_model
+from napari_qmedsam.checkpoints.arithmetic import Arithmetic, Precision
+from napari_qmedsam.checkpoints.resolve import resolve_model
 from napari_qmedsam.errors import UnsupportedBackend
 from napari_qmedsam.runtime.protocol import (
     Backend,
     BackendName,
-    Precision,
     RuntimeInfo,
 )
 
@@ -66,12 +66,14 @@ def load_backend(
         raise UnsupportedBackend(
             f"No precision is called '{precision}'. Known: {known}."
         )
-    if precision == Precision.INT8 and weights is None:
-        model = int8_name(model)
     source = resolve_model(
-        model, weights, progress=progress, should_cancel=should_cancel
+        model,
+        weights,
+        Precision(precision),
+        progress=progress,
+        should_cancel=should_cancel,
     )
-    if precision == Precision.INT8 and not source.is_int8:
+    if precision == Precision.INT8 and source.arithmetic is not Arithmetic.INT8:
         raise UnsupportedBackend(
             f"'{model}' is a float model: it has no int8 form. Quantize it with "
             "`qmedsam quantize --method nncf-int8` or train it with `qmedsam train "

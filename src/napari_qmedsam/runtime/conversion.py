@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_qmedsam.checkpoints.exported import ExportedGraphs
 from napari_qmedsam.checkpoints.openvino_import import import_openvino
-from napari_qmedsam.checkpoints.source import ModelSource
+from napari_qmedsam.checkpoints.source import LoadedModel, ModelSource
 from napari_qmedsam.disk import atomic_files
 from napari_qmedsam.errors import InvalidPrompt
 from napari_qmedsam.runtime.cache import cache_folder, cache_key, make_once
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     import openvino
 
     from napari_qmedsam.checkpoints.packed.tensor import QuantizedTensor
-    from napari_qmedsam.models.medsam import MedSAM
+    from napari_qmedsam.models.configuration import ModelConfig
 
 log = logging.getLogger(__name__)
 
@@ -48,11 +47,12 @@ def converted(source: ModelSource) -> ConvertedModel:
     OpenVINO compiles of them goes to the cache.
     """
     folder = _folder(source)
-    if isinstance(source, ExportedGraphs):
-        if source.suffixes[0] == ".onnx":
-            encoder, decoder = cleaned_pair(source)
+    graphs = source.graphs
+    if graphs is not None:
+        if graphs.suffixes[0] == ".onnx":
+            encoder, decoder = cleaned_pair(graphs)
         else:
-            encoder, decoder = source.pair(source.suffixes[0])
+            encoder, decoder = graphs.pair(graphs.suffixes[0])
         return ConvertedModel(encoder, decoder, folder / "compiled")
     make_once(folder, "decoder.bin", lambda work: _convert(source, work))
     return ConvertedModel(
@@ -62,9 +62,7 @@ def converted(source: ModelSource) -> ConvertedModel:
 
 def is_converted(source: ModelSource) -> bool:
     """Whether the graphs of a model are on disk already."""
-    if isinstance(source, ExportedGraphs):
-        return True
-    return (_folder(source) / "decoder.bin").exists()
+    return source.graphs is not None or (_folder(source) / "decoder.bin").exists()
 
 
 def points_decoder(source: ModelSource) -> Path:
@@ -78,7 +76,7 @@ def points_decoder(source: ModelSource) -> Path:
     InvalidPrompt
         If the model is a pair of graphs that takes boxes only.
     """
-    if isinstance(source, ExportedGraphs):
+    if source.graphs is not None:
         raise InvalidPrompt(
             f"The exported model '{source.name}' takes boxes only, no points."
         )
@@ -103,53 +101,56 @@ def _convert(source: ModelSource, folder: Path) -> None:
 
     openvino = import_openvino()
     log.info("Converting %s to OpenVINO", source.config.name)
-    model = tracing.traceable(source)
+    loaded = _traceable(source)
     image = tracing.example_image(source.config)
     with tracing.quiet_tracing():
         encoder = openvino.convert_model(
-            tracing.trace(model.image_encoder, (image,)),
+            tracing.trace(loaded.model.image_encoder, (image,)),
             example_input=image,
             input=[tuple(image.shape)],
         )
-    decoder = _decoder_graph(source, model, with_points=False)
-    weights = source.quantized()
-    if weights:
-        names = {
-            f"self.{name.removeprefix('image_encoder.')}.weight": w
-            for name, w in weights.items()
-            if name.startswith("image_encoder.")
-        }
+    decoder = _decoder_graph(loaded, source.config, with_points=False)
+    names = {
+        f"self.{name.removeprefix('image_encoder.')}.weight": weight
+        for name, weight in loaded.packed.items()
+        if name.startswith("image_encoder.")
+    }
+    if names:
         _compress(encoder, names)
     openvino.save_model(encoder, folder / "encoder.xml", compress_to_fp16=False)
     openvino.save_model(decoder, folder / "decoder.xml", compress_to_fp16=False)
 
 
 def _convert_points_decoder(source: ModelSource, path: Path) -> None:
-    from napari_qmedsam.runtime.tracing import traceable
-
     log.info("Converting the point decoder of %s to OpenVINO", source.config.name)
-    graph = _decoder_graph(source, traceable(source), with_points=True)
+    graph = _decoder_graph(_traceable(source), source.config, with_points=True)
     import_openvino().save_model(graph, path, compress_to_fp16=False)
 
 
+def _traceable(source: ModelSource) -> LoadedModel:
+    from napari_qmedsam.runtime.tracing import traceable
+
+    model, packed = source.load()
+    return LoadedModel(traceable(model), packed)
+
+
 def _decoder_graph(
-    source: ModelSource, model: "MedSAM", with_points: bool
+    loaded: LoadedModel, config: "ModelConfig", with_points: bool
 ) -> "openvino.Model":
     """Prompt encoder and mask decoder as one graph, quantized weights compressed."""
     from napari_qmedsam.runtime import tracing
 
-    example = tracing.example_prompts(source.config, with_points)
+    example = tracing.example_prompts(config, with_points)
     shapes: list[tuple[int, ...]] = [tuple(example[0].shape), (-1, 4)]
     if with_points:
         shapes += [(-1, -1, 2), (-1, -1)]
     with tracing.quiet_tracing():
-        traced = tracing.trace(tracing.Decoder(model), example)
+        traced = tracing.trace(tracing.Decoder(loaded.model), example)
         graph = import_openvino().convert_model(
             traced, example_input=example, input=shapes
         )
-    weights = source.quantized()
-    if weights:
-        names = {f"self.model.{name}.weight": w for name, w in weights.items()}
+    if loaded.packed:
+        names = {f"self.model.{n}.weight": w for n, w in loaded.packed.items()}
         _compress(graph, names)
     return graph
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from napari_qmedsam.checkpoints.exported import PARTS, ExportedGraphs
+from napari_qmedsam.checkpoints.arithmetic import Arithmetic
+from napari_qmedsam.checkpoints.exported import PARTS
 from napari_qmedsam.checkpoints.openvino_import import openvino_core
 from napari_qmedsam.checkpoints.source import ModelSource
 from napari_qmedsam.disk import atomic_write
@@ -70,9 +71,10 @@ def export_model(source: ModelSource, form: ExportFormat, folder: Path) -> Expor
     MissingDependency
         If ONNX is asked for and onnx is not installed.
     """
-    if isinstance(source, ExportedGraphs):
+    if source.graphs is not None:
         raise InvalidSettings(f"'{source.name}' is exported already.")
-    if form is ExportFormat.ONNX_QCDQ and source.fake_quant is None:
+    is_int8 = source.arithmetic is Arithmetic.INT8
+    if form is ExportFormat.ONNX_QCDQ and not is_int8:
         raise UnsupportedQuantization(
             f"'{source.name}' has no quantized activations, which QCDQ is for. Train "
             "it with `qmedsam train qat`, or export it as onnx."
@@ -97,7 +99,7 @@ def export_model(source: ModelSource, form: ExportFormat, folder: Path) -> Expor
     core = openvino_core()
     paths = [folder / f"{part}{graph}" for part in PARTS]
     options: dict[str, object] = {"INFERENCE_PRECISION_HINT": "f32"}
-    if source.is_int8 and would_overflow(paths):
+    if is_int8 and would_overflow(paths):
         options |= IN_FLOAT
     encoder, decoder = (
         executed_products(core.compile_model(path, "CPU", options)) for path in paths

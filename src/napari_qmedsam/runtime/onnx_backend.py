@@ -12,7 +12,7 @@ from napari_qmedsam.errors import BadCheckpoint, InvalidPrompt
 from napari_qmedsam.runtime.graph_inputs import as_logits, decoder_inputs
 from napari_qmedsam.runtime.onnx_conversion import onnx_pair
 from napari_qmedsam.runtime.onnx_import import missing_onnx
-from napari_qmedsam.runtime.protocol import BackendName, Points, Precision, info_of
+from napari_qmedsam.runtime.protocol import BackendName, Points, info_of
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -44,7 +44,7 @@ class ONNXRuntimeBackend:
         self._decoder = open_session(decoder, threads)
         self._names = [i.name for i in self._decoder.get_inputs()]
         self._ranks = [len(i.shape) for i in self._decoder.get_inputs()]
-        precision = Precision.INT8 if source.is_int8 else Precision.FP32
+        precision = source.arithmetic.precision
         held = encoder.stat().st_size + decoder.stat().st_size
         self.info = info_of(source, BackendName.ONNXRUNTIME, "CPU", precision, held)
 

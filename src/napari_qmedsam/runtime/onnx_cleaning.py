@@ -8,7 +8,6 @@ clipped here, zero points that are zero are left out or given to each tensor on 
 own, and a Clip on codes becomes one on values. What the graph computes stays.
 """
 
-import hashlib
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_qmedsam.checkpoints.checksum import file_sha256
 from napari_qmedsam.checkpoints.exported import ExportedGraphs
 from napari_qmedsam.errors import MissingDependency
 from napari_qmedsam.runtime.cache import cache_folder, cache_key, make_once
@@ -30,7 +30,7 @@ VERSION = 1
 """Raise it when graphs come out differently, so that old ones are not reused."""
 
 
-def cleaned_pair(source: ExportedGraphs) -> tuple[Path, Path]:
+def cleaned_pair(graphs: ExportedGraphs) -> tuple[Path, Path]:
     """Return encoder and decoder; those of quantized graphs cleaned, once.
 
     Without the package onnx the files are taken as they are.
@@ -40,19 +40,15 @@ def cleaned_pair(source: ExportedGraphs) -> tuple[Path, Path]:
     UnsupportedBackend
         If the folder has no ONNX graphs.
     """
-    pair = source.pair(".onnx")
-    if not source.is_int8:
+    pair = graphs.pair(".onnx")
+    if not graphs.is_int8:
         return pair
     try:
         onnx = import_onnx()
     except MissingDependency as error:
-        log.warning("'%s' may run in float: %s", source.name, error)
+        log.warning("'%s' may run in float: %s", graphs.folder.name, error)
         return pair
-    digests = []
-    for path in pair:
-        with open(path, "rb") as file:
-            digests.append(hashlib.file_digest(file, "sha256").hexdigest())
-    key = cache_key(*digests, VERSION)
+    key = cache_key(*map(file_sha256, pair), VERSION)
 
     def make(folder: Path) -> None:
         for path in pair:
@@ -60,7 +56,7 @@ def cleaned_pair(source: ExportedGraphs) -> tuple[Path, Path]:
             clean(graph)
             onnx.save(graph, folder / path.name)
 
-    folder = cache_folder() / "onnx" / f"{source.config.name}-cleaned-{key}"
+    folder = cache_folder() / "onnx" / f"{graphs.config.name}-cleaned-{key}"
     make_once(folder, "decoder.onnx", make)
     return folder / pair[0].name, folder / pair[1].name
 

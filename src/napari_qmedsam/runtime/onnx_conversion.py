@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_qmedsam.checkpoints.exported import ExportedGraphs
+from napari_qmedsam.checkpoints.arithmetic import Arithmetic
 from napari_qmedsam.checkpoints.source import ModelSource
 from napari_qmedsam.runtime.cache import cache_folder, cache_key, make_once
 from napari_qmedsam.runtime.onnx_cleaning import cleaned_pair
@@ -37,8 +37,8 @@ def onnx_pair(source: ModelSource) -> tuple[Path, Path]:
     UnsupportedBackend
         If the model is a pair of OpenVINO graphs.
     """
-    if isinstance(source, ExportedGraphs):
-        return cleaned_pair(source)
+    if source.graphs is not None:
+        return cleaned_pair(source.graphs)
     key = cache_key(source.sha256, repr(source.config), CONVERSION_VERSION)
     folder = cache_folder() / "onnx" / f"{source.config.name}-{key}"
     make_once(folder, "decoder.onnx", lambda work: write_onnx(source, work))
@@ -60,7 +60,7 @@ def write_onnx(source: ModelSource, folder: Path) -> None:
 
     from napari_qmedsam.runtime import tracing
 
-    model = tracing.traceable(source)
+    model = tracing.traceable(source.build())
     image = tracing.example_image(source.config)
     prompts = tracing.example_prompts(source.config)
     boxes = {0: "boxes"}
@@ -89,7 +89,7 @@ def write_onnx(source: ModelSource, folder: Path) -> None:
                 dynamo=False,
             )
         graph = onnx.load(path)
-        if source.fake_quant is not None:
+        if source.arithmetic is Arithmetic.INT8:
             store_integers(graph)
         onnx.checker.check_model(graph)
         onnx.save(graph, path)

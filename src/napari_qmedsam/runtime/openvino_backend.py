@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_qmedsam.cancelling import check_cancelled
+from napari_qmedsam.checkpoints.arithmetic import Arithmetic
 from napari_qmedsam.checkpoints.openvino_import import openvino_core
 from napari_qmedsam.checkpoints.source import ModelSource
 from napari_qmedsam.runtime.conversion import converted, points_decoder
@@ -46,7 +47,7 @@ class OpenVINOBackend:
         }
         if threads:
             options["INFERENCE_NUM_THREADS"] = threads
-        int8 = source.is_int8
+        int8 = source.arithmetic is Arithmetic.INT8
         if int8 and would_overflow((graphs.encoder, graphs.decoder)):
             int8 = False
             log.warning(

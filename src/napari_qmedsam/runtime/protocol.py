@@ -1,31 +1,23 @@
 """What every runtime can do: encode a slice, decode boxes on it."""
 
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_qmedsam.checkpoints.arithmetic import Precision
 from napari_qmedsam.checkpoints.source import ModelSource
 from napari_qmedsam.models.configuration import ModelConfig
 
 
-class BackendName(str, Enum):
+class BackendName(StrEnum):
     """The runtimes there are."""
 
     OPENVINO = "openvino"
     ONNXRUNTIME = "onnxruntime"
     TORCH = "torch"
-
-
-class Precision(str, Enum):
-    """Arithmetic of the matrix products."""
-
-    FP32 = "fp32"
-
-    INT8 = "int8"
-    """Inputs and weights as 8-bit integers; in torch the same values as floats."""
 
 
 Points = tuple[NDArray[np.float32], NDArray[np.float32]]

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from napari_qmedsam.cancelling import check_cancelled
 from napari_qmedsam.checkpoints.source import ModelSource
-from napari_qmedsam.runtime.protocol import BackendName, Points, Precision, info_of
+from napari_qmedsam.runtime.protocol import BackendName, Points, info_of
 
 
 class TorchBackend:
@@ -28,7 +28,7 @@ class TorchBackend:
             if not any(module.children()):
                 module.register_forward_pre_hook(lambda *_: check_cancelled())
         held = sum(value.nbytes for value in self._model.state_dict().values())
-        precision = Precision.INT8 if source.is_int8 else Precision.FP32
+        precision = source.arithmetic.precision
         self.info = info_of(
             source, BackendName.TORCH, str(self._device), precision, held
         )

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from napari_qmedsam.checkpoints.source import ModelSource
 from napari_qmedsam.models.configuration import ModelConfig
 from napari_qmedsam.models.medsam import MedSAM
 
@@ -33,20 +32,17 @@ class Decoder(nn.Module):
         return self.model.decode(image_embedding, boxes, points)[0][:, 0]
 
 
-def traceable(source: ModelSource) -> MedSAM:
-    """Build a model in a form that exporters understand.
+def traceable(model: MedSAM) -> MedSAM:
+    """Return a model in a form that exporters understand.
 
     Raises
     ------
-    BadCheckpoint
-        If the weights do not fit.
     UnsupportedQuantization
         If a fake-quantized model lacks scales.
     """
     from napari_qmedsam.models.fake_quantized.fixed import fixed
 
-    model = source.build()
-    return model if source.fake_quant is None else fixed(model)
+    return model if model.fake_quant is None else fixed(model)
 
 
 def example_image(config: ModelConfig) -> Tensor:

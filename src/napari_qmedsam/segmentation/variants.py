@@ -4,9 +4,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from napari_qmedsam.checkpoints.source import QUANTIZED_KEY, ModelSource, resolve_model
+from napari_qmedsam.checkpoints.arithmetic import Arithmetic, Precision
+from napari_qmedsam.checkpoints.header import QUANTIZED_KEY
+from napari_qmedsam.checkpoints.resolve import resolve_model
+from napari_qmedsam.checkpoints.source import ModelSource
 from napari_qmedsam.errors import InvalidSettings
-from napari_qmedsam.runtime.protocol import BackendName, Precision
+from napari_qmedsam.runtime.protocol import BackendName
 
 FLOAT = "float32"
 """Method of a model that is not quantized."""
@@ -196,7 +199,7 @@ def variant_of(
 
 def _quantization(source: ModelSource, parameters: int) -> dict[str, Any]:
     """Return method, bits and effective bits; none for a float model."""
-    if source.is_int8:
+    if source.arithmetic is Arithmetic.INT8:
         trained = source.fake_quant
         bits = 8 if trained is None else trained.weight_bit_width
         return {
@@ -206,9 +209,9 @@ def _quantization(source: ModelSource, parameters: int) -> dict[str, Any]:
             "effective_bits": 8 * source.size_bytes / parameters,
         }
     card = source.card
-    layers = card.get(QUANTIZED_KEY)
-    if not layers:
+    if source.arithmetic is Arithmetic.FLOAT:
         return {}
+    layers = card[QUANTIZED_KEY]
     recipe = card.get("recipe", {}).get("settings", {})
     widths = {int(entry["bit_width"]) for entry in layers.values()}
     return {

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import napari_qmedsam
-from napari_qmedsam.checkpoints.source import save_model
+from napari_qmedsam.checkpoints.saving import save_model
 from napari_qmedsam.datasets.dataset import DataSet
 from napari_qmedsam.training.float_training import STAGE, FloatTraining
 from napari_qmedsam.training.qat import QuantizationAwareTraining

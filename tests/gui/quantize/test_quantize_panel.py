@@ -7,7 +7,9 @@ from napari.layers import Layer
 from napari.utils.notifications import notification_manager
 from qtpy.QtWidgets import QAbstractButton, QAbstractSpinBox, QComboBox
 
-from napari_qmedsam.checkpoints.source import read_card, read_state, save_model
+from napari_qmedsam.checkpoints.header import read_card
+from napari_qmedsam.checkpoints.saving import save_model
+from napari_qmedsam.checkpoints.state_dicts import read_state
 from napari_qmedsam.gui.quantize.quantize_controls import (
     AVERAGE,
     BITS,

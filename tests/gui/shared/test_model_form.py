@@ -6,7 +6,8 @@ import torch
 from napari.layers import Layer
 from qtpy.QtWidgets import QFileDialog
 
-from napari_qmedsam.checkpoints.source import resolve_model, save_model
+from napari_qmedsam.checkpoints.resolve import resolve_model
+from napari_qmedsam.checkpoints.saving import save_model
 from napari_qmedsam.gui.segment.rectangles import rectangle
 from napari_qmedsam.gui.segment.segment_panel import SegmentPanel
 from napari_qmedsam.gui.shared.layers import image_layer

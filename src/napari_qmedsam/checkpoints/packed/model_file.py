@@ -96,16 +96,28 @@ def quantized_weights(
 
 
 def dense_state(
-    tensors: Mapping[str, Tensor], card: Mapping[str, Any], file_name: str
+    tensors: Mapping[str, Tensor],
+    weights: Mapping[str, QuantizedTensor],
+    card: Mapping[str, Any],
+    file_name: str,
 ) -> dict[str, Tensor]:
     """Return the state dict of a file with its quantized weights unpacked.
+
+    Parameters
+    ----------
+    tensors : mapping of Tensor
+        All of the file.
+    weights : mapping of QuantizedTensor
+        What :func:`quantized_weights` found among them.
+    card : mapping
+    file_name : str
+        For errors.
 
     Raises
     ------
     BadCheckpoint
-        If anything is missing, of the wrong kind or outside its range.
+        If a weight cannot take its layer's shape.
     """
-    weights = quantized_weights(tensors, card, file_name)
     packed = {f"{name}.{part}" for name in weights for part in PARTS}
     state = {name: value for name, value in tensors.items() if name not in packed}
     for name, tensor in weights.items():

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 
 from napari_qmedsam.checkpoints.packed.model_file import SUFFIX
-from napari_qmedsam.checkpoints.source import ModelSource, resolve_model
+from napari_qmedsam.checkpoints.resolve import resolve_model
+from napari_qmedsam.checkpoints.source import ModelSource
 from napari_qmedsam.errors import InvalidSettings
 from napari_qmedsam.gui.quantize.quantize_controls import (
     FOLDER,

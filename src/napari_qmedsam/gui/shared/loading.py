@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from napari_qmedsam.checkpoints.exported import SUFFIXES
-from napari_qmedsam.checkpoints.source import int8_name, resolve_model
+from napari_qmedsam.checkpoints.resolve import int8_name, resolve_model
 from napari_qmedsam.gui.shared.worker import Report, ShouldStop
 from napari_qmedsam.runtime import Backend, BackendName, Precision, load_backend
 from napari_qmedsam.runtime.apart import convert_apart

@@ -7,7 +7,7 @@ from qtpy.QtWidgets import QComboBox, QFileDialog, QGridLayout, QPushButton, QWi
 
 from napari_qmedsam.checkpoints.catalogue import CATALOGUE
 from napari_qmedsam.checkpoints.download import is_fetched
-from napari_qmedsam.checkpoints.source import int8_name
+from napari_qmedsam.checkpoints.resolve import int8_name
 from napari_qmedsam.gui.shared.loading import ModelChoice, model_of
 from napari_qmedsam.runtime.protocol import BackendName, Precision
 

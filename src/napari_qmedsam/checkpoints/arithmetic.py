@@ -1,0 +1,34 @@
+"""With which numbers a model multiplies: as it is asked to, and as its file has it."""
+
+from enum import StrEnum
+
+
+class Precision(StrEnum):
+    """Arithmetic of the matrix products that is asked for, or that runs."""
+
+    FP32 = "fp32"
+
+    INT8 = "int8"
+    """Inputs and weights as 8-bit integers; in torch the same values as floats."""
+
+
+class Arithmetic(StrEnum):
+    """What a model's file holds, and so what its products are computed with.
+
+    This is the one answer to "how is this model quantized?"; whether the file is
+    weights or a pair of graphs is another question (`ModelSource.graphs`).
+    """
+
+    FLOAT = "float"
+    """Float weights."""
+
+    PACKED = "packed"
+    """Weights of few bits with their scales; inputs stay float."""
+
+    INT8 = "int8"
+    """Inputs and weights on grids of 8 bits or fewer: trained so, or graphs."""
+
+    @property
+    def precision(self) -> Precision:
+        """What a runtime computes with if nothing stands against it."""
+        return Precision.INT8 if self is Arithmetic.INT8 else Precision.FP32
