@@ -99,17 +99,19 @@ def test_precision_int8_lets_nncf_quantize_a_float_model_once(
     run, float_file, scan, tmp_path, monkeypatch
 ):
     pytest.importorskip("nncf", reason="extra nncf")
-    from napari_qmedsam.quantization import nncf_apart
+    from napari_qmedsam.quantization import nncf_subprocess
 
-    plan = nncf_apart.CalibrationPlan(slices=2)
-    monkeypatch.setattr(nncf_apart, "PLAN", plan)
+    plan = nncf_subprocess.CalibrationPlan(slices=2)
+    monkeypatch.setattr(nncf_subprocess, "PLAN", plan)
     asked = ["segment", scan, "--box", "0,5,5,30,30", "--model", float_file]
     asked += ["--precision", "int8", "-o", tmp_path / "labels.nii.gz", "--json"]
     status, out, error = run(*asked)
     assert status == 0
     assert "NNCF makes one" in error
     assert json.loads(out.splitlines()[-1])["precision"] == "int8"
-    monkeypatch.setattr(nncf_apart, "quantize_graphs_apart", None)  # not needed again
+    monkeypatch.setattr(
+        nncf_subprocess, "quantize_graphs_in_subprocess", None
+    )  # not needed again
     assert run(*asked)[0] == 0
 
 

@@ -7,7 +7,7 @@ from napari_qmedsam.checkpoints.resolve import resolve_model
 from napari_qmedsam.evaluation.metrics import dice
 from napari_qmedsam.quantization.calibration import from_phantoms
 from napari_qmedsam.quantization.calibration_plan import CalibrationPlan
-from napari_qmedsam.quantization.nncf_apart import quantize_graphs_apart
+from napari_qmedsam.quantization.nncf_subprocess import quantize_graphs_in_subprocess
 from napari_qmedsam.runtime import load_backend
 
 AGREEMENT = 0.98
@@ -21,7 +21,7 @@ def int8_folder(tmp_path_factory):
     pytest.importorskip("nncf", reason="extra nncf")
     folder, steps = tmp_path_factory.mktemp("nncf"), []
     plan = CalibrationPlan(slices=CALIBRATION)
-    quantize_graphs_apart(resolve_model("demo"), plan, folder, steps.append)
+    quantize_graphs_in_subprocess(resolve_model("demo"), plan, folder, steps.append)
     done = [step.done for step in steps]
     assert done == sorted(done)
     assert {*done} == {*range(4 * CALIBRATION + 1)}

@@ -162,14 +162,16 @@ def _nncf(
     as_json: bool,
 ) -> None:
     from napari_qmedsam.checkpoints.resolve import resolve_model
-    from napari_qmedsam.quantization.nncf_apart import quantize_graphs_apart
+    from napari_qmedsam.quantization.nncf_subprocess import (
+        quantize_graphs_in_subprocess,
+    )
 
     folder = output or Path(f"{Path(model).name.split('.')[0]}-{NNCF}")
     shared.check_folder_target(folder)
     source = resolve_model(model, weights)
     shared.make_folder(folder)
     with shared.bar("Quantizing", quiet=as_json) as advance:
-        quantize_graphs_apart(
+        quantize_graphs_in_subprocess(
             source,
             _plan(*calibration),
             folder,

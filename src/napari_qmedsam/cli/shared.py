@@ -122,7 +122,7 @@ def _int8_model(
     source = resolve_model(model, weights, Precision.INT8, progress=progress)
     if source.arithmetic is Arithmetic.INT8:
         return source.entry or model, weights
-    from napari_qmedsam.quantization.nncf_apart import int8_folder
+    from napari_qmedsam.quantization.nncf_subprocess import int8_folder
 
     notices((f"'{source.name}' has no trained int8 form; NNCF makes one, once.",))
     return str(int8_folder(source)), None

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from napari_qmedsam.models.configuration import ModelConfig
-from napari_qmedsam.models.lateral import unpack
+from napari_qmedsam.models.feature_pyramid import unpack
 from napari_qmedsam.models.layers import MLP, LayerNorm2d
 
 MASK_TOKENS = 4

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from napari_qmedsam.models.configuration import ModelConfig, TinyViTConfig
-from napari_qmedsam.models.lateral import FineFeatures
+from napari_qmedsam.models.feature_pyramid import FeaturePyramid
 from napari_qmedsam.models.layers import join_windows, make_neck, split_windows
 
 
@@ -184,7 +184,7 @@ class TinyViT(nn.Module):
 
     Official configuration: (B, 3, 256, 256) to (B, 256, 64, 64). With lateral
     channels, the fine features follow in further channels
-    (:class:`~napari_qmedsam.models.lateral.FineFeatures`).
+    (:class:`~napari_qmedsam.models.feature_pyramid.FeaturePyramid`).
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -201,7 +201,7 @@ class TinyViT(nn.Module):
         )
         self.fine = None
         if encoder.lateral_channels:
-            self.fine = FineFeatures(
+            self.fine = FeaturePyramid(
                 config.prompt_dim,
                 (encoder.dims[0], encoder.dims[0] // 2),
                 encoder.lateral_channels,

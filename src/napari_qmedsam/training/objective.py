@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from napari_qmedsam.errors import InvalidSettings
-from napari_qmedsam.models.lateral import unpack
+from napari_qmedsam.models.feature_pyramid import unpack
 from napari_qmedsam.models.medsam import MedSAM
 from napari_qmedsam.training.losses import (
     dice_loss,

@@ -24,7 +24,7 @@ from napari_qmedsam.gui.shared.layers import image_layer
 from napari_qmedsam.models import build_model
 from napari_qmedsam.models.fake_quantized.model import collect_statistics, fake_quantize
 from napari_qmedsam.models.fake_quantized.settings import FakeQuantSettings
-from napari_qmedsam.quantization import nncf_apart
+from napari_qmedsam.quantization import nncf_subprocess
 from napari_qmedsam.quantization.job import Budget
 from napari_qmedsam.quantization.model_layers import quantizable_layers
 from napari_qmedsam.runtime import load_backend
@@ -240,7 +240,7 @@ def test_qat_checkpoint_is_a_variant_and_others_are_told_apart(
 
 def test_nncf_is_offered_where_it_is_installed(viewer, dock, monkeypatch):
     for installed in (True, False):
-        monkeypatch.setattr(nncf_apart, "is_installed", lambda on=installed: on)
+        monkeypatch.setattr(nncf_subprocess, "is_installed", lambda on=installed: on)
         panel = dock(QuantizePanel(viewer))
         method = panel.controls.method
         assert (method.findData(NNCF) >= 0) == installed
@@ -273,10 +273,10 @@ def test_nncf_makes_graphs_in_int8(panel, finish, qtbot, tmp_path):
 
 
 def test_failure_in_the_other_process_is_told(panel, finish, monkeypatch):
-    monkeypatch.setattr(nncf_apart, "is_installed", lambda: True)
+    monkeypatch.setattr(nncf_subprocess, "is_installed", lambda: True)
     if panel.controls.method.findData(NNCF) < 0:
         panel.controls.method.addItem("NNCF int8", NNCF)
-    monkeypatch.setattr(nncf_apart, "QUANTIZE", "import sys; sys.exit('no room')")
+    monkeypatch.setattr(nncf_subprocess, "QUANTIZE", "import sys; sys.exit('no room')")
     choose(panel.controls.method, NNCF)
     panel.quantize()
     finish(panel)
@@ -342,7 +342,7 @@ def test_units_that_differ_from_the_methods_own_are_remembered(panel, qtbot):
 
 
 def test_what_is_gone_is_not_remembered(panel, weights, tmp_path, qtbot, monkeypatch):
-    monkeypatch.setattr(nncf_apart, "is_installed", lambda: True)
+    monkeypatch.setattr(nncf_subprocess, "is_installed", lambda: True)
     if panel.controls.method.findData(NNCF) < 0:
         panel.controls.method.addItem("NNCF int8", NNCF)
     choose(panel.controls.method, NNCF)
@@ -351,7 +351,7 @@ def test_what_is_gone_is_not_remembered(panel, weights, tmp_path, qtbot, monkeyp
     panel.choose_folder(folder)
     folder.rmdir()
     weights.unlink()
-    monkeypatch.setattr(nncf_apart, "is_installed", lambda: False)
+    monkeypatch.setattr(nncf_subprocess, "is_installed", lambda: False)
     again = again_after_a_start(panel)
     qtbot.addWidget(again)
     assert again.controls.models.choice().model == "demo"

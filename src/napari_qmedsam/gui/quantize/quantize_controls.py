@@ -25,7 +25,7 @@ from napari_qmedsam.gui.shared.forms import (
 )
 from napari_qmedsam.gui.shared.model_form import ModelForm
 from napari_qmedsam.gui.shared.progress import StepBar
-from napari_qmedsam.quantization import nncf_apart
+from napari_qmedsam.quantization import nncf_subprocess
 from napari_qmedsam.quantization.job import Budget
 from napari_qmedsam.quantization.settings import (
     DEFAULT_GROUP,
@@ -164,7 +164,7 @@ class QuantizeControls(QWidget):
         )
         for method, title in METHODS.items():
             self.method.addItem(title, method.value)
-        if nncf_apart.is_installed():
+        if nncf_subprocess.is_installed():
             self.method.addItem("NNCF int8", NNCF)
         self.size = choice(
             self,

@@ -37,7 +37,7 @@ from napari_qmedsam.gui.shared.work import Work
 from napari_qmedsam.gui.shared.worker import Report, ShouldStop
 from napari_qmedsam.quantization.calibration_plan import CalibrationPlan
 from napari_qmedsam.quantization.job import QuantizationJob
-from napari_qmedsam.quantization.nncf_apart import quantize_graphs_apart
+from napari_qmedsam.quantization.nncf_subprocess import quantize_graphs_in_subprocess
 from napari_qmedsam.quantization.whole_model import QuantizationProgress
 from napari_qmedsam.segmentation.variants import (
     NNCF,
@@ -132,7 +132,7 @@ class QuantizePanel(QWidget):
 
     def _by_nncf(self, plan: CalibrationPlan, target: Path, backend: str) -> Make:
         def make(source: ModelSource, report: Report, stop: ShouldStop) -> Variant:
-            quantize_graphs_apart(source, plan, target, report, stop)
+            quantize_graphs_in_subprocess(source, plan, target, report, stop)
             name = f"{source.config.name} 8-bit {SHORT_NAMES[NNCF]}"
             # The graphs are OpenVINO's, whatever the float model runs on.
             variant = variant_of(str(target), name)

@@ -9,7 +9,7 @@ from napari_qmedsam.checkpoints.exported import SUFFIXES
 from napari_qmedsam.checkpoints.resolve import int8_name, resolve_model
 from napari_qmedsam.gui.shared.worker import Report, ShouldStop
 from napari_qmedsam.runtime import Backend, BackendName, Precision, load_backend
-from napari_qmedsam.runtime.apart import convert_apart
+from napari_qmedsam.runtime.subprocess_worker import convert_in_subprocess
 
 REPORT_SECONDS = 0.1
 """Least time between two reports of a download."""
@@ -81,7 +81,7 @@ def load_model(choice: ModelChoice, report: Report, should_stop: ShouldStop) -> 
         choice.loaded_name, progress=progress, should_cancel=should_stop
     )
     if choice.backend == BackendName.OPENVINO:
-        convert_apart(source, should_stop)
+        convert_in_subprocess(source, should_stop)
     return load_backend(
         choice.model,
         choice.backend,

@@ -16,8 +16,8 @@ from napari_qmedsam.errors import MissingDependency, UnsupportedQuantization
 from napari_qmedsam.quantization.calibration_plan import CalibrationPlan
 from napari_qmedsam.quantization.nncf_int8 import MISSING
 from napari_qmedsam.quantization.whole_model import QuantizationProgress
-from napari_qmedsam.runtime.apart import run_apart
 from napari_qmedsam.runtime.cache import cache_folder, cache_key, make_once
+from napari_qmedsam.runtime.subprocess_worker import run_in_subprocess
 
 PLAN = CalibrationPlan(slices=32)
 """What `--precision int8` calibrates on."""
@@ -49,7 +49,7 @@ def is_installed() -> bool:
     return importlib.util.find_spec("nncf") is not None
 
 
-def quantize_graphs_apart(
+def quantize_graphs_in_subprocess(
     source: ModelSource,
     plan: CalibrationPlan,
     folder: Path,
@@ -86,7 +86,7 @@ def quantize_graphs_apart(
 
     folder.mkdir(parents=True, exist_ok=True)
     payload = (source, plan, folder)
-    code, complaint = run_apart(QUANTIZE, payload, should_cancel, step)
+    code, complaint = run_in_subprocess(QUANTIZE, payload, should_cancel, step)
     if code == OURS:
         raise UnsupportedQuantization(complaint)
     if code:
@@ -101,13 +101,13 @@ def int8_folder(source: ModelSource) -> Path:
     Raises
     ------
     MissingDependency, UnsupportedQuantization
-        As :func:`quantize_graphs_apart`.
+        As :func:`quantize_graphs_in_subprocess`.
     """
     version = import_openvino().__version__
     key = cache_key(source.sha256, repr(source.config), version, PLAN.slices, VERSION)
 
     def make(folder: Path) -> None:
-        quantize_graphs_apart(source, PLAN, folder)
+        quantize_graphs_in_subprocess(source, PLAN, folder)
 
     folder = cache_folder() / "nncf" / f"{source.config.name}-int8-{key}"
     return make_once(folder, "decoder.bin", make)

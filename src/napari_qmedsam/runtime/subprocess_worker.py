@@ -1,4 +1,4 @@
-"""Work in a process of its own: converting a model, first of all.
+"""Work in a subprocess: converting a model, first of all.
 
 Tracing and converting hold Python's lock for up to half a second at a time.
 An interface that has to stay alive converts here first and then loads what
@@ -32,7 +32,7 @@ converted(pickle.load(sys.stdin.buffer))
 """
 
 
-def convert_apart(
+def convert_in_subprocess(
     source: ModelSource, should_cancel: Callable[[], bool] = lambda: False
 ) -> None:
     """Convert a model to OpenVINO unless it has been done, in another process.
@@ -48,14 +48,14 @@ def convert_apart(
     if is_converted(source):
         return
     try:
-        code, complaint = run_apart(CONVERT, source, should_cancel)
+        code, complaint = run_in_subprocess(CONVERT, source, should_cancel)
     except OSError as error:
         code, complaint = -1, str(error)
     if code:
         log.info("Could not convert in a process of its own: %s", complaint)
 
 
-def run_apart(
+def run_in_subprocess(
     program: str,
     payload: Any,
     should_cancel: Callable[[], bool] = lambda: False,

@@ -9,8 +9,10 @@ from napari_qmedsam.checkpoints.resolve import resolve_model
 from napari_qmedsam.checkpoints.saving import save_model
 from napari_qmedsam.errors import Cancelled
 from napari_qmedsam.models import build_model
-from napari_qmedsam.runtime import apart
+from napari_qmedsam.runtime import subprocess_worker
 from napari_qmedsam.runtime.conversion import is_converted
+
+SLEEP = "import time; time.sleep(600)"
 
 
 @pytest.fixture
@@ -23,27 +25,27 @@ def source(tiny_config, tmp_path):
 def test_model_is_converted_once(source, monkeypatch, tmp_path):
     monkeypatch.setenv("QMEDSAM_CACHE", str(tmp_path / "cache"))
     assert not is_converted(source)
-    apart.convert_apart(source)
+    subprocess_worker.convert_in_subprocess(source)
     assert is_converted(source)
 
     def refuse(*_):
         raise AssertionError
 
-    monkeypatch.setattr(apart, "run_apart", refuse)
-    apart.convert_apart(source)
+    monkeypatch.setattr(subprocess_worker, "run_in_subprocess", refuse)
+    subprocess_worker.convert_in_subprocess(source)
 
 
 def test_failure_is_left_to_the_loading(source, monkeypatch, tmp_path):
     monkeypatch.setenv("QMEDSAM_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(apart, "CONVERT", "raise SystemExit(3)")
-    apart.convert_apart(source)
+    monkeypatch.setattr(subprocess_worker, "CONVERT", "raise SystemExit(3)")
+    subprocess_worker.convert_in_subprocess(source)
     assert not is_converted(source)
 
 
 def test_program_tells_why_it_failed():
     program = "import pickle, sys; sys.exit(pickle.load(sys.stdin.buffer))"
-    assert apart.run_apart(program, "no room") == (1, "no room")
-    assert apart.run_apart("pass", None) == (0, "")
+    assert subprocess_worker.run_in_subprocess(program, "no room") == (1, "no room")
+    assert subprocess_worker.run_in_subprocess("pass", None) == (0, "")
 
 
 def test_cancelling_ends_the_program(monkeypatch):
@@ -60,6 +62,8 @@ def test_cancelling_ends_the_program(monkeypatch):
 
     monkeypatch.setattr(subprocess, "Popen", Started)
     with pytest.raises(Cancelled):
-        apart.run_apart("import time; time.sleep(600)", None, second_time)
+        subprocess_worker.run_in_subprocess(
+            "import time; time.sleep(600)", None, second_time
+        )
     (program,) = started
     assert program.returncode not in (None, 0)  # ended, and not by itself

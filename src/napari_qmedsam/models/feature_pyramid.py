@@ -11,8 +11,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 
-class FineFeatures(nn.Module):
-    """A small feature pyramid from the embedding down to the stem.
+class FeaturePyramid(nn.Module):
+    """A small feature pyramid (FPN) from the embedding down to the stem.
+
+    As in Lin et al., Feature Pyramid Networks (CVPR 2017): a pathway from the
+    coarse embedding to finer maps, joined by lateral 1x1 convolutions of the
+    encoder's own features.
 
     Parameters
     ----------
@@ -54,7 +58,7 @@ class FineFeatures(nn.Module):
 
 
 def unpack(packed: Tensor, dim: int, channels: tuple[int, ...]) -> list[Tensor]:
-    """Undo :meth:`FineFeatures.pack`.
+    """Undo :meth:`FeaturePyramid.pack`.
 
     Returns
     -------
