@@ -17,7 +17,7 @@ from napari_qmedsam.quantization.calibration_plan import CalibrationPlan
 from napari_qmedsam.quantization.job import QuantizationJob
 from napari_qmedsam.quantization.settings import QuantizationSettings
 from napari_qmedsam.runtime import load_backend
-from napari_qmedsam.segmentation.following import Direction
+from napari_qmedsam.segmentation.propagation import Direction
 from napari_qmedsam.segmentation.variants import variant_of
 from napari_qmedsam.volumes.volume import Modality
 from napari_qmedsam.volumes.writing import write_labels
@@ -55,7 +55,7 @@ def test_scan_to_table(scan, tmp_path):
     session = open_session(path, model="demo", backend="torch")
     for name, box in boxes.items():
         session.add_object(box, name)
-    updates = list(session.segment())
+    updates = list(session.iter_segment())
     assert [u.slice_index for u in updates] == sorted(u.slice_index for u in updates)
     assert len(updates) == 5
     assert set(np.unique(session.labels)) == {0, 1, 2, 3}
@@ -63,11 +63,11 @@ def test_scan_to_table(scan, tmp_path):
 
     # Correct a slice: a tighter box there, and on from it.
     spleen = session.objects[1]
-    middle = (spleen.box.z_min + spleen.box.z_max - 1) // 2
+    middle = spleen.box.middle_slice
     truth = reference[middle] == ids["spleen"]
     session.set_box(1, middle, Box2D.enclosing(truth))
-    list(session.segment([1], middle, join=True))
-    list(session.segment_from(middle, Direction.UP, [1]))
+    session.segment([1], middle, join=True)
+    session.propagate(middle, Direction.UP, [1])
     corrected = session.labels.copy()
     assert not np.array_equal(corrected, filled)
     np.testing.assert_array_equal(corrected[: middle - 2], filled[: middle - 2])
@@ -127,5 +127,5 @@ def test_scan_to_table(scan, tmp_path):
     )
     third = open_session(path, str(target), backend="torch")
     third.add_object(boxes["aorta"], "aorta", 3)
-    list(third.segment())
+    third.segment()
     np.testing.assert_array_equal(third.labels == 3, two.labels == 3)

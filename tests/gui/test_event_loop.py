@@ -142,7 +142,7 @@ def test_interface_never_stalls_while_variants_are_compared(
 def test_interface_never_stalls_beside_the_work(
     make_napari_viewer, qtbot, finish, least_gap, tmp_path, monkeypatch
 ):
-    """Previews, counting, autosaving and carrying on, on slices of usual size."""
+    """Previews, counting, autosaving and propagating, on slices of usual size."""
     monkeypatch.setenv("QMEDSAM_CACHE", str(tmp_path))
     backend = load_backend("demo", "openvino")
     rng = np.random.default_rng(0)
@@ -164,7 +164,7 @@ def test_interface_never_stalls_beside_the_work(
         panel.workspace.tally.mark()
         panel.workspace.boxes.add_rectangles(rectangle(20, box, 3))
         finish(panel, timeout=300_000)
-        panel.follow_up()
+        panel.propagate_up()
         finish(panel, timeout=300_000)
         panel.housekeeper.autosave()
         for slice_index in range(22, 26):

@@ -85,7 +85,7 @@ def test_sample_to_table(make_napari_viewer, qtbot, tmp_path):
     assert set(np.unique(labels.data)) == {0, 1, 2, 3}
     filled = labels.data.copy()
 
-    # Correct a slice with the brush, and carry it on.
+    # Correct a slice with the brush, and propagate it.
     spleen = np.argwhere(reference[middle] == ids["spleen"])
     y, x = spleen.mean(axis=0).astype(int)
     labels.brush_size = 5

@@ -1,11 +1,15 @@
 """Undo and redo give back exactly what was."""
 
+import threading
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from napari_qmedsam.prompts import Box3D
 from napari_qmedsam.segmentation.history import History
+from napari_qmedsam.segmentation.objects import SegmentObject
 
 SHAPE = (3, 4, 5)
 
@@ -114,3 +118,78 @@ def test_labels_that_do_not_lie_in_one_piece_are_restored(dtype):
     assert whole[2, 4, 7] == 7
     history.undo(labels)
     assert not whole.any()
+
+
+# Blocks --------------------------------------------------------------------
+
+ONE = SegmentObject(1, Box3D(0, 0, 0, 2, 2, 2), "one")
+
+
+def test_a_block_is_one_step_however_deep_and_mixed():
+    labels, history, objects = np.zeros(SHAPE, np.uint16), History(), {}
+    with history.step():
+        perform(labels, history, {(0, 0, 0): 1})
+        with history.step():
+            perform(labels, history, {(0, 0, 0): 2, (2, 0, 0): 1})
+        objects[1] = ONE
+        history.record_objects({}, objects)
+    assert len(history) == 1
+    assert history.undo(labels, objects) == (0, 2)
+    assert not labels.any()
+    assert not objects
+    history.redo(labels, objects)
+    assert (labels[0, 0, 0], labels[2, 0, 0], objects) == (2, 1, {1: ONE})
+
+
+def test_a_block_that_changes_nothing_is_no_step_and_one_that_fails_is_whole():
+    labels, history = np.zeros(SHAPE, np.uint16), History()
+    with history.step():
+        pass
+    assert not history.can_undo
+
+    def fail_half_way():
+        with history.step():
+            perform(labels, history, {(0, 0, 0): 1})
+            perform(labels, history, {(0, 0, 1): 1})
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail_half_way()
+    perform(labels, history, {(1, 0, 0): 1})  # a step of its own again
+    assert len(history) == 2
+    history.undo(labels)
+    history.undo(labels)
+    assert not labels.any()
+
+
+def test_a_step_is_gone_on_with_only_while_it_is_there():
+    labels, history = np.zeros(SHAPE, np.uint16), History()
+    history.record_objects({}, {1: ONE})
+    first = history.last
+    history.record_objects({1: ONE}, {})
+    with history.step(first):
+        perform(labels, history, {(0, 0, 0): 1})
+    assert len(history) == 2
+    assert first.object_ids == {1}
+    assert not first.is_of_objects
+    history.undo(labels)
+    history.undo(labels)
+    assert not labels.any()
+    with history.step(first):  # it was undone, so this is another
+        perform(labels, history, {(0, 0, 0): 1})
+    assert history.last is not first
+    assert len(history) == 1
+
+
+def test_what_another_thread_records_meanwhile_is_its_own_step():
+    labels, history = np.zeros(SHAPE, np.uint16), History()
+    with history.step():
+        perform(labels, history, {(0, 0, 0): 1})
+        other = threading.Thread(target=perform, args=(labels, history, {(1, 0, 0): 1}))
+        other.start()
+        other.join()
+        perform(labels, history, {(0, 0, 1): 1})
+    assert len(history) == 2
+    history.undo(labels)
+    assert labels[0].any()
+    assert not labels[1].any()

@@ -213,7 +213,7 @@ def test_objects_across_several_axes_are_one_run_and_one_step(backend):
     session.add_object(Box3D(4, 4, 10, 12, 12, 12), axis=2)
     session.add_object(Box3D(20, 20, 10, 28, 28, 13), axis=0)
     visits = []
-    for update in session.segment():
+    for update in session.iter_segment():
         visits.append((update.axis, update.done, update.total))
     assert visits == [(0, i, 5) for i in (1, 2, 3)] + [(2, i, 5) for i in (4, 5)]
     assert set(np.unique(session.labels)) == {0, 1, 2}

@@ -1,4 +1,4 @@
-"""3D boxes to slices: every slice encoded once, masks followed to their ends."""
+"""3D boxes to slices: every slice encoded once, masks tracked to their ends."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,6 @@ from napari_qmedsam.segmentation.propagation import (
     OnEmpty,
     Propagation,
     segment_volume,
-    slice_schedule,
 )
 from napari_qmedsam.segmentation.segmenter import SliceSegmenter
 from napari_qmedsam.volumes.windows import Window
@@ -54,11 +53,12 @@ def collected(updates, count, shape):
     return found, order
 
 
-def test_schedule_names_the_boxes_of_every_slice_in_order():
-    boxes = [Box3D(0, 0, 3, 1, 1, 5), Box3D(0, 0, 1, 1, 1, 4)]
-    schedule = slice_schedule(boxes)
-    assert list(schedule) == [1, 2, 3, 4]
-    assert list(schedule.values()) == [[1], [1], [0, 1], [0]]
+def test_every_slice_gets_the_boxes_that_cross_it_in_order(backend, bright_volume):
+    boxes = [Box3D(0, 0, 3, 9, 9, 5), Box3D(0, 0, 1, 9, 9, 4)]
+    volume = bright_volume(np.ones((DEPTH, 32, 32), bool))
+    updates = segment_volume(SliceSegmenter(backend), volume, prompts(boxes), FULL)
+    crossing = [(u.slice_index, [i for i, _ in u.masks]) for u in updates]
+    assert crossing == [(1, [1]), (2, [1]), (3, [0, 1]), (4, [0])]
 
 
 @pytest.mark.parametrize("memory", [1 << 30, 1], ids=["ample", "tiny"])

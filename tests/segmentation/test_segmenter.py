@@ -169,7 +169,7 @@ def test_a_session_gives_the_reference_label_map(parity, lite_backend):
     session = Session(volume, SliceSegmenter(lite_backend), FULL, labels)
     for x0, y0, x1, y1 in parity.arrays["b_boxes"].tolist():
         session.add_object(Box3D(x0, y0, 0, x1 + 1, y1 + 1, 1))
-    for _ in session.segment():
+    for _ in session.iter_segment():
         pass
     masks = parity.masks("b")
     expected = np.zeros(volume.shape[1:], np.uint8)

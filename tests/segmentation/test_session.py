@@ -127,9 +127,33 @@ def test_one_slice_gets_only_the_objects_that_reach_it(session):
     assert not session.labels[:5].any()
 
 
+def test_called_it_works_and_tells_what_it_did(session):
+    seen = []
+    done = session.segment(progress=lambda *visits: seen.append(visits))
+    assert np.array_equal(session.labels, overlapped((1, BOXES[0]), (2, BOXES[1])))
+    assert [update.slice_index for update in done] == list(range(6))
+    assert seen == [(visit, 6) for visit in range(1, 7)]
+    assert str(done).startswith("6 slices segmented in ")
+    assert done.milliseconds_per_slice == pytest.approx(1000 * done.seconds / 6)
+    session.undo()
+    assert not session.labels.any()
+
+
+def test_a_box_and_its_mask_may_be_one_step(session):
+    session.segment()
+    before = session.labels.copy()
+    with session.history.step():
+        session.change_object(1, box=Box3D(2, 2, 0, 9, 9, 5))
+        session.segment([1])
+    assert not np.array_equal(session.labels, before)
+    session.undo()
+    assert np.array_equal(session.labels, before)
+    assert session.objects[1].box == BOXES[0]
+
+
 def test_labels_grow_slice_by_slice(session):
     expected = overlapped((1, BOXES[0]), (2, BOXES[1]))
-    updates = session.segment()
+    updates = session.iter_segment()
     for z in range(6):
         assert next(updates).slice_index == z
         assert np.array_equal(session.labels[: z + 1], expected[: z + 1])
@@ -145,7 +169,7 @@ def test_cancelling_keeps_whole_slices_and_is_one_step_of_undo(session, way, vis
     rng = np.random.default_rng(1)
     session.labels[:] = rng.integers(0, 3, session.labels.shape)
     start, steps = session.labels.copy(), len(session.history)
-    updates = session.segment(propagation=way)
+    updates = session.iter_segment(propagation=way)
     seen = {u.slice_index for u in itertools.islice(updates, visits)}
     updates.close()
     untouched = [z for z in range(6) if z not in seen]
@@ -161,14 +185,14 @@ def test_cancelling_keeps_whole_slices_and_is_one_step_of_undo(session, way, vis
 
 def test_cancelling_before_the_first_slice_is_no_step(session):
     steps = len(session.history)
-    session.segment().close()
+    session.iter_segment().close()
     assert len(session.history) == steps
 
 
 @pytest.mark.parametrize("memory", [1, 1 << 20])
 def test_cancelling_releases_what_was_held(session, memory):
     store = session.segmenter.store = EmbeddingStore(memory)
-    updates = session.segment(propagation=Propagation.MASK)
+    updates = session.iter_segment(propagation=Propagation.MASK)
     for _ in range(4):
         next(updates)
     assert store._held
@@ -229,7 +253,7 @@ def test_the_history_of_other_labels_is_forgotten(session):
 
 
 def test_labels_exchanged_during_a_run_are_left_alone(session):
-    updates = session.segment()
+    updates = session.iter_segment()
     next(updates)
     other = np.zeros((6, 32, 32), np.uint16)
     session.share_labels(other)

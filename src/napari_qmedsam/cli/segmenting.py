@@ -110,8 +110,6 @@ def segment(
     Objects are numbered 1, 2, ... : first the --box ones, then the --box3d
     ones. Where objects overlap, the later one wins.
     """
-    import time
-
     from napari_qmedsam.prompts import parse_box, parse_slice_box
     from napari_qmedsam.segmentation.measuring import Tally
     from napari_qmedsam.segmentation.propagation import Propagation
@@ -143,12 +141,8 @@ def segment(
     session = Session(volume, segmenter, chosen_window)
     for wanted in boxes:
         session.add_object(wanted)
-    start, visits = time.perf_counter(), 0
     with shared.bar("Segmenting", quiet=as_json) as advance:
-        for update in session.segment(propagation=way):
-            visits += 1
-            advance(update.done, update.total)
-    seconds = time.perf_counter() - start
+        run = session.segment(propagation=way, progress=advance)
     path = session.save_labels(target)
     info = segmenter.backend.info
     tally = Tally(volume)
@@ -164,8 +158,8 @@ def segment(
             }
             for object_id, size in sizes.items()
         ],
-        "seconds": round(seconds, 3),
-        "milliseconds_per_slice": round(1000 * seconds / max(1, visits), 1),
+        "seconds": round(run.seconds, 3),
+        "milliseconds_per_slice": round(run.milliseconds_per_slice, 1),
         "model": info.model,
         "backend": info.backend,
         "precision": info.precision,

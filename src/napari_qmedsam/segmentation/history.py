@@ -1,7 +1,9 @@
 """Undo and redo of changes to labels and objects, stored as differences."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,8 +32,29 @@ class ObjectChange:
     after: SegmentObject | None
 
 
-Step = tuple[SliceChange | ObjectChange, ...]
-"""Everything one action changed, in order."""
+@dataclass(eq=False)
+class Step:
+    """Everything one action changed, in order; taken back as one."""
+
+    changes: list[SliceChange | ObjectChange] = field(default_factory=list)
+
+    @property
+    def is_of_objects(self) -> bool:
+        """Whether it changed objects and no label."""
+        return all(isinstance(change, ObjectChange) for change in self.changes)
+
+    @property
+    def object_ids(self) -> set[int]:
+        """Ids of the objects whose prompt or voxels it changes."""
+        found: set[int] = set()
+        for change in self.changes:
+            if isinstance(change, ObjectChange):
+                found.add(change.object_id)
+            else:
+                values = np.concatenate([change.before, change.after])
+                found.update(int(v) for v in np.unique(values))
+        return found - {0}
+
 
 Slice = tuple[int, int]
 """Array axis that a slice lies across, and its index."""
@@ -39,6 +62,12 @@ Slice = tuple[int, int]
 
 class History:
     """Steps back and forward over labels and objects.
+
+    What is recorded is a step of its own, unless it is recorded in a block::
+
+        with history.step():
+            session.change_object(1, box=box)
+            session.segment([1])
 
     Parameters
     ----------
@@ -50,6 +79,8 @@ class History:
         self.limit = limit
         self._done: list[Step] = []
         self._undone: list[Step] = []
+        self._open = threading.local()
+        """The step of the block that a thread is in."""
         self._gone: dict[int, SegmentObject] = {}
         """Objects as they were last, for the names of those that a step brings back."""
 
@@ -77,19 +108,33 @@ class History:
         """The step that would be made again next."""
         return self._undone[-1] if self._undone else None
 
-    @property
-    def last_of_objects(self) -> Step | None:
-        """The last step, if it changed objects and no label."""
-        last = self.last
-        if last and all(isinstance(change, ObjectChange) for change in last):
-            return last
-        return None
+    @contextmanager
+    def step(self, resumed: Step | None = None) -> Iterator[None]:
+        """Make all that this thread records in the block one step of undo.
+
+        A block inside of another is part of that one. What other threads record
+        meanwhile are steps of their own.
+
+        Parameters
+        ----------
+        resumed : Step, optional
+            An earlier step that the block goes on with, if that is still there.
+            Nothing but objects may have changed since.
+        """
+        if getattr(self._open, "step", None) is not None:
+            yield
+            return
+        is_there = resumed is not None and resumed in self._done
+        self._open.step = resumed if is_there else Step()
+        try:
+            yield
+        finally:
+            self._open.step = None
 
     def record(
         self,
         labels: NDArray,
         before: Mapping[Slice, NDArray],
-        join: Step | None = None,
         after: Mapping[Slice, NDArray] | None = None,
     ) -> None:
         """Remember one action on labels, given the slices as they were before it.
@@ -101,13 +146,10 @@ class History:
         before : mapping of (axis, slice index) to 2D array
             Slices that turn out unchanged are left out; an action that changed
             nothing is no step.
-        join : Step, optional
-            The step that it is to be part of, if that is still there. Nothing
-            but objects may have changed since.
         after : mapping of (axis, slice index) to 2D array, optional
             The slices of `before` after it, if the labels do not hold them yet.
         """
-        step = []
+        changes = []
         for (axis, slice_index), old in before.items():
             if after is None:
                 now = stacked_along(labels, axis)[slice_index].ravel()
@@ -115,7 +157,7 @@ class History:
                 now = after[axis, slice_index].ravel()
             positions = np.flatnonzero(now != old.ravel()).astype(np.int32)
             if positions.size:
-                step.append(
+                changes.append(
                     SliceChange(
                         slice_index,
                         positions,
@@ -124,13 +166,12 @@ class History:
                         axis,
                     )
                 )
-        self._add(tuple(step), join)
+        self._add(changes)
 
     def record_objects(
         self,
         before: Mapping[int, SegmentObject],
         after: Mapping[int, SegmentObject],
-        join: Step | None = None,
     ) -> None:
         """Remember one action on objects, given all of them before and after."""
         for object_id, old in before.items():
@@ -138,12 +179,13 @@ class History:
                 self._gone[object_id] = old
         for object_id in after:
             self._gone.pop(object_id, None)
-        step = tuple(
-            ObjectChange(object_id, before.get(object_id), after.get(object_id))
-            for object_id in dict.fromkeys([*before, *after])
-            if before.get(object_id) != after.get(object_id)
+        self._add(
+            [
+                ObjectChange(object_id, before.get(object_id), after.get(object_id))
+                for object_id in dict.fromkeys([*before, *after])
+                if before.get(object_id) != after.get(object_id)
+            ]
         )
-        self._add(step, join)
 
     def undo(
         self, labels: NDArray, objects: dict[int, SegmentObject] | None = None
@@ -174,16 +216,15 @@ class History:
         self._undone.clear()
         self._gone.clear()
 
-    def _add(self, step: Step, join: Step | None) -> None:
-        if not step:
+    def _add(self, changes: Sequence[SliceChange | ObjectChange]) -> None:
+        if not changes:
             return
         self._undone.clear()
-        for index in reversed(range(len(self._done))):
-            if self._done[index] is join:
-                self._done[index] = join + step
-                return
-        self._done.append(step)
-        del self._done[: max(0, len(self._done) - self.limit)]
+        step = getattr(self._open, "step", None) or Step()
+        step.changes.extend(changes)
+        if step not in self._done:
+            self._done.append(step)
+            del self._done[: max(0, len(self._done) - self.limit)]
 
     def _apply(
         self,
@@ -193,7 +234,7 @@ class History:
         forward: bool,
     ) -> tuple[int, ...]:
         touched: set[int] = set()
-        for change in step if forward else reversed(step):
+        for change in step.changes if forward else reversed(step.changes):
             if isinstance(change, ObjectChange):
                 if objects is not None:
                     now = change.after if forward else change.before
@@ -228,15 +269,3 @@ class History:
         ordered = sorted(objects.items())
         objects.clear()
         objects.update(ordered)
-
-
-def touched_objects(step: Step) -> set[int]:
-    """Return the ids of the objects whose prompt or voxels a step changes."""
-    found: set[int] = set()
-    for change in step:
-        if isinstance(change, ObjectChange):
-            found.add(change.object_id)
-        else:
-            values = np.concatenate([change.before, change.after])
-            found.update(int(v) for v in np.unique(values))
-    return found - {0}

@@ -1,9 +1,13 @@
-"""Masks into a label slice: who wins where objects overlap."""
+"""Masks into labels: who wins where objects overlap, and what was there before."""
 
 from collections.abc import Collection, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+
+from napari_qmedsam.segmentation.history import Slice
+from napari_qmedsam.segmentation.tracking import SliceUpdate
+from napari_qmedsam.volumes.reslicing import stacked_along
 
 
 def paint(
@@ -44,3 +48,45 @@ def paint(
         if protect_existing:
             blocked |= (plane != 0) & ~np.isin(plane, ids)
         plane[mask & ~blocked] = object_id
+
+
+class Painter:
+    """Paints what a model gives, slice by slice, and remembers what was there.
+
+    Parameters
+    ----------
+    labels : ndarray, (Z, Y, X) integer
+        Painted in place.
+    protect_existing : bool
+        Keep the labels of objects that are not being segmented.
+    """
+
+    def __init__(self, labels: NDArray, protect_existing: bool = False) -> None:
+        self.labels, self.protect_existing = labels, protect_existing
+        self.before: dict[Slice, NDArray] = {}
+        """Slices as they were, as :meth:`History.record` takes them."""
+        self._painted: dict[Slice, set[int]] = {}
+
+    def paint(
+        self,
+        update: SliceUpdate,
+        object_ids: Sequence[int],
+        locked: Collection[int] = (),
+    ) -> None:
+        """Paint the masks of one visit.
+
+        Parameters
+        ----------
+        update : SliceUpdate
+        object_ids : sequence of int
+            The ids behind the indices of its masks.
+        locked : collection of int
+            Ids whose voxels stay.
+        """
+        place = update.axis, update.slice_index
+        plane = stacked_along(self.labels, update.axis)[update.slice_index]
+        if place not in self.before:
+            self.before[place], self._painted[place] = plane.copy(), set()
+        painted = self._painted[place]
+        paint(plane, update.masks, object_ids, self.protect_existing, painted, locked)
+        painted.update(index for index, _ in update.masks)

@@ -1,37 +1,36 @@
 """A working session: volume, model, objects, labels, history, variants. No Qt."""
 
 import os
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_qmedsam.errors import GridMismatch, InvalidBox, InvalidSettings
-from napari_qmedsam.prompts import Box2D, Box3D
-from napari_qmedsam.segmentation.carrying import carry_on, paint_updates
-from napari_qmedsam.segmentation.following import Direction, EarlyStop
-from napari_qmedsam.segmentation.history import History, Step, touched_objects
-from napari_qmedsam.segmentation.objects import (
-    ObjectPrompt,
-    SegmentObject,
-    changed_object,
-)
+from napari_qmedsam.errors import InvalidSettings
+from napari_qmedsam.segmentation.annotation import Annotation, are_locked
+from napari_qmedsam.segmentation.early_stop import EarlyStop
+from napari_qmedsam.segmentation.history import Step
+from napari_qmedsam.segmentation.objects import ObjectPrompt
+from napari_qmedsam.segmentation.painting import Painter
 from napari_qmedsam.segmentation.propagation import (
+    Direction,
     OnEmpty,
     Propagation,
     SliceUpdate,
+    propagate_masks,
     segment_volume,
 )
+from napari_qmedsam.segmentation.result import Segmentation, run_to_end
 from napari_qmedsam.segmentation.segmenter import SliceSegmenter
 from napari_qmedsam.segmentation.variants import Variants
-from napari_qmedsam.volumes.reslicing import axis_order
+from napari_qmedsam.volumes.reslicing import stacked_along
 from napari_qmedsam.volumes.volume import Volume
 from napari_qmedsam.volumes.windows import Window
 
 
-class Session:
+class Session(Annotation):
     """Everything one volume's segmentation needs; widgets and scripts drive it.
 
     Parameters
@@ -55,144 +54,10 @@ class Session:
         labels: NDArray | None = None,
         variants: Variants | None = None,
     ) -> None:
-        self.volume, self.segmenter = volume, segmenter
+        super().__init__(volume, labels)
+        self.segmenter = segmenter
         self.variants = Variants() if variants is None else variants
         self.window = volume.window_or_default(window)
-        self.objects: dict[int, SegmentObject] = {}
-        self.history = History()
-        self.labels = np.zeros(volume.shape, np.uint16)
-        if labels is not None:
-            self.share_labels(labels)
-
-    def share_labels(self, labels: NDArray) -> None:
-        """Paint into this array from now on.
-
-        The history belongs to the array before it, and is forgotten unless
-        the two share memory.
-
-        Raises
-        ------
-        GridMismatch
-            If its shape is not the volume's.
-        """
-        if labels.shape != self.volume.shape:
-            raise GridMismatch(
-                f"Labels of shape {labels.shape} do not fit the volume "
-                f"{self.volume.shape}."
-            )
-        if not np.issubdtype(labels.dtype, np.integer):
-            raise GridMismatch(f"Labels must be integers, not {labels.dtype}.")
-        if not np.may_share_memory(labels, self.labels):
-            self.history.clear()
-        self.labels = labels
-
-    # Objects --------------------------------------------------------------
-
-    def add_object(
-        self,
-        box: Box3D,
-        name: str | None = None,
-        object_id: int | None = None,
-        axis: int = 0,
-        **attributes: Any,
-    ) -> SegmentObject:
-        """Add an object; its id is the next free one unless given.
-
-        Parameters
-        ----------
-        box : Box3D
-            Of the volume seen along `axis`.
-        name : str, optional
-        object_id : int, optional
-        axis : int
-        **attributes
-            Further fields of :class:`SegmentObject`.
-
-        Raises
-        ------
-        InvalidBox
-            If the box lies outside the volume, or the id is taken.
-        """
-        box = box.clip(*self.shape_along(axis))
-        if object_id is None:
-            object_id = max([0, int(self.labels.max()), *self.objects]) + 1
-        if object_id in self.objects:
-            raise InvalidBox(f"There is already an object {object_id}.")
-        limit = np.iinfo(self.labels.dtype).max
-        if not 1 <= object_id <= limit:
-            raise InvalidBox(f"Object id {object_id} must lie in 1..{limit}.")
-        name = name or f"object {object_id}"
-        added = SegmentObject(object_id, box, name, axis, **attributes)
-        self._change(added)
-        return added
-
-    def change_object(self, object_id: int, **attributes: Any) -> SegmentObject:
-        """Give an object other attributes; its voxels stay until segmented.
-
-        Changes of what a model is asked for are steps of undo; name,
-        visibility and lock are not.
-
-        Parameters
-        ----------
-        object_id : int
-        **attributes
-            Fields of :class:`SegmentObject`. A new `box` without `keys` moves
-            the slices only, where there are key boxes.
-
-        Raises
-        ------
-        InvalidBox
-            If there is no such object, or the box lies outside the volume.
-        InvalidSettings
-            If the object is locked and is not unlocked by this.
-        """
-        changed = changed_object(
-            self._object(object_id), self.volume.shape, **attributes
-        )
-        self._change(changed)
-        return changed
-
-    def set_box(self, object_id: int, slice_index: int, box: Box2D) -> SegmentObject:
-        """Draw a key box on one slice of an object, in place of the one there.
-
-        The object reaches to that slice from then on. An object without key
-        boxes gets its own box as the first, on its middle slice.
-
-        Raises
-        ------
-        InvalidBox, InvalidSettings
-            As :meth:`change_object`.
-        """
-        keyed = self._object(object_id).with_key(slice_index, box)
-        return self.change_object(object_id, box=keyed.box, keys=keyed.keys)
-
-    def remove_object(self, object_id: int, erase: bool = False) -> None:
-        """Forget an object; its voxels stay unless `erase`.
-
-        Raises
-        ------
-        InvalidBox
-            If there is no such object.
-        InvalidSettings
-            If it is locked.
-        """
-        gone = self._object(object_id)
-        if gone.is_locked:
-            raise InvalidSettings(f"'{gone.name}' is locked. Unlock it first.")
-        before = dict(self.objects)
-        del self.objects[object_id]
-        self.history.record_objects(before, self.objects)
-        if erase:
-            hit = np.flatnonzero((self.labels == object_id).any(axis=(1, 2)))
-            planes = {(0, int(z)): self.labels[z].copy() for z in hit}
-            for _, z in planes:
-                self.labels[z][self.labels[z] == object_id] = 0
-            self.history.record(self.labels, planes, self.history.last)
-
-    def shape_along(self, axis: int) -> tuple[int, int, int]:
-        """Return slices, rows and columns of the volume seen along an axis."""
-        depth, height, width = (self.volume.shape[i] for i in axis_order(axis))
-        return depth, height, width
 
     # Segmenting -----------------------------------------------------------
 
@@ -211,7 +76,7 @@ class Session:
             ]
         free = [o.prompt for o in chosen if not o.is_locked]
         if chosen and not free:
-            raise _are_locked(chosen, "segmented")
+            raise are_locked(chosen, "segmented")
         if not free:
             where = "" if slice_index is None else f" on slice {slice_index}"
             raise InvalidSettings(f"There is no box{where} to segment. Draw one first.")
@@ -226,12 +91,12 @@ class Session:
         protect_existing: bool = False,
         axis: int = 0,
         join: bool = False,
-    ) -> Generator[SliceUpdate, None, None]:
-        """Segment objects into the labels, one slice per step.
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Segmentation:
+        """Segment objects into the labels; all of it is one step of undo.
 
-        A generator. Whether it runs to its end or is closed half way, the
-        slices given so far are in the labels, and all of them are one step of
-        undo. Locked objects are left out, and their voxels stay.
+        The work is done when this returns. :meth:`iter_segment` does it slice by
+        slice. Locked objects are left out, and their voxels stay.
 
         Parameters
         ----------
@@ -248,6 +113,8 @@ class Session:
             another one are left out.
         join : bool
             Make it one step of undo with the change of a box just before.
+        progress : callable, optional
+            Called after each slice with the slices done and planned.
 
         Raises
         ------
@@ -256,121 +123,118 @@ class Session:
         InvalidBox
             If there is no object of an id.
         """
+        updates = self.iter_segment(
+            object_ids, slice_index, propagation, on_empty, protect_existing, axis, join
+        )
+        return run_to_end(updates, progress)
+
+    def iter_segment(
+        self,
+        object_ids: Sequence[int] | None = None,
+        slice_index: int | None = None,
+        propagation: Propagation = Propagation.BOX,
+        on_empty: OnEmpty = OnEmpty.STOP,
+        protect_existing: bool = False,
+        axis: int = 0,
+        join: bool = False,
+    ) -> Generator[SliceUpdate, None, None]:
+        """Segment as :meth:`segment` does, one slice each time it is asked.
+
+        A generator. Whether it runs to its end or is closed half way, the
+        slices given so far are in the labels, and all of them are one step of
+        undo.
+
+        Parameters
+        ----------
+        object_ids, slice_index, propagation, on_empty, protect_existing, axis, join
+            As for :meth:`segment`.
+
+        Raises
+        ------
+        InvalidSettings, InvalidBox
+            As :meth:`segment`, before the first slice is asked for.
+        """
         prompts = self.prompts(object_ids, slice_index, axis)
         updates = segment_volume(
             self.model(), self.volume, prompts, self.window, propagation, on_empty
         )
         ids = [p.object_id for p in prompts]
-        step = self.history.last_of_objects if join else None
-        return paint_updates(self, updates, ids, protect_existing, step)
+        last = self.history.last
+        changed_box = last if join and last and last.is_of_objects else None
+        painter = Painter(self.labels, protect_existing)
+        return self._segmented(updates, ids, painter, changed_box)
 
-    def segment_from(
+    def propagate(
         self,
         slice_index: int,
-        direction: Direction,
+        direction: Direction = Direction.BOTH,
         object_ids: Sequence[int] | None = None,
         axis: int = 0,
         protect_existing: bool = False,
         stop: EarlyStop | None = None,
-    ) -> Generator[SliceUpdate, None, None]:
-        """Carry the masks of one slice up or down, as they are in the labels now.
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Segmentation:
+        """Propagate the masks of one slice up or down, as they are in the labels now.
 
         So a slice that was corrected, by hand or by a box, is where the slices
         beyond it start from. Objects without a voxel on the slice are
         segmented there first. Those that go further than their box have it
-        extended. A generator, and one step of undo, like :meth:`segment`; see
-        :func:`~napari_qmedsam.segmentation.following.follow` for where it ends.
+        extended. One step of undo, and done when this returns, like :meth:`segment`.
+
+        Parameters
+        ----------
+        slice_index : int
+            Where the masks are.
+        direction : Direction
+        object_ids : sequence of int, optional
+            Default: all that reach the slice.
+        axis : int
+            Array axis that `slice_index` counts along.
+        protect_existing : bool
+            Keep the labels of other objects.
+        stop : EarlyStop, optional
+            When an object counts as ended; see
+            :func:`~napari_qmedsam.segmentation.propagation.propagate_masks`.
+        progress : callable, optional
+            Called after each slice with the slices done and planned at most.
 
         Raises
         ------
         InvalidSettings, InvalidBox
             As :meth:`segment`.
         """
-        here = self.prompts(object_ids, slice_index, axis)
-        self.model()
-        return carry_on(self, here, slice_index, direction, protect_existing, stop)
+        updates = self.iter_propagate(
+            slice_index, direction, object_ids, axis, protect_existing, stop
+        )
+        return run_to_end(updates, progress)
 
-    # History --------------------------------------------------------------
+    def iter_propagate(
+        self,
+        slice_index: int,
+        direction: Direction = Direction.BOTH,
+        object_ids: Sequence[int] | None = None,
+        axis: int = 0,
+        protect_existing: bool = False,
+        stop: EarlyStop | None = None,
+    ) -> Generator[SliceUpdate, None, None]:
+        """Propagate as :meth:`propagate` does, one slice each time it is asked.
 
-    def undo(self) -> tuple[int, ...]:
-        """Take the last change back; return the slices it touched.
-
-        Raises
-        ------
-        InvalidSettings
-            If it is a change of a locked object.
-        """
-        self._keep_locked(self.history.last, "taken back")
-        return self.history.undo(self.labels, self.objects)
-
-    def redo(self) -> tuple[int, ...]:
-        """Make the last undone change again; return the slices it touched.
-
-        Raises
-        ------
-        InvalidSettings
-            If it is a change of a locked object.
-        """
-        self._keep_locked(self.history.next, "made again")
-        return self.history.redo(self.labels, self.objects)
-
-    def restore(
-        self, objects: Sequence[SegmentObject], labels: NDArray[np.integer]
-    ) -> None:
-        """Put objects and labels in place of all there are; one step of undo.
+        A generator like :meth:`iter_segment`.
 
         Parameters
         ----------
-        objects : sequence of SegmentObject
-        labels : ndarray, (Z, Y, X) integer
+        slice_index, direction, object_ids, axis, protect_existing, stop
+            As for :meth:`propagate`.
 
         Raises
         ------
-        GridMismatch
-            If the labels do not fit the volume, or do not fit in its labels' type.
+        InvalidSettings, InvalidBox
+            As :meth:`segment`, before the first slice is asked for.
         """
-        largest, own = int(labels.max(initial=0)), self.labels
-        if labels.shape != own.shape or largest > np.iinfo(own.dtype).max:
-            raise GridMismatch(
-                f"Labels of shape {labels.shape} with values up to {largest} do not "
-                f"fit those of shape {own.shape} and type {own.dtype}."
-            )
-        before = dict(self.objects)
-        changed = np.flatnonzero((self.labels != labels).any(axis=(1, 2)))
-        planes = {(0, int(z)): self.labels[z].copy() for z in changed}
-        self.objects.clear()
-        self.objects.update((o.object_id, o) for o in objects)
-        self.labels[...] = labels
-        self.history.record_objects(before, self.objects)
-        is_step = before != self.objects
-        self.history.record(self.labels, planes, self.history.last if is_step else None)
-
-    # Files ----------------------------------------------------------------
-
-    def save_labels(self, path: str | os.PathLike) -> Path:
-        """Write the labels on the volume's own grid.
-
-        Raises
-        ------
-        UnwritableLabels
-            If the folder or the file type does not allow it.
-        """
-        from napari_qmedsam.volumes.writing import write_labels
-
-        return write_labels(self.labels, self.volume, Path(path))
-
-    # Helpers --------------------------------------------------------------
-
-    def _keep_locked(self, step: Step | None, what: str) -> None:
-        ids = touched_objects(step) if step else set()
-        locked = [o for i, o in self.objects.items() if i in ids and o.is_locked]
-        if locked:
-            raise _are_locked(locked, what)
-
-    def _object(self, object_id: int) -> SegmentObject:
-        if object_id not in self.objects:
-            raise InvalidBox(f"There is no object {object_id}.")
-        return self.objects[object_id]
+        here = self.prompts(object_ids, slice_index, axis)
+        self.model()
+        painter = Painter(self.labels, protect_existing)
+        return self._propagated(here, slice_index, direction, painter, stop)
 
     def model(self) -> SliceSegmenter:
         """Return the segmenter.
@@ -384,18 +248,91 @@ class Session:
             raise InvalidSettings("The session has no model. Set its segmenter first.")
         return self.segmenter
 
-    def _change(self, changed: SegmentObject) -> None:
-        old = self.objects.get(changed.object_id)
+    # Helpers --------------------------------------------------------------
+
+    def _paint_each(
+        self,
+        updates: Generator[SliceUpdate, None, None],
+        object_ids: Sequence[int],
+        painter: Painter,
+    ) -> Generator[SliceUpdate, None, None]:
+        """Paint each update and pass it on."""
+        with closing(updates):
+            for update in updates:
+                objects = list(self.objects.values())
+                locked = [o.object_id for o in objects if o.is_locked]
+                painter.paint(update, object_ids, locked)
+                yield update
+
+    def _segmented(
+        self,
+        updates: Generator[SliceUpdate, None, None],
+        object_ids: Sequence[int],
+        painter: Painter,
+        step: Step | None,
+    ) -> Generator[SliceUpdate, None, None]:
+        """Paint each update; record them as one step, or with an earlier one."""
+        try:
+            yield from self._paint_each(updates, object_ids, painter)
+        finally:
+            with self.history.step(step):
+                self._record(painter)
+
+    def _propagated(
+        self,
+        prompts: Sequence[ObjectPrompt],
+        slice_index: int,
+        direction: Direction,
+        painter: Painter,
+        stop: EarlyStop | None,
+    ) -> Generator[SliceUpdate, None, None]:
+        """Segment what has no mask on the slice, then propagate all masks on it."""
+        segmenter, window = self.model(), self.window
+        plane = stacked_along(self.labels, prompts[0].axis)[slice_index]
+        new = [p for p in prompts if not (plane == p.object_id).any()]
+        reached: dict[int, set[int]] = {}
+        try:
+            first = segment_volume(segmenter, self.volume, new, window)
+            yield from self._paint_each(first, [p.object_id for p in new], painter)
+            ids = [p.object_id for p in prompts if p.object_id in self.objects]
+            beyond = propagate_masks(
+                segmenter,
+                self.volume,
+                [self.objects[i].prompt for i in ids],
+                [plane == i for i in ids],
+                slice_index,
+                direction,
+                window,
+                stop,
+            )
+            with closing(self._paint_each(beyond, ids, painter)) as painted:
+                for update in painted:
+                    for index, mask in update.masks:
+                        if mask.any():
+                            reached.setdefault(ids[index], set()).add(
+                                update.slice_index
+                            )
+                    yield update
+        finally:
+            with self.history.step():
+                self._record(painter)
+                self._extend_ranges(reached)
+
+    def _record(self, painter: Painter) -> None:
+        # Another array that was put in its place has its own history.
+        if np.may_share_memory(painter.labels, self.labels):
+            self.history.record(painter.labels, painter.before)
+
+    def _extend_ranges(self, reached: Mapping[int, set[int]]) -> None:
+        """Let the slices of objects include those that they were found on."""
         before = dict(self.objects)
-        self.objects[changed.object_id] = changed
-        if old is None or old.prompt != changed.prompt:
-            self.history.record_objects(before, self.objects)
-
-
-def _are_locked(objects: Sequence[SegmentObject], what: str) -> InvalidSettings:
-    """Return the error for locked objects that something was to be done to."""
-    names = ", ".join(f"'{o.name}'" for o in objects)
-    return InvalidSettings(f"Locked: {names}. Unlock what is to be {what}.")
+        for object_id, slices in reached.items():
+            old = self.objects.get(object_id)
+            if old is not None:
+                self.objects[object_id] = old.reaching(min(slices)).reaching(
+                    max(slices)
+                )
+        self.history.record_objects(before, self.objects)
 
 
 def open_session(

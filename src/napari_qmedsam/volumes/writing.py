@@ -15,7 +15,6 @@ from napari_qmedsam.volumes.nifti_writing import write_nifti
 from napari_qmedsam.volumes.npz import write_npz
 from napari_qmedsam.volumes.pictures import write_picture
 from napari_qmedsam.volumes.volume import Volume
-from napari_qmedsam.writable_folders import why_not_writable
 
 logger = logging.getLogger(__name__)
 

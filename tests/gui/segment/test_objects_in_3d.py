@@ -1,4 +1,4 @@
-"""Key boxes, points, views, locks and carried masks, in the real widgets."""
+"""Key boxes, points, views, locks and propagated masks, in the real widgets."""
 
 import numpy as np
 import pytest
@@ -155,7 +155,7 @@ def test_a_rectangle_copied_to_another_slice_is_a_key_box(panel):
     assert [key.slice_index for key in o.keys] == [4]
 
 
-def test_a_corrected_slice_is_carried_up_and_down(panel, finish):
+def test_a_corrected_slice_is_propagated_up_and_down(panel, finish):
     # In a narrow window the slices, each brighter than the last, would be another
     # tissue before long.
     panel.workspace.image.contrast_limits = (-1000, 1000)

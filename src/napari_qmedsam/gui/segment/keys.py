@@ -48,16 +48,16 @@ ACTIONS = (
         "Segment the objects from their first to their last slice.",
     ),
     KeyAction(
-        "follow_up",
+        "propagate_up",
         "U",
-        "Carry up",
-        "Carry the masks of this slice to higher slices, until the objects end.",
+        "Propagate up",
+        "Propagate the masks of this slice to higher slices, until the objects end.",
     ),
     KeyAction(
-        "follow_down",
+        "propagate_down",
         "J",
-        "Carry down",
-        "Carry the masks of this slice to lower slices, until the objects end.",
+        "Propagate down",
+        "Propagate the masks of this slice to lower slices, until the objects end.",
     ),
     KeyAction("cancel", "Shift-Q", "Cancel", "Stop and keep the finished slices."),
     KeyAction("undo", "Q", "Undo", "Take the last change of masks or boxes back."),
@@ -112,9 +112,9 @@ class HelpDialog(QDialog):
         )
         self.text = QLabel(
             "<p>Draw a box around a structure; its slice is segmented. Go to another "
-            "slice, put a key box there and adjust it, or carry the mask up and down. "
-            "Correct a slice with its box, with points or with napari's brush, and "
-            "carry it on from there.</p>"
+            "slice, put a key box there and adjust it, or propagate the mask up and "
+            "down. Correct a slice with its box, with points or with napari's brush, "
+            "and propagate it from there.</p>"
             f"<table>{rows}</table>"
             "<p>The keys work while one of the panel's layers (boxes, points or "
             "labels) is selected.</p>",

@@ -17,7 +17,7 @@ from qtpy.QtWidgets import (
 
 from napari_qmedsam.gui.shared.icons import icon
 from napari_qmedsam.segmentation.measuring import Measure
-from napari_qmedsam.segmentation.session import SegmentObject
+from napari_qmedsam.segmentation.objects import SegmentObject
 
 COLUMNS = {
     "Id": "Colour and value of the object's voxels in the labels.",

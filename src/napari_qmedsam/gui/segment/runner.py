@@ -13,8 +13,11 @@ from napari_qmedsam.gui.shared.loading import LoadModel, ModelChoice
 from napari_qmedsam.gui.shared.work import Work
 from napari_qmedsam.gui.shared.worker import Report, ShouldStop
 from napari_qmedsam.segmentation.embeddings import EmbeddingStore
-from napari_qmedsam.segmentation.following import Direction
-from napari_qmedsam.segmentation.propagation import Propagation, SliceUpdate
+from napari_qmedsam.segmentation.propagation import (
+    Direction,
+    Propagation,
+    SliceUpdate,
+)
 from napari_qmedsam.segmentation.segmenter import SliceSegmenter
 
 
@@ -35,7 +38,7 @@ class Request:
     axis : int
         That `slice_index` counts along.
     direction : Direction or None
-        Carry the masks of the slice that way, in place of segmenting it.
+        Propagate the masks of the slice that way, in place of segmenting it.
     join : bool
         Make it one step of undo with the change of a box before it.
     """
@@ -154,7 +157,7 @@ class Runner:
         # Boxes may have been deleted while the model loaded.
         ids = [i for i in request.object_ids if i in session.objects]
         if request.direction is not None:
-            updates = session.segment_from(
+            updates = session.iter_propagate(
                 request.slice_index,
                 request.direction,
                 ids,
@@ -162,7 +165,7 @@ class Runner:
                 protect_existing=request.protect,
             )
         else:
-            updates = session.segment(
+            updates = session.iter_segment(
                 ids,
                 request.slice_index,
                 request.propagation,
@@ -177,7 +180,7 @@ class Runner:
 
         def ended(error: BaseException | None) -> None:
             workspace.refresh()
-            # Objects that were followed reach further now.
+            # Objects that were propagated reach further now.
             workspace.box_layer.update()
             workspace.on_change()
 

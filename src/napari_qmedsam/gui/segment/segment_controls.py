@@ -106,7 +106,7 @@ class SegmentControls(QWidget):
         self._arrange()
 
     def chosen_propagation(self) -> Propagation:
-        """Return how boxes are carried from slice to slice."""
+        """Return how 3D boxes prompt the slices they cover."""
         return Propagation(self.propagation.currentData())
 
     def set_ink(self, colour: str) -> None:
@@ -131,8 +131,8 @@ class SegmentControls(QWidget):
         self.remove = self._button(
             "Remove", "Remove the selected objects with their voxels.", "remove"
         )
-        self.up = self._button("Up", tip("follow_up"), "up")
-        self.down = self._button("Down", tip("follow_down"), "down")
+        self.up = self._button("Up", tip("propagate_up"), "up")
+        self.down = self._button("Down", tip("propagate_down"), "down")
         self.on_slice = self._button("Slice", tip("segment_slice"))
         self.on_range = self._button("Range", tip("segment_range"))
         self.cancel = self._button("Cancel", tip("cancel"))
@@ -169,9 +169,9 @@ class SegmentControls(QWidget):
         seen.addWidget(self.preview)
         seen.addLayout(options, 1)
         work = QGridLayout()
-        carry = QLabel("Carry on", self)
-        carry.setToolTip("From the masks on this slice to the slices beyond.")
-        work.addWidget(carry, 0, 0, 1, 2)
+        label = QLabel("Propagate", self)
+        label.setToolTip("From the masks on this slice to the slices beyond.")
+        work.addWidget(label, 0, 0, 1, 2)
         work.addWidget(self.down, 0, 2, 1, 3)
         work.addWidget(self.up, 0, 5, 1, 3)
         work.addWidget(self.progress, 1, 0, 1, 6)

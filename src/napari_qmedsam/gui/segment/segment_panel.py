@@ -37,7 +37,7 @@ from napari_qmedsam.gui.shared.panel_choices import (
     take,
 )
 from napari_qmedsam.segmentation.autosave import Recovery
-from napari_qmedsam.segmentation.following import Direction
+from napari_qmedsam.segmentation.propagation import Direction
 from napari_qmedsam.volumes.windows import Window
 
 if TYPE_CHECKING:
@@ -129,13 +129,13 @@ class SegmentPanel(QWidget):
         with errors_shown(self.say):
             self._segment(None)
 
-    def follow_up(self) -> None:
-        """Carry the masks of the slice in view to higher slices."""
+    def propagate_up(self) -> None:
+        """Propagate the masks of the slice in view to higher slices."""
         with errors_shown(self.say):
             self._segment(self._chosen().slice_index, Direction.UP)
 
-    def follow_down(self) -> None:
-        """Carry the masks of the slice in view to lower slices."""
+    def propagate_down(self) -> None:
+        """Propagate the masks of the slice in view to lower slices."""
         with errors_shown(self.say):
             self._segment(self._chosen().slice_index, Direction.DOWN)
 
@@ -345,8 +345,8 @@ class SegmentPanel(QWidget):
             (controls.from_here, self.edits.start_here),
             (controls.to_here, self.edits.end_here),
             (controls.remove, self.edits.remove),
-            (controls.up, self.follow_up),
-            (controls.down, self.follow_down),
+            (controls.up, self.propagate_up),
+            (controls.down, self.propagate_down),
             (controls.on_slice, self.segment_slice),
             (controls.on_range, self.segment_range),
             (controls.cancel, self.cancel),

@@ -6,7 +6,8 @@ import pytest
 from napari_qmedsam import Session
 from napari_qmedsam.errors import InvalidSettings
 from napari_qmedsam.prompts import Box2D, Box3D
-from napari_qmedsam.segmentation.following import Direction, EarlyStop, Sight
+from napari_qmedsam.segmentation.early_stop import Appearance, EarlyStop
+from napari_qmedsam.segmentation.propagation import Direction
 from napari_qmedsam.segmentation.segmenter import SliceSegmenter
 from napari_qmedsam.volumes.windows import Window
 
@@ -28,31 +29,46 @@ def run(updates):
     return [update.slice_index for update in updates]
 
 
-def test_a_box_on_one_slice_is_followed_to_the_end_of_the_object(session):
+def test_a_box_on_one_slice_is_propagated_to_the_end_of_the_object(session):
     session.add_object(Box3D(7, 9, 4, 17, 19, 5))
-    visited = run(session.segment_from(4, Direction.UP))
+    visited = run(session.iter_propagate(4, Direction.UP))
     assert visited == [4, 5, 6, 7, 8, 9]  # slice 9 tells that it has ended
     assert np.array_equal(session.labels[4:] == 1, session.truth[4:])
     assert not session.labels[:4].any()
-    run(session.segment_from(4, Direction.DOWN))
+    run(session.iter_propagate(4, Direction.DOWN))
     assert np.array_equal(session.labels == 1, session.truth)
     box = session.objects[1].box
     assert (box.z_min, box.z_max) == (2, 9)
 
 
-def test_following_is_one_step_with_the_slices_it_adds(session):
+def test_propagating_is_one_step_with_the_slices_it_adds(session):
     added = session.add_object(Box3D(7, 9, 4, 17, 19, 5))
-    run(session.segment_from(4, Direction.UP))
+    run(session.iter_propagate(4, Direction.UP))
     session.undo()
     assert not session.labels.any()
     assert session.objects[1] == added
+
+
+def test_both_ways_are_one_step(session):
+    added = session.add_object(Box3D(7, 9, 4, 17, 19, 5))
+    done = session.propagate(4)
+    # The slice itself, up past the end of the object, and down past its start.
+    assert [u.slice_index for u in done] == [4, 5, 6, 7, 8, 9, 3, 2, 1]
+    assert np.array_equal(session.labels == 1, session.truth)
+    box = session.objects[1].box
+    assert (box.z_min, box.z_max) == (2, 9)
+    session.undo()
+    assert not session.labels.any()
+    assert session.objects[1] == added
+    session.redo()
+    assert session.objects[1].box == box
 
 
 def test_a_corrected_slice_is_kept_and_is_where_the_next_starts(session):
     session.add_object(Box3D(7, 9, 4, 17, 19, 8))
     session.labels[4, 10:14, 8:16] = 1  # only the upper half, by hand
     kept = session.labels[4].copy()
-    run(session.segment_from(4, Direction.UP))
+    run(session.iter_propagate(4, Direction.UP))
     assert np.array_equal(session.labels[4], kept)
     # Three pixels around the half that was painted, not the drawn box.
     assert Box2D.around(session.labels[5] == 1) == Box2D(9, 10, 17, 17)
@@ -60,49 +76,49 @@ def test_a_corrected_slice_is_kept_and_is_where_the_next_starts(session):
 
 def test_a_box_that_goes_on_ends_the_way(session):
     session.add_object(Box3D(7, 9, 4, 17, 19, 7))
-    assert run(session.segment_from(4, Direction.UP)) == [4, 5, 6]
+    assert run(session.iter_propagate(4, Direction.UP)) == [4, 5, 6]
 
 
 def test_the_rest_of_the_box_is_emptied_where_the_object_ends_before(session):
     session.add_object(Box3D(7, 9, 6, 20, 19, 12))
     session.labels[10, 12, 12] = 1  # of an earlier run
     session.labels[10, 20, 20] = 7
-    run(session.segment_from(6, Direction.UP))
+    run(session.iter_propagate(6, Direction.UP))
     assert not (session.labels[9:] == 1).any()
     assert session.labels[10, 20, 20] == 7
 
 
-def sight(rows, columns, grey):
+def appearance(rows, columns, grey):
     mask = np.zeros((20, 20), bool)
     mask[rows, columns] = True
     image = np.zeros((20, 20), np.uint8)
     image[mask] = grey
-    return Sight.of(mask, image)
+    return Appearance.under(mask, image)
 
 
-WHOLE = sight(slice(0, 10), slice(0, 10), 100)
+WHOLE = appearance(slice(0, 10), slice(0, 10), 100)
 
 
 @pytest.mark.parametrize(
     ("now", "has_ended"),
     [
         (WHOLE, False),
-        (sight(slice(0, 10), slice(1, 11), 100), False),
-        (sight(slice(0, 10), slice(4, 14), 100), True),  # overlaps by 0.6
-        (sight(slice(0, 20), slice(0, 20), 100), True),  # four times as large
-        (sight(slice(0, 3), slice(0, 5), 100), True),  # 15 %
-        (sight(slice(0, 10), slice(0, 10), 114), False),
-        (sight(slice(0, 10), slice(0, 10), 116), True),  # another tissue
-        (sight(slice(0, 0), slice(0, 10), 100), True),
+        (appearance(slice(0, 10), slice(1, 11), 100), False),
+        (appearance(slice(0, 10), slice(4, 14), 100), True),  # overlaps by 0.6
+        (appearance(slice(0, 20), slice(0, 20), 100), True),  # four times as large
+        (appearance(slice(0, 3), slice(0, 5), 100), True),  # 15 %
+        (appearance(slice(0, 10), slice(0, 10), 114), False),
+        (appearance(slice(0, 10), slice(0, 10), 116), True),  # another tissue
+        (appearance(slice(0, 0), slice(0, 10), 100), True),
     ],
 )
 def test_a_mask_that_changes_too_much_is_the_end(now, has_ended):
-    assert EarlyStop().says(now, WHOLE, WHOLE) is has_ended
+    assert EarlyStop().has_ended(now, WHOLE, WHOLE) is has_ended
 
 
 def test_what_a_mask_shows_is_the_middle_of_its_greys():
     image = np.array([[10, 20, 30, 200]], np.uint8)
-    shown = Sight.of(np.array([[True, True, True, False]]), image)
+    shown = Appearance.under(np.array([[True, True, True, False]]), image)
     assert (shown.grey, shown.spread, shown.area) == (20, 10, 3)
     with pytest.raises(InvalidSettings, match="smallest_share"):
         EarlyStop(smallest_share=2)
@@ -113,14 +129,14 @@ def test_a_key_box_takes_up_again_what_had_ended(session):
     session.volume.array[6, :31] = 20
     session.add_object(Box3D(7, 9, 4, 17, 19, 5))
     session.set_box(1, 8, Box2D(11, 9, 21, 19))
-    run(session.segment_from(4, Direction.UP))
+    run(session.iter_propagate(4, Direction.UP))
     assert not (session.labels[6:8] == 1).any()
     assert np.array_equal(session.labels[8] == 1, session.truth[8])
 
 
 def test_stopping_half_way_keeps_what_is_done(session):
     session.add_object(Box3D(7, 9, 4, 17, 19, 5))
-    updates = session.segment_from(4, Direction.UP)
+    updates = session.iter_propagate(4, Direction.UP)
     for _ in range(3):
         next(updates)
     updates.close()
@@ -137,5 +153,5 @@ def test_locked_neighbours_stay(session):
     session.add_object(Box3D(0, 0, 6, 5, 5, 7))
     session.labels[6, 12, 12] = 2
     session.change_object(2, is_locked=True)
-    run(session.segment_from(4, Direction.UP, [1]))
+    run(session.iter_propagate(4, Direction.UP, [1]))
     assert session.labels[6, 12, 12] == 2

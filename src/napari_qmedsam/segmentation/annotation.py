@@ -1,0 +1,261 @@
+"""Objects and labels of a volume, with undo. No model, no Qt."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_qmedsam.errors import GridMismatch, InvalidBox, InvalidSettings
+from napari_qmedsam.prompts import Box2D, Box3D
+from napari_qmedsam.segmentation.history import History, Step
+from napari_qmedsam.segmentation.objects import SegmentObject, changed_object
+from napari_qmedsam.volumes.reslicing import axis_order
+from napari_qmedsam.volumes.volume import Volume
+
+
+class Annotation:
+    """What a user says of a volume: objects with their boxes, and their voxels.
+
+    Parameters
+    ----------
+    volume : Volume
+    labels : ndarray, (Z, Y, X) integer, optional
+        Changed in place, so that a viewer can share it. Default: zeros, uint16.
+    """
+
+    def __init__(self, volume: Volume, labels: NDArray | None = None) -> None:
+        self.volume = volume
+        self.objects: dict[int, SegmentObject] = {}
+        self.history = History()
+        self.labels = np.zeros(volume.shape, np.uint16)
+        if labels is not None:
+            self.share_labels(labels)
+
+    def share_labels(self, labels: NDArray) -> None:
+        """Paint into this array from now on.
+
+        The history belongs to the array before it, and is forgotten unless
+        the two share memory.
+
+        Raises
+        ------
+        GridMismatch
+            If its shape is not the volume's.
+        """
+        if labels.shape != self.volume.shape:
+            raise GridMismatch(
+                f"Labels of shape {labels.shape} do not fit the volume "
+                f"{self.volume.shape}."
+            )
+        if not np.issubdtype(labels.dtype, np.integer):
+            raise GridMismatch(f"Labels must be integers, not {labels.dtype}.")
+        if not np.may_share_memory(labels, self.labels):
+            self.history.clear()
+        self.labels = labels
+
+    # Objects --------------------------------------------------------------
+
+    def add_object(
+        self,
+        box: Box3D,
+        name: str | None = None,
+        object_id: int | None = None,
+        axis: int = 0,
+        **attributes: Any,
+    ) -> SegmentObject:
+        """Add an object; its id is the next free one unless given.
+
+        Parameters
+        ----------
+        box : Box3D
+            Of the volume seen along `axis`.
+        name : str, optional
+        object_id : int, optional
+        axis : int
+        **attributes
+            Further fields of :class:`SegmentObject`.
+
+        Raises
+        ------
+        InvalidBox
+            If the box lies outside the volume, or the id is taken.
+        """
+        box = box.clip(*self.shape_along(axis))
+        if object_id is None:
+            object_id = max([0, int(self.labels.max()), *self.objects]) + 1
+        if object_id in self.objects:
+            raise InvalidBox(f"There is already an object {object_id}.")
+        limit = np.iinfo(self.labels.dtype).max
+        if not 1 <= object_id <= limit:
+            raise InvalidBox(f"Object id {object_id} must lie in 1..{limit}.")
+        name = name or f"object {object_id}"
+        added = SegmentObject(object_id, box, name, axis, **attributes)
+        self._change(added)
+        return added
+
+    def change_object(self, object_id: int, **attributes: Any) -> SegmentObject:
+        """Give an object other attributes; its voxels stay until segmented.
+
+        Changes of what a model is asked for are steps of undo; name,
+        visibility and lock are not.
+
+        Parameters
+        ----------
+        object_id : int
+        **attributes
+            Fields of :class:`SegmentObject`. A new `box` without `keys` moves
+            the slices only, where there are key boxes.
+
+        Raises
+        ------
+        InvalidBox
+            If there is no such object, or the box lies outside the volume.
+        InvalidSettings
+            If the object is locked and is not unlocked by this.
+        """
+        changed = changed_object(
+            self._object(object_id), self.volume.shape, **attributes
+        )
+        self._change(changed)
+        return changed
+
+    def set_box(self, object_id: int, slice_index: int, box: Box2D) -> SegmentObject:
+        """Draw a key box on one slice of an object, in place of the one there.
+
+        The object reaches to that slice from then on. An object without key
+        boxes gets its own box as the first, on its middle slice.
+
+        Raises
+        ------
+        InvalidBox, InvalidSettings
+            As :meth:`change_object`.
+        """
+        keyed = self._object(object_id).with_key(slice_index, box)
+        return self.change_object(object_id, box=keyed.box, keys=keyed.keys)
+
+    def remove_object(self, object_id: int, erase: bool = False) -> None:
+        """Forget an object; its voxels stay unless `erase`.
+
+        Raises
+        ------
+        InvalidBox
+            If there is no such object.
+        InvalidSettings
+            If it is locked.
+        """
+        gone = self._object(object_id)
+        if gone.is_locked:
+            raise InvalidSettings(f"'{gone.name}' is locked. Unlock it first.")
+        before = dict(self.objects)
+        del self.objects[object_id]
+        with self.history.step():
+            self.history.record_objects(before, self.objects)
+            if erase:
+                hit = np.flatnonzero((self.labels == object_id).any(axis=(1, 2)))
+                planes = {(0, int(z)): self.labels[z].copy() for z in hit}
+                for _, z in planes:
+                    self.labels[z][self.labels[z] == object_id] = 0
+                self.history.record(self.labels, planes)
+
+    def shape_along(self, axis: int) -> tuple[int, int, int]:
+        """Return slices, rows and columns of the volume seen along an axis."""
+        depth, height, width = (self.volume.shape[i] for i in axis_order(axis))
+        return depth, height, width
+
+    # History --------------------------------------------------------------
+
+    def undo(self) -> tuple[int, ...]:
+        """Take the last change back; return the slices it touched.
+
+        Raises
+        ------
+        InvalidSettings
+            If it is a change of a locked object.
+        """
+        self._keep_locked(self.history.last, "taken back")
+        return self.history.undo(self.labels, self.objects)
+
+    def redo(self) -> tuple[int, ...]:
+        """Make the last undone change again; return the slices it touched.
+
+        Raises
+        ------
+        InvalidSettings
+            If it is a change of a locked object.
+        """
+        self._keep_locked(self.history.next, "made again")
+        return self.history.redo(self.labels, self.objects)
+
+    def restore(
+        self, objects: Sequence[SegmentObject], labels: NDArray[np.integer]
+    ) -> None:
+        """Put objects and labels in place of all there are; one step of undo.
+
+        Parameters
+        ----------
+        objects : sequence of SegmentObject
+        labels : ndarray, (Z, Y, X) integer
+
+        Raises
+        ------
+        GridMismatch
+            If the labels do not fit the volume, or do not fit in its labels' type.
+        """
+        largest, own = int(labels.max(initial=0)), self.labels
+        if labels.shape != own.shape or largest > np.iinfo(own.dtype).max:
+            raise GridMismatch(
+                f"Labels of shape {labels.shape} with values up to {largest} do not "
+                f"fit those of shape {own.shape} and type {own.dtype}."
+            )
+        before = dict(self.objects)
+        changed = np.flatnonzero((self.labels != labels).any(axis=(1, 2)))
+        planes = {(0, int(z)): self.labels[z].copy() for z in changed}
+        self.objects.clear()
+        self.objects.update((o.object_id, o) for o in objects)
+        self.labels[...] = labels
+        with self.history.step():
+            self.history.record_objects(before, self.objects)
+            self.history.record(self.labels, planes)
+
+    # Files ----------------------------------------------------------------
+
+    def save_labels(self, path: str | os.PathLike) -> Path:
+        """Write the labels on the volume's own grid.
+
+        Raises
+        ------
+        UnwritableLabels
+            If the folder or the file type does not allow it.
+        """
+        from napari_qmedsam.volumes.writing import write_labels
+
+        return write_labels(self.labels, self.volume, Path(path))
+
+    # Helpers --------------------------------------------------------------
+
+    def _keep_locked(self, step: Step | None, what: str) -> None:
+        ids = step.object_ids if step else set()
+        locked = [o for i, o in self.objects.items() if i in ids and o.is_locked]
+        if locked:
+            raise are_locked(locked, what)
+
+    def _object(self, object_id: int) -> SegmentObject:
+        if object_id not in self.objects:
+            raise InvalidBox(f"There is no object {object_id}.")
+        return self.objects[object_id]
+
+    def _change(self, changed: SegmentObject) -> None:
+        old = self.objects.get(changed.object_id)
+        before = dict(self.objects)
+        self.objects[changed.object_id] = changed
+        if old is None or old.prompt != changed.prompt:
+            self.history.record_objects(before, self.objects)
+
+
+def are_locked(objects: Sequence[SegmentObject], what: str) -> InvalidSettings:
+    """Return the error for locked objects that something was to be done to."""
+    names = ", ".join(f"'{o.name}'" for o in objects)
+    return InvalidSettings(f"Locked: {names}. Unlock what is to be {what}.")

@@ -1,0 +1,226 @@
+"""Objects tracked from slice to slice, every slice encoded exactly once."""
+
+from collections import Counter
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_qmedsam.preprocessing import SliceGeometry, slice_image
+from napari_qmedsam.prompts import Point
+from napari_qmedsam.segmentation.early_stop import Appearance, EarlyStop
+from napari_qmedsam.segmentation.objects import ObjectPrompt
+from napari_qmedsam.segmentation.segmenter import (
+    InputBox,
+    InputPoint,
+    SliceSegmenter,
+)
+from napari_qmedsam.volumes.volume import Volume
+from napari_qmedsam.volumes.windows import Window
+
+
+class OnEmpty(str, Enum):
+    """What to do where a neighbour's mask is empty."""
+
+    STOP = "stop"
+    """The object ends there; the rest of its slices get empty masks."""
+
+    BOX = "box"
+    """Prompt the next slice with the drawn box again (LiteMedSAM)."""
+
+
+@dataclass(frozen=True)
+class SliceUpdate:
+    """What one visit of a slice gave.
+
+    Parameters
+    ----------
+    slice_index : int
+    masks : tuple of (index, mask)
+        Index into the prompts, and the (Y, X) mask.
+    done, total : int
+        Visits made and planned.
+    axis : int
+        Array axis of the volume that the slice lies across.
+    """
+
+    slice_index: int
+    masks: tuple[tuple[int, NDArray[np.bool_]], ...]
+    done: int
+    total: int
+    axis: int = 0
+
+
+@dataclass
+class Track:
+    """One object on its way through the slices, in one direction.
+
+    Parameters
+    ----------
+    prompt : ObjectPrompt
+    slices : range
+        Where it may go, in the order of the way.
+    follows_mask : bool
+        Whether each slice is prompted by the box of its neighbour's mask. A key
+        box is the user's word, wherever the mask before it went; if False, so is
+        every box.
+    mask : ndarray, (Y, X) bool, optional
+        That of the neighbour; without one a slice is prompted by its drawn box.
+    first, last : Appearance, optional
+        Where the way began and where it is, for an early stop.
+    twin : Track, optional
+        The way in the other direction, which begins with this one's first mask.
+    """
+
+    prompt: ObjectPrompt
+    slices: range
+    follows_mask: bool = True
+    mask: NDArray[np.bool_] | None = None
+    first: Appearance | None = None
+    last: Appearance | None = None
+    twin: "Track | None" = None
+    has_ended: bool = False
+
+    def is_over(self, slice_index: int) -> bool:
+        """Tell whether nothing is to be said of the object from this slice on."""
+        if slice_index not in self.slices:
+            return True
+        # What an ended object had before must go from the rest of its box, and it
+        # may have a key box further on.
+        return self.has_ended and not self.prompt.reaches(slice_index)
+
+    def next_box(
+        self, slice_index: int, geometry: SliceGeometry, on_empty: OnEmpty
+    ) -> InputBox | None:
+        """Return the box that prompts a slice; None where the object has ended."""
+        drawn = geometry.box_to_input(self.prompt.box_on(slice_index))
+        if not self.follows_mask or self.prompt.is_key(slice_index):
+            self.has_ended = False
+            return drawn
+        if self.has_ended:
+            return None
+        if self.mask is None:
+            return drawn
+        box = geometry.mask_to_input_box(self.mask)
+        if box is None and on_empty is OnEmpty.BOX:
+            return drawn
+        self.has_ended = box is None
+        return box
+
+    def take(
+        self,
+        slice_index: int,
+        mask: NDArray[np.bool_],
+        now: Appearance | None = None,
+        stop: EarlyStop | None = None,
+    ) -> NDArray[np.bool_]:
+        """Go on to a slice with its mask; return the mask, empty if that is the end.
+
+        Parameters
+        ----------
+        slice_index : int
+        mask : ndarray, (Y, X) bool
+        now : Appearance, optional
+            Under that mask; needed for an early stop.
+        stop : EarlyStop, optional
+        """
+        if stop is not None and now and self.last and self.first:
+            is_key = self.prompt.is_key(slice_index)
+            if not is_key and stop.has_ended(now, self.last, self.first):
+                self.has_ended = True
+                return np.zeros_like(mask)
+            self.last = now
+        self.mask = mask
+        if self.twin is not None and slice_index == self.slices[0]:
+            self.twin.mask = mask
+        return mask
+
+
+Sweep = Sequence[Track]
+"""Tracks that go through the slices together; slices of one share embeddings."""
+
+
+def sweep_slices(tracks: Sweep) -> list[int]:
+    """Return the slices that a sweep visits, in its order."""
+    slices = {z for track in tracks for z in track.slices}
+    return sorted(slices, reverse=any(track.slices.step < 0 for track in tracks))
+
+
+def track_objects(
+    segmenter: SliceSegmenter,
+    volume: Volume,
+    sweeps: Sequence[Sweep],
+    window: Window,
+    on_empty: OnEmpty = OnEmpty.STOP,
+    stop: EarlyStop | None = None,
+) -> Generator[SliceUpdate, None, None]:
+    """Segment the slices of sweeps, one sweep after the other.
+
+    A slice that several sweeps visit is held in the store of embeddings, so that
+    it is not encoded again.
+
+    Parameters
+    ----------
+    segmenter : SliceSegmenter
+    volume : Volume
+        As seen along the axis of the prompts.
+    sweeps : sequence of sequences of Track
+        Each with a track per prompt, in the order of the indices in updates.
+    window : Window
+    on_empty : OnEmpty
+    stop : EarlyStop, optional
+        Needs tracks with a first appearance. Default: none.
+    """
+    geometry = segmenter.geometry(volume)
+    visits = [(z, tracks) for tracks in sweeps for z in sweep_slices(tracks)]
+    to_come = Counter(z for z, _ in visits)
+    nothing = np.zeros(volume.shape[1:], bool)
+    held: dict[int, str] = {}
+    try:
+        for done, (slice_index, tracks) in enumerate(visits, 1):
+            to_come[slice_index] -= 1
+            if all(track.is_over(slice_index) for track in tracks):
+                continue
+            here = {i: t for i, t in enumerate(tracks) if slice_index in t.slices}
+            wanted: dict[int, InputBox] = {}
+            found: dict[int, NDArray[np.bool_]] = {}
+            for i, track in here.items():
+                box = track.next_box(slice_index, geometry, on_empty)
+                if box is not None:
+                    wanted[i] = box
+                elif track.prompt.reaches(slice_index):
+                    # Labels from an earlier run would stay there otherwise.
+                    found[i] = nothing
+            if wanted:
+                key, embedding = segmenter.embed(volume, slice_index, window)
+                if to_come[slice_index] and slice_index not in held:
+                    segmenter.store.hold(key)
+                    held[slice_index] = key
+                asked = [here[i].prompt.points_on(slice_index) for i in wanted]
+                points = [input_points(geometry, p) for p in asked]
+                logits = segmenter.decode(embedding, list(wanted.values()), points)
+                masks = geometry.logits_to_masks(logits)
+                image = slice_image(volume.array, slice_index, window) if stop else None
+                for i, mask in zip(wanted, masks, strict=True):
+                    now = None if image is None else Appearance.under(mask, image)
+                    found[i] = here[i].take(slice_index, mask, now, stop)
+            if not to_come[slice_index] and slice_index in held:
+                segmenter.store.release(held.pop(slice_index))
+            given = tuple(sorted(found.items()))
+            axis = tracks[0].prompt.axis
+            yield SliceUpdate(slice_index, given, done, len(visits), axis)
+    finally:
+        for key in held.values():
+            segmenter.store.release(key)
+
+
+def input_points(
+    geometry: SliceGeometry, points: Sequence[Point]
+) -> tuple[InputPoint, ...]:
+    """Return points as the model takes them."""
+    return tuple(
+        (*geometry.point_to_input(point.x, point.y), float(point.is_positive))
+        for point in points
+    )
