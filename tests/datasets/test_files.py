@@ -5,9 +5,9 @@ import pytest
 import SimpleITK as sitk
 
 from napari_qmedsam.datasets.files import find_labelled
-from napari_qmedsam.datasets.headers import volume_shape
 from napari_qmedsam.datasets.modality import read_case
 from napari_qmedsam.errors import GridMismatch, UnreadableVolume, UnusableData
+from napari_qmedsam.volumes.reading import volume_shape
 from napari_qmedsam.volumes.volume import Modality
 
 

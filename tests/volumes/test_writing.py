@@ -6,7 +6,10 @@ import pytest
 
 from napari_qmedsam.errors import GridMismatch, UnwritableLabels
 from napari_qmedsam.volumes import Volume, read_labels, read_volume, write_labels
-from napari_qmedsam.volumes.writing import WRITABLE, write_volume
+from napari_qmedsam.volumes.registry import FORMATS
+from napari_qmedsam.volumes.writing import write_volume
+
+WRITABLE = [s for kind in FORMATS if kind.name != "picture" for s in kind.written]
 
 
 @pytest.fixture

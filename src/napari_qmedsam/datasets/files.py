@@ -18,9 +18,12 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from napari_qmedsam.datasets.headers import npz_shapes, volume_shape
 from napari_qmedsam.errors import GridMismatch, UnreadableVolume, UnusableData
-from napari_qmedsam.volumes.files import SUFFIXES, FileKind, kind_of, suffix_of
+from napari_qmedsam.volumes.dicom import DICOM
+from napari_qmedsam.volumes.files import suffix_of
+from napari_qmedsam.volumes.npz import npz_shapes
+from napari_qmedsam.volumes.reading import volume_shape
+from napari_qmedsam.volumes.registry import by_suffix, format_of
 from napari_qmedsam.volumes.volume import Modality
 
 logger = logging.getLogger(__name__)
@@ -142,7 +145,7 @@ def _entries(folder: Path) -> list[Path]:
                 entries.append(path)
             else:
                 entries += _entries(path)
-        elif suffix_of(path) in SUFFIXES:
+        elif by_suffix(path) is not None:
             entries.append(path)
     return entries
 
@@ -151,7 +154,7 @@ def _is_dicom_folder(folder: Path) -> bool:
     for path in folder.iterdir():
         if path.is_file() and not path.name.startswith("."):
             try:
-                return kind_of(path) is FileKind.DICOM
+                return format_of(path) is DICOM
             except UnreadableVolume:
                 continue
     return False

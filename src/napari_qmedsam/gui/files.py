@@ -17,9 +17,10 @@ from napari_qmedsam.gui.shared.layers import (
     labels_layer,
     volume_of,
 )
-from napari_qmedsam.volumes.files import FileKind, kind_of
-from napari_qmedsam.volumes.npz import read_npz_case
+from napari_qmedsam.volumes.dicom import DICOM
+from napari_qmedsam.volumes.npz import NPZ, read_npz_case
 from napari_qmedsam.volumes.reading import read_volume
+from napari_qmedsam.volumes.registry import format_of
 from napari_qmedsam.volumes.series import list_series
 from napari_qmedsam.volumes.volume import Volume
 from napari_qmedsam.volumes.writing import write_labels
@@ -60,10 +61,10 @@ def read_layers(path: str | Sequence[str]) -> list[LayerData]:
     for file in map(Path, paths):
         if file in seen:
             continue
-        kind = kind_of(file)
-        if kind is FileKind.DICOM and len(paths) > 1:
+        kind = format_of(file)
+        if kind is DICOM and len(paths) > 1:
             seen.update(_same_series(file))
-        if kind is FileKind.NPZ:
+        if kind is NPZ:
             layers += _case_layers(file)
         else:
             layers.append(_shown(_read_one(file), file))

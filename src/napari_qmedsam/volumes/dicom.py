@@ -8,11 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_qmedsam.volumes.files import unreadable
-from napari_qmedsam.volumes.itk import quiet_itk, volume_from_image
+from napari_qmedsam.volumes.formats import WHOLE, Format, Selection, Shape
+from napari_qmedsam.volumes.frames import choose_frame
+from napari_qmedsam.volumes.itk import quiet_itk, shape_from_size, volume_from_image
 from napari_qmedsam.volumes.series import (
     check_complete,
     choose_series,
     damaged_slice,
+    tags_of,
     text_of,
 )
 from napari_qmedsam.volumes.volume import Modality, Source, Volume
@@ -43,7 +46,7 @@ SHIFT_TOLERANCE_MM = 0.1
 """Sideways step between slices from which a gantry tilt is reported."""
 
 
-def read_dicom(path: Path, series: str | None = None) -> Volume:
+def read_dicom(path: Path, selection: Selection = WHOLE) -> Volume:
     """Read one series of a folder, or the series that a file belongs to.
 
     Slices lie where ImagePositionPatient says. Missing slices or uneven gaps
@@ -55,8 +58,8 @@ def read_dicom(path: Path, series: str | None = None) -> Volume:
     ----------
     path : Path
         Folder, or one file.
-    series : str or None
-        UID or exact description; needed if a folder holds several series.
+    selection : Selection
+        `series` is needed if a folder holds several.
 
     Raises
     ------
@@ -65,7 +68,8 @@ def read_dicom(path: Path, series: str | None = None) -> Volume:
     UnreadableVolume
         If nothing fits, or the slices do not make a volume.
     """
-    chosen = choose_series(path, series)
+    choose_frame(path, selection.frame, 1)
+    chosen = choose_series(path, selection.series)
     check_complete(path, chosen)
     if chosen.count == 1:
         # A plain slice, or an enhanced file with all slices and their geometry.
@@ -233,3 +237,22 @@ def _notify(volume: Volume, notice: str | None) -> Volume:
     if notice is None:
         return volume
     return replace(volume, notices=(*volume.notices, notice))
+
+
+def _header_shape(path: Path) -> Shape:
+    series = choose_series(path, None)
+    tags = tags_of(series.files[0])
+    assert tags is not None  # the listing leaves out what is no image
+    frames, y, x = shape_from_size(tags.GetSize())
+    return max(series.count, frames), y, x
+
+
+DICOM = Format(
+    name="dicom",
+    title="DICOM",
+    suffixes=(".dcm", ".dicom", ".ima"),
+    recognises=lambda head: head[128:132] == b"DICM",
+    read=read_dicom,
+    shape=_header_shape,
+    has_series=True,
+)

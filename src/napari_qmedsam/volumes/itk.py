@@ -1,4 +1,4 @@
-"""SimpleITK: NRRD and MetaImage files, and images from and to volumes."""
+"""SimpleITK: files through its readers, and images from and to volumes."""
 
 import logging
 import math
@@ -12,7 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_qmedsam.volumes.cleaning import as_float32, guess_modality
-from napari_qmedsam.volumes.files import suffix_of, unreadable
+from napari_qmedsam.volumes.files import (
+    COPY_AGAIN,
+    EXPORT_AGAIN,
+    suffix_of,
+    unreadable,
+)
+from napari_qmedsam.volumes.formats import Selection, Shape
 from napari_qmedsam.volumes.frames import choose_frame
 from napari_qmedsam.volumes.grid import (
     affine_from_geometry,
@@ -27,55 +33,37 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-IMAGE_IO = {
-    ".nrrd": "NrrdImageIO",
-    ".nhdr": "NrrdImageIO",
-    ".mha": "MetaImageIO",
-    ".mhd": "MetaImageIO",
-}
-"""ITK's reader per suffix; naming it keeps ITK from trying all the others."""
 
-EXPORT_AGAIN = "Re-export it with a valid header."
-COPY_AGAIN = "Copy or export it again."
-
-REQUIRED = {"NDims", "DimSize", "ElementType"}
-"""Fields without which there is no MetaImage."""
-
-ELEMENT_BYTES = {
-    "CHAR": 1,
-    "SHORT": 2,
-    "INT": 4,
-    "LONG": 4,
-    "LONG_LONG": 8,
-    "FLOAT": 4,
-    "DOUBLE": 8,
-}
-"""Bytes per number of MetaImage's element types, without MET_ and unsigned."""
-
-
-def read_itk(path: Path, frame: int | None = None) -> Volume:
-    """Read an NRRD, MHA or MHD file.
+def read_itk(path: Path, image_io: str, name: str, selection: Selection) -> Volume:
+    """Read a file through one of ITK's readers.
 
     Three uint8 components make colour; of any other vector image, and of a
-    4D image, `frame` picks one component or frame.
+    4D image, the frame picks one component or frame.
+
+    Parameters
+    ----------
+    path : Path
+    image_io : str
+        The name of the reader.
+    name : str
+        `Source.format` of the result.
+    selection : Selection
 
     Raises
     ------
     UnreadableVolume
-        If the file is damaged, its grid is no grid, or `frame` is not in it.
+        If the file is damaged, its grid is no grid, or the frame is not in it.
     """
     import SimpleITK as sitk
 
-    if IMAGE_IO[suffix_of(path)] == "MetaImageIO":
-        _check_metaimage(path)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
-    reader.SetImageIO(IMAGE_IO[suffix_of(path)])
+    reader.SetImageIO(image_io)
     with quiet_itk():
         try:
             reader.ReadImageInformation()
             size = list(reader.GetSize())
-            frame, notices = _choose(path, reader, frame)
+            frame, notices = _choose(path, reader, selection.frame)
             if len(size) > 3:
                 index = np.unravel_index(frame, size[3:], order="F")
                 reader.SetExtractSize(size[:3] + [0] * (len(size) - 3))
@@ -85,9 +73,29 @@ def read_itk(path: Path, frame: int | None = None) -> Volume:
             raise _explain(path, error) from error
         if len(size) <= 3 and _components_are_frames(reader):
             image = sitk.VectorIndexSelectionCast(image, frame)
-    kind = "nrrd" if suffix_of(path) in (".nrrd", ".nhdr") else "mha"
-    source = Source(str(path), kind, dimensions=2 if len(size) == 2 else 3)
+    source = Source(str(path), name, dimensions=2 if len(size) == 2 else 3)
     return volume_from_image(image, path, source, notices)
+
+
+def itk_shape(path: Path, image_io: str) -> Shape:
+    """Return the shape a file's header gives."""
+    import SimpleITK as sitk
+
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    reader.SetImageIO(image_io)
+    with quiet_itk():
+        try:
+            reader.ReadImageInformation()
+        except RuntimeError as error:
+            raise _explain(path, error) from error
+    return shape_from_size(reader.GetSize())
+
+
+def shape_from_size(size: tuple[int, ...]) -> Shape:
+    """Return (Z, Y, X) of a size (x, y) or (x, y, z, ...)."""
+    x, y, *rest = size
+    return (rest[0] if rest else 1), y, x
 
 
 def volume_from_image(
@@ -235,72 +243,3 @@ def _explain(path: Path, error: RuntimeError) -> Exception:
         f"the file is damaged, cut short, or not {suffix_of(path)[1:].upper()} data",
         COPY_AGAIN,
     )
-
-
-def _check_metaimage(path: Path) -> None:
-    """Check a MetaImage header, and that its voxels are all there.
-
-    ITK's parser prints to stderr before it fails, and its error does not say
-    what is missing.
-    """
-    fields: dict[str, str] = {}
-    with path.open("rb") as stream:
-        for _ in range(200):
-            line = stream.readline(4096)
-            key, found, value = line.decode("latin-1").partition("=")
-            if not found:
-                break
-            fields[key.strip()] = value.strip()
-            if key.strip() == "ElementDataFile":
-                break
-        start = stream.tell()
-    data_file = fields.get("ElementDataFile")
-    if data_file is None or not fields.keys() >= REQUIRED:
-        raise unreadable(
-            path, "its header is cut short or not a MetaImage header", COPY_AGAIN
-        )
-    for axis, step in zip(
-        "xyz", fields.get("ElementSpacing", "").split(), strict=False
-    ):
-        if _number(step) == 0:
-            raise unreadable(path, f"spacing along {axis} is 0 mm", EXPORT_AGAIN)
-    if data_file.upper().startswith("LIST") or "%" in data_file:
-        return
-    if data_file.upper() == "LOCAL":
-        present = path.stat().st_size - start
-    else:
-        beside = path.parent / data_file
-        if not beside.is_file():
-            raise unreadable(
-                path,
-                f"its data file '{data_file}' is missing",
-                "Keep both files in one folder.",
-            )
-        present = beside.stat().st_size
-    needed = _metaimage_bytes(fields)
-    if needed is not None and present < needed:
-        raise unreadable(
-            path, f"{needed - present} of {needed} bytes are missing", COPY_AGAIN
-        )
-
-
-def _metaimage_bytes(fields: dict[str, str]) -> int | None:
-    """Return how many bytes of voxels a header promises; None if unknown."""
-    if fields.get("CompressedData", "False").lower() == "true":
-        size = _number(fields.get("CompressedDataSize", ""))
-        return None if size is None else int(size)
-    name = fields.get("ElementType", "").removeprefix("MET_").replace("UCHAR", "CHAR")
-    name = name.removesuffix("_ARRAY")
-    width = ELEMENT_BYTES.get(name) or ELEMENT_BYTES.get(name.removeprefix("U"))
-    sizes = [_number(n) for n in fields["DimSize"].split()]
-    channels = _number(fields.get("ElementNumberOfChannels", "1"))
-    if width is None or channels is None or None in sizes:
-        return None
-    return int(width * channels * math.prod(n for n in sizes if n is not None))
-
-
-def _number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None

@@ -8,16 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_qmedsam.errors import GridMismatch
-from napari_qmedsam.volumes.files import FileKind, kind_of, unreadable
-from napari_qmedsam.volumes.npz import read_npz_labels
+from napari_qmedsam.volumes.files import unreadable
+from napari_qmedsam.volumes.formats import Selection
 from napari_qmedsam.volumes.reading import load
+from napari_qmedsam.volumes.registry import keeps_place
 from napari_qmedsam.volumes.resampling import grids_overlap, resample_like, same_grid
 from napari_qmedsam.volumes.volume import Modality, Volume
 
 logger = logging.getLogger(__name__)
-
-PLACELESS = ("npz", "picture")
-"""Formats without origin and direction: such labels take the grid of `like`."""
 
 
 def read_labels(
@@ -54,16 +52,11 @@ def read_labels(
         If the labels lie outside `like`, or cannot be placed on it.
     """
     path = Path(path)
-    if kind_of(path) is FileKind.NPZ:
-        array, source = read_npz_labels(path)
-        _check_stack(path, array)
-        labels = Volume(array=array, source=source)
-    else:
-        labels = load(path, frame=frame, series=series)
+    labels = load(path, Selection(frame, series), labels=True)
     labels = replace(
         labels, array=_whole_numbers(path, labels.array), modality=Modality.OTHER
     )
-    if labels.source.format in PLACELESS:
+    if not keeps_place(labels):
         labels = replace(labels, notices=())
     if like is not None:
         labels = _bring_to(path, labels, like)
@@ -79,15 +72,6 @@ def smallest_unsigned(array: NDArray) -> NDArray:
 
 
 # Helpers ------------------------------------------------------------------
-
-
-def _check_stack(path: Path, array: NDArray) -> None:
-    if array.ndim != 3 or 0 in array.shape:
-        raise unreadable(
-            path,
-            f"its labels have the shape {array.shape}",
-            "Save (Z, Y, X) or (Y, X).",
-        )
 
 
 def _whole_numbers(path: Path, array: NDArray) -> NDArray:
@@ -124,7 +108,7 @@ def _whole_numbers(path: Path, array: NDArray) -> NDArray:
 
 
 def _bring_to(path: Path, labels: Volume, like: Volume) -> Volume:
-    if labels.source.format in PLACELESS:
+    if not keeps_place(labels):
         if labels.shape != like.shape:
             raise GridMismatch(
                 f"Labels '{path.name}' have the shape {labels.shape}, but the image "

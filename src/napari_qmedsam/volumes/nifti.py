@@ -3,10 +3,8 @@
 import gzip
 import logging
 import math
-import struct
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -14,24 +12,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_qmedsam.volumes.cleaning import as_float32, guess_modality
-from napari_qmedsam.volumes.files import suffix_of, unreadable
+from napari_qmedsam.volumes.files import (
+    COPY_AGAIN,
+    suffix_of,
+    unreadable,
+)
+from napari_qmedsam.volumes.formats import WHOLE, Format, Selection, Shape
 from napari_qmedsam.volumes.frames import choose_frame
-from napari_qmedsam.volumes.grid import bad_spacing, spacing_from_affine
+from napari_qmedsam.volumes.grid import spacing_from_affine
+from napari_qmedsam.volumes.nifti_header import affine_of, parse_header, shape_of
+from napari_qmedsam.volumes.nifti_writing import write_nifti
 from napari_qmedsam.volumes.volume import Source, Volume
 
 if TYPE_CHECKING:
     from nibabel.nifti1 import Nifti1Header
 
 logger = logging.getLogger(__name__)
-
-HEADER_BYTES = {348: "Nifti1Header", 540: "Nifti2Header"}
-"""Header length, which is also its first field, and nibabel's class."""
-
-MM_PER_UNIT = {1: 1000.0, 2: 1.0, 3: 0.001}
-"""NIfTI's codes for metre, mm and micron; files without a unit mean mm."""
-
-EXPORT_AGAIN = "Re-export it with a valid header."
-COPY_AGAIN = "Copy or export it again."
 
 NO_ORIENTATION = (
     "The header gives no orientation; slices are taken to be axial with "
@@ -42,11 +38,14 @@ NO_ORIENTATION = (
 CHUNK = 1 << 22
 """Bytes read at a time, so that unpacking needs no second copy."""
 
+GZIP_MARK = b"\x1f\x8b"
+"""How gzip files begin."""
+
 DEFLATE_LIMIT = 1032
 """No gzip file unpacks to more than about this many times its size."""
 
 
-def read_nifti(path: Path, frame: int | None = None) -> Volume:
+def read_nifti(path: Path, selection: Selection = WHOLE) -> Volume:
     """Read a ``.nii`` or ``.nii.gz`` file.
 
     The slope and intercept of the header are applied if it has them. Integers
@@ -56,17 +55,12 @@ def read_nifti(path: Path, frame: int | None = None) -> Volume:
     Raises
     ------
     UnreadableVolume
-        If the file is damaged, its grid is no grid, or `frame` is not in it.
+        If the file is damaged, its grid is no grid, or the frame is not in it.
     """
-    try:
-        with _open(path) as stream:
-            block = stream.read(540)
-    except (OSError, EOFError, zlib.error) as error:
-        raise _damaged(path, error) from error
-    header, stored = _parse_header(path, block)
-    affine, factor = _affine(path, header)
-    shape = _shape(path, header)
-    frame, notices = choose_frame(path, frame, math.prod(shape[3:]))
+    header, stored = _header(path)
+    affine, factor = affine_of(path, header)
+    shape = shape_of(path, header)
+    frame, notices = choose_frame(path, selection.frame, math.prod(shape[3:]))
     try:
         voxels = _read_voxels(path, header, shape[:3], frame)
     except (OSError, EOFError, zlib.error) as error:
@@ -90,6 +84,15 @@ def read_nifti(path: Path, frame: int | None = None) -> Volume:
     )
 
 
+def _header(path: Path) -> tuple["Nifti1Header", bytes]:
+    try:
+        with _open(path) as stream:
+            block = stream.read(540)
+    except (OSError, EOFError, zlib.error) as error:
+        raise _damaged(path, error) from error
+    return parse_header(path, block)
+
+
 def _open(path: Path) -> Any:
     opener = gzip.open if suffix_of(path) == ".nii.gz" else open
     return opener(path, "rb")
@@ -98,66 +101,6 @@ def _open(path: Path) -> Any:
 def _damaged(path: Path, error: BaseException) -> Exception:
     logger.debug("%s: %s", path, error)
     return unreadable(path, "the file is damaged or cut short", COPY_AGAIN)
-
-
-def _parse_header(path: Path, block: bytes) -> tuple["Nifti1Header", bytes]:
-    """Return the checked header, and its bytes as stored."""
-    import nibabel as nib
-    from nibabel.spatialimages import HeaderDataError
-
-    sizes = {struct.unpack(order + "i", block[:4].ljust(4, b"\0"))[0] for order in "<>"}
-    size = next((n for n in HEADER_BYTES if n in sizes), None)
-    marks = (b"n+1\0",) if size == 348 else (b"n+2\0",)
-    start = 344 if size == 348 else 4
-    if size is None or block[start : start + 4] not in marks or len(block) < size:
-        raise unreadable(path, "it is not a NIfTI file", "Check what it holds.")
-    stored = block[:size]
-    header = getattr(nib, HEADER_BYTES[size])(stored, check=False)
-    # nibabel would quietly make 1 mm of a spacing of 0, so this comes first.
-    pixdim, dim = header["pixdim"][1:4], header["dim"]
-    for axis, step, count in zip("xyz", pixdim, dim[1:4], strict=True):
-        in_use = "xyz".index(axis) < dim[0] and count > 1
-        if in_use and (step == 0 or not np.isfinite(step)):
-            raise unreadable(path, f"spacing along {axis} is {step:g} mm", EXPORT_AGAIN)
-    try:
-        with quiet_nibabel():
-            header.check_fix(error_level=40)
-    except (HeaderDataError, ValueError) as error:
-        raise unreadable(path, f"its header is invalid ({error})", EXPORT_AGAIN) from (
-            error
-        )
-    return header, stored
-
-
-def mm_per_unit(header: "Nifti1Header") -> float:
-    """Return the mm in one unit of length of a header."""
-    # The lower three bits; the rest is the unit of time.
-    return MM_PER_UNIT.get(int(header["xyzt_units"]) % 8, 1.0)
-
-
-def _affine(path: Path, header: "Nifti1Header") -> tuple[NDArray[np.float64], float]:
-    """Return the affine in mm, and the mm per unit of the header."""
-    from nibabel.spatialimages import HeaderDataError
-
-    try:
-        affine = np.array(header.get_best_affine(), dtype=np.float64)
-    except (HeaderDataError, ValueError) as error:
-        raise unreadable(
-            path, f"its orientation is invalid ({error})", EXPORT_AGAIN
-        ) from error
-    factor = mm_per_unit(header)
-    affine[:3] *= factor
-    reason = bad_spacing(affine)
-    if reason is not None:
-        raise unreadable(path, reason, EXPORT_AGAIN)
-    return affine, factor
-
-
-def _shape(path: Path, header: "Nifti1Header") -> tuple[int, ...]:
-    shape = tuple(int(n) for n in header.get_data_shape())
-    if not shape or min(shape) < 1:
-        raise unreadable(path, f"its header gives the shape {shape}", EXPORT_AGAIN)
-    return shape + (1,) * (3 - len(shape))
 
 
 def _read_voxels(
@@ -246,10 +189,28 @@ def _scale_in_place(array: NDArray, slope: float, intercept: float) -> NDArray:
     return array
 
 
-@contextmanager
-def quiet_nibabel() -> Iterator[None]:
-    """Keep nibabel from writing header remarks to stderr; ours say it once."""
-    from nibabel import imageglobals
+def _header_shape(path: Path) -> Shape:
+    header, _ = _header(path)
+    x, y, z = shape_of(path, header)[:3]
+    return z, y, x
 
-    with imageglobals.LoggingOutputSuppressor():
-        yield
+
+def _is_nifti(head: bytes) -> bool:
+    """Tell NIfTI by the letters of its header, through gzip as well."""
+    if head.startswith(GZIP_MARK):
+        with suppress(zlib.error):
+            head = zlib.decompressobj(31).decompress(head, 540)
+    return head[344:348] == b"n+1\0" or head[4:8] == b"n+2\0"
+
+
+NIFTI = Format(
+    name="nifti",
+    title="NIfTI",
+    suffixes=(".nii", ".nii.gz"),
+    recognises=_is_nifti,
+    read=read_nifti,
+    shape=_header_shape,
+    written=(".nii.gz", ".nii"),
+    write_labels=write_nifti,
+    write_image=write_nifti,
+)

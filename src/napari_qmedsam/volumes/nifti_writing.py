@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_qmedsam.volumes.nifti import HEADER_BYTES, mm_per_unit, quiet_nibabel
+from napari_qmedsam.volumes.nifti_header import HEADER_BYTES, mm_per_unit, quiet_nibabel
 from napari_qmedsam.volumes.volume import Volume
 
 if TYPE_CHECKING:

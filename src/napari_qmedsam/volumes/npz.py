@@ -14,10 +14,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from napari_qmedsam.volumes.cleaning import NoFiniteVoxel, finish
-from napari_qmedsam.volumes.files import kind_of, unreadable
+from napari_qmedsam.volumes.files import unreadable
+from napari_qmedsam.volumes.formats import WHOLE, Format, Selection, Shape
+from napari_qmedsam.volumes.frames import choose_frame
 from napari_qmedsam.volumes.volume import Modality, Source, Volume
 
 logger = logging.getLogger(__name__)
@@ -56,7 +59,10 @@ def read_npz_case(path: str | Path) -> NpzCase:
         If the file is damaged, has no ``imgs``, or the parts do not fit.
     """
     path = Path(path)
-    kind_of(path)
+    if not path.is_file():
+        raise unreadable(
+            path, f"there is no such file in '{path.parent}'", "Check the path."
+        )
     volume = read_npz(path)
     try:
         volume = finish(volume)
@@ -87,8 +93,9 @@ def read_npz_case(path: str | Path) -> NpzCase:
     return NpzCase(volume, labels, boxes)
 
 
-def read_npz(path: Path) -> Volume:
+def read_npz(path: Path, selection: Selection = WHOLE) -> Volume:
     """Return ``imgs`` of a file, voxels as stored."""
+    choose_frame(path, selection.frame, 1)
     arrays = _load(path, ("imgs", "spacing"))
     if "imgs" not in arrays:
         raise unreadable(
@@ -117,37 +124,83 @@ def read_npz(path: Path) -> Volume:
     )
 
 
-def read_npz_labels(path: Path) -> tuple[NDArray, Source]:
+def npz_shapes(path: Path) -> tuple[Shape, Shape | None]:
+    """Return the shapes of ``imgs`` and ``gts`` of a challenge file.
+
+    The second is None where there are no labels.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            held = set(archive.namelist())
+            shapes = {
+                name: _npy_shape(archive, f"{name}.npy")
+                for name in ("imgs", "gts")
+                if f"{name}.npy" in held
+            }
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise unreadable(
+            path, "the file is damaged or not an NPZ archive", "Copy it again."
+        ) from error
+    if "imgs" not in shapes:
+        raise unreadable(
+            path, "it holds no array named 'imgs'", "Check that it is a MedSAM case."
+        )
+    image, labels = shapes["imgs"], shapes.get("gts")
+    # A stack three voxels wide is told from colour by its labels, as in npz.py.
+    flat_labels = labels is None or len(labels) == 2
+    colour = image[-1] == 3 and (len(image) == 4 or (len(image) == 3 and flat_labels))
+    plain = image[:-1] if colour else image
+    if len(plain) not in (2, 3):
+        raise unreadable(
+            path,
+            f"its imgs have the shape {image}",
+            "It must be (Y, X), (Y, X, 3) or (Z, Y, X).",
+        )
+    return (
+        _stack_shape(plain),
+        None if labels is None else _stack_shape(labels),
+    )
+
+
+def read_npz_labels(path: Path, selection: Selection = WHOLE) -> Volume:
     """Return ``gts``, or the ``segs`` of a result file, as (Z, Y, X)."""
+    choose_frame(path, selection.frame, 1)
     arrays = _load(path, ("gts", "segs"))
     for name in ("gts", "segs"):
         if name in arrays:
             stack = _as_stack(arrays[name])
+            if stack.ndim != 3 or 0 in stack.shape:
+                raise unreadable(
+                    path,
+                    f"its labels have the shape {arrays[name].shape}",
+                    "Save (Z, Y, X) or (Y, X).",
+                )
             flat = arrays[name].ndim == 2
-            return stack, Source(str(path), "npz", dimensions=2 if flat else 3)
+            source = Source(str(path), "npz", dimensions=2 if flat else 3)
+            return Volume(array=stack, source=source)
     raise unreadable(
         path, "it holds no array named 'gts' or 'segs'", "Choose a file with labels."
     )
 
 
-def write_npz(array: NDArray, like: Volume, path: Path, *, labels: bool) -> None:
-    """Write ``segs`` for labels, or ``imgs`` with ``spacing`` for an image.
+def write_npz_labels(array: NDArray, like: Volume, path: Path) -> None:
+    """Write ``segs``. Place and spacing have no place there and are lost."""
+    np.savez_compressed(path, segs=_as_stored(array, like))
 
-    The third axis is left out where the source had none. Origin and direction
-    have no place in this format and are lost.
-    """
-    if like.source.dimensions == 2 and like.shape[0] == 1:
-        array = array[0]
-    # A stream, because numpy would add .npz to a name without it.
-    with path.open("wb") as stream:
-        if labels:
-            np.savez_compressed(stream, segs=array)
-        else:
-            spacing = np.array(like.spacing_mm[::-1])
-            np.savez_compressed(stream, imgs=array, spacing=spacing)
+
+def write_npz_image(array: NDArray, like: Volume, path: Path) -> None:
+    """Write ``imgs`` and ``spacing``; origin and direction are lost."""
+    spacing = np.array(like.spacing_mm[::-1])
+    np.savez_compressed(path, imgs=_as_stored(array, like), spacing=spacing)
 
 
 # Helpers ------------------------------------------------------------------
+
+
+def _as_stored(array: NDArray, like: Volume) -> NDArray:
+    """Leave the third axis out where the source had none."""
+    flat = like.source.dimensions == 2 and like.shape[0] == 1
+    return array[0] if flat else array
 
 
 def _load(path: Path, names: tuple[str, ...]) -> dict[str, NDArray]:
@@ -232,3 +285,32 @@ def _spacing(
         )
     x, y, z = values
     return (z, y, x), ()
+
+
+def _npy_shape(archive: zipfile.ZipFile, name: str) -> tuple[int, ...]:
+    with archive.open(name) as stream:
+        version = npy.read_magic(stream)
+        read = npy.read_array_header_1_0 if version == (1, 0) else None
+        read = read or npy.read_array_header_2_0
+        return read(stream)[0]
+
+
+def _stack_shape(shape: tuple[int, ...]) -> Shape:
+    padded = (1, *shape) if len(shape) == 2 else shape
+    z, y, x = padded[:3] if len(padded) >= 3 else (0, 0, 0)
+    return z, y, x
+
+
+NPZ = Format(
+    name="npz",
+    title="MedSAM case",
+    suffixes=(".npz",),
+    recognises=lambda head: False,  # any zip archive begins alike: the name tells
+    read=read_npz,
+    shape=lambda path: npz_shapes(path)[0],
+    read_labels=read_npz_labels,
+    written=(".npz",),
+    write_labels=write_npz_labels,
+    write_image=write_npz_image,
+    keeps_place=False,
+)

@@ -11,13 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_qmedsam.volumes.cleaning import as_float32
-from napari_qmedsam.volumes.files import suffix_of, unreadable
+from napari_qmedsam.volumes.files import COPY_AGAIN, suffix_of, unreadable
+from napari_qmedsam.volumes.formats import WHOLE, Format, Selection
 from napari_qmedsam.volumes.frames import choose_frame
 from napari_qmedsam.volumes.volume import Modality, Source, Volume
 
 logger = logging.getLogger(__name__)
-
-COPY_AGAIN = "Copy or export it again."
 
 DEFLATE = 8
 """TIFF's number for zlib compression; not every reader knows OpenCV's LZW."""
@@ -26,7 +25,7 @@ ENDINGS = {".png": b"IEND", ".jpg": b"\xff\xd9", ".jpeg": b"\xff\xd9"}
 """What a complete file has near its end; decoders fill the rest with grey."""
 
 
-def read_picture(path: Path, frame: int | None = None) -> Volume:
+def read_picture(path: Path, selection: Selection = WHOLE) -> Volume:
     """Read a picture as a volume of one slice, or a TIFF with pages as a stack.
 
     Grey keeps its depth (16 bits stay 16 bits). Colour becomes RGB with 8
@@ -36,8 +35,8 @@ def read_picture(path: Path, frame: int | None = None) -> Volume:
     Parameters
     ----------
     path : Path
-    frame : int or None
-        One page of a TIFF; default all pages, as slices.
+    selection : Selection
+        `frame` is one page of a TIFF; default all pages, as slices.
 
     Raises
     ------
@@ -45,8 +44,8 @@ def read_picture(path: Path, frame: int | None = None) -> Volume:
         If the file is damaged, or its pages differ in size.
     """
     pages = _decode(path)
-    if frame is not None:
-        index, _ = choose_frame(path, frame, len(pages))
+    if selection.frame is not None:
+        index, _ = choose_frame(path, selection.frame, len(pages))
         pages = [pages[index]]
     if any(p.shape != pages[0].shape or p.dtype != pages[0].dtype for p in pages):
         raise unreadable(
@@ -67,13 +66,15 @@ def read_picture(path: Path, frame: int | None = None) -> Volume:
     )
 
 
-def write_picture(array: NDArray, path: Path) -> None:
+def write_picture(array: NDArray, like: Volume, path: Path) -> None:
     """Write slices as a picture; more than one slice needs TIFF.
 
     Parameters
     ----------
     array : ndarray, (Z, Y, X) or (Z, Y, X, 3)
         uint8 or uint16; TIFF takes float32 as well.
+    like : Volume
+        Its place is not kept: pictures hold none.
     path : Path
 
     Raises
@@ -188,3 +189,21 @@ def _quiet_opencv() -> Iterator[None]:
         yield
     finally:
         cv2.utils.logging.setLogLevel(before)
+
+
+SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*")
+"""How PNG, JPEG and TIFF of either byte order begin."""
+
+PICTURE = Format(
+    name="picture",
+    title="Picture",
+    suffixes=(".png", ".jpg", ".jpeg", ".tif", ".tiff"),
+    recognises=lambda head: head.startswith(SIGNATURES),
+    read=read_picture,
+    shape=lambda path: read_picture(path).shape,
+    # JPEG would blur labels.
+    written=(".png", ".tif", ".tiff"),
+    write_labels=write_picture,
+    write_image=write_picture,
+    keeps_place=False,
+)

@@ -3,10 +3,10 @@
 import logging
 from pathlib import Path
 
-from napari_qmedsam.volumes import dicom, itk, nifti, npz, pictures
 from napari_qmedsam.volumes.cleaning import NoFiniteVoxel, finish
-from napari_qmedsam.volumes.files import FileKind, kind_of, unreadable
-from napari_qmedsam.volumes.frames import choose_frame
+from napari_qmedsam.volumes.files import unreadable
+from napari_qmedsam.volumes.formats import Selection, Shape
+from napari_qmedsam.volumes.registry import format_of
 from napari_qmedsam.volumes.volume import Modality, Volume
 
 logger = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ def read_volume(
         grid, or holds no finite value.
     """
     path = Path(path)
-    volume = load(path, frame=frame, series=series)
+    volume = load(path, Selection(frame, series))
     try:
         volume = finish(volume, modality)
     except NoFiniteVoxel as error:
@@ -68,24 +68,26 @@ def read_volume(
     return volume
 
 
-def load(path: Path, *, frame: int | None = None, series: str | None = None) -> Volume:
-    """Read a file without cleaning its values; labels are read through this."""
-    kind = kind_of(path)
-    if series is not None and kind is not FileKind.DICOM:
+def load(path: Path, selection: Selection, *, labels: bool = False) -> Volume:
+    """Read a file without cleaning its values.
+
+    Parameters
+    ----------
+    path : Path
+    selection : Selection
+    labels : bool
+        Read its labels, where the format keeps them apart from the image.
+    """
+    kind = format_of(path)
+    if selection.series is not None and not kind.has_series:
         raise unreadable(
-            path, "only DICOM holds series", f"Leave series='{series}' out."
+            path,
+            "only DICOM holds series",
+            f"Leave series='{selection.series}' out.",
         )
+    read = kind.read_labels if labels and kind.read_labels else kind.read
     try:
-        if kind is FileKind.NIFTI:
-            return nifti.read_nifti(path, frame)
-        if kind is FileKind.ITK:
-            return itk.read_itk(path, frame)
-        if kind is FileKind.PICTURE:
-            return pictures.read_picture(path, frame)
-        choose_frame(path, frame, 1)
-        if kind is FileKind.NPZ:
-            return npz.read_npz(path)
-        return dicom.read_dicom(path, series)
+        return read(path, selection)
     except PermissionError as error:
         raise unreadable(
             path, "permission is denied", "Ask its owner for the right to read it."
@@ -94,3 +96,16 @@ def load(path: Path, *, frame: int | None = None, series: str | None = None) -> 
         raise unreadable(
             path, "it does not fit into memory", "Close other programs, or crop it."
         ) from error
+
+
+def volume_shape(path: Path) -> Shape:
+    """Return (Z, Y, X) of an image or label file without reading its voxels.
+
+    Pictures have no header worth the name and are read.
+
+    Raises
+    ------
+    UnreadableVolume
+        If the file is damaged or of an unknown kind.
+    """
+    return format_of(path).shape(path)

@@ -9,20 +9,11 @@ from numpy.typing import NDArray
 from napari_qmedsam.disk import atomic_files, why_not_writable
 from napari_qmedsam.errors import GridMismatch, UnwritableLabels
 from napari_qmedsam.volumes.files import suffix_of
-from napari_qmedsam.volumes.itk import write_itk
 from napari_qmedsam.volumes.labels import smallest_unsigned
-from napari_qmedsam.volumes.nifti_writing import write_nifti
-from napari_qmedsam.volumes.npz import write_npz
-from napari_qmedsam.volumes.pictures import write_picture
+from napari_qmedsam.volumes.registry import WRITABLE
 from napari_qmedsam.volumes.volume import Volume
 
 logger = logging.getLogger(__name__)
-
-WRITABLE = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".npz")
-"""Suffixes that hold volumes."""
-
-PICTURES = (".png", ".tif", ".tiff")
-"""Suffixes that hold slices without their place; JPEG would blur labels."""
 
 
 def write_labels(labels: NDArray, like: Volume, path: str | Path) -> Path:
@@ -105,13 +96,13 @@ def check_target(path: str | Path) -> None:
     """
     path = Path(path)
     suffix = suffix_of(path)
-    if suffix not in WRITABLE + PICTURES:
+    if suffix not in WRITABLE:
         why = (
             "JPEG would change the values"
             if suffix in (".jpg", ".jpeg")
             else f"the suffix '{suffix}' is not known"
         )
-        raise _unwritable(path, why, f"Writable are {', '.join(WRITABLE + PICTURES)}.")
+        raise _unwritable(path, why, f"Writable are {', '.join(WRITABLE)}.")
     if path.is_dir():
         raise _unwritable(path, "a folder has that name", "Choose another name.")
     reason = why_not_writable(path.parent)
@@ -124,23 +115,17 @@ def check_target(path: str | Path) -> None:
 
 def _write(array: NDArray, like: Volume, path: Path, *, labels: bool) -> Path:
     check_target(path)
-    suffix = suffix_of(path)
-
-    def write(target: Path) -> None:
-        if suffix in (".nii", ".nii.gz"):
-            write_nifti(array, like, target)
-        elif suffix == ".npz":
-            write_npz(array, like, target, labels=labels)
-        elif suffix in PICTURES:
-            write_picture(array, target)
-        else:
-            write_itk(array, like, target)
-
+    kind = WRITABLE[suffix_of(path)]
+    write = kind.write_labels if labels else kind.write_image
+    if write is None:
+        raise _unwritable(
+            path, f"{kind.title} is written for labels only", "Choose another format."
+        )
     try:
         # MHD and NHDR are two files. The header, which holds the name of the
         # other, comes last: until then the old pair is complete.
         with atomic_files(path.parent, last=path.name) as scratch:
-            write(scratch / path.name)
+            write(array, like, scratch / path.name)
     except OSError as error:
         reason = error.strerror or str(error)
         raise _unwritable(

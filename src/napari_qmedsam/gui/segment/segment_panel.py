@@ -38,13 +38,16 @@ from napari_qmedsam.gui.shared.panel_choices import (
 )
 from napari_qmedsam.segmentation.autosave import Recovery
 from napari_qmedsam.segmentation.propagation import Direction
+from napari_qmedsam.volumes.registry import FORMATS
 from napari_qmedsam.volumes.windows import Window
 
 if TYPE_CHECKING:
     import napari
 
-SAVE_FILTERS = (
-    "NIfTI (*.nii.gz *.nii);;NRRD (*.nrrd);;MetaImage (*.mha);;MedSAM case (*.npz)"
+SAVE_FILTERS = ";;".join(
+    f"{kind.title} ({' '.join(f'*{suffix}' for suffix in kind.written)})"
+    for kind in FORMATS
+    if kind.write_labels is not None
 )
 
 MINIMUM_WIDTH = 412

@@ -1,0 +1,92 @@
+"""NIfTI headers, through nibabel: checked, with affine and shape."""
+
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_qmedsam.volumes.files import EXPORT_AGAIN, unreadable
+from napari_qmedsam.volumes.grid import bad_spacing
+
+if TYPE_CHECKING:
+    from nibabel.nifti1 import Nifti1Header
+
+HEADER_BYTES = {348: "Nifti1Header", 540: "Nifti2Header"}
+"""Header length, which is also its first field, and nibabel's class."""
+
+MM_PER_UNIT = {1: 1000.0, 2: 1.0, 3: 0.001}
+"""NIfTI's codes for metre, mm and micron; files without a unit mean mm."""
+
+
+def parse_header(path: Path, block: bytes) -> tuple["Nifti1Header", bytes]:
+    """Return the checked header, and its bytes as stored."""
+    import nibabel as nib
+    from nibabel.spatialimages import HeaderDataError
+
+    sizes = {struct.unpack(order + "i", block[:4].ljust(4, b"\0"))[0] for order in "<>"}
+    size = next((n for n in HEADER_BYTES if n in sizes), None)
+    marks = (b"n+1\0",) if size == 348 else (b"n+2\0",)
+    start = 344 if size == 348 else 4
+    if size is None or block[start : start + 4] not in marks or len(block) < size:
+        raise unreadable(path, "it is not a NIfTI file", "Check what it holds.")
+    stored = block[:size]
+    header = getattr(nib, HEADER_BYTES[size])(stored, check=False)
+    # nibabel would quietly make 1 mm of a spacing of 0, so this comes first.
+    pixdim, dim = header["pixdim"][1:4], header["dim"]
+    for axis, step, count in zip("xyz", pixdim, dim[1:4], strict=True):
+        in_use = "xyz".index(axis) < dim[0] and count > 1
+        if in_use and (step == 0 or not np.isfinite(step)):
+            raise unreadable(path, f"spacing along {axis} is {step:g} mm", EXPORT_AGAIN)
+    try:
+        with quiet_nibabel():
+            header.check_fix(error_level=40)
+    except (HeaderDataError, ValueError) as error:
+        raise unreadable(path, f"its header is invalid ({error})", EXPORT_AGAIN) from (
+            error
+        )
+    return header, stored
+
+
+def mm_per_unit(header: "Nifti1Header") -> float:
+    """Return the mm in one unit of length of a header."""
+    # The lower three bits; the rest is the unit of time.
+    return MM_PER_UNIT.get(int(header["xyzt_units"]) % 8, 1.0)
+
+
+def affine_of(path: Path, header: "Nifti1Header") -> tuple[NDArray[np.float64], float]:
+    """Return the affine in mm, and the mm per unit of the header."""
+    from nibabel.spatialimages import HeaderDataError
+
+    try:
+        affine = np.array(header.get_best_affine(), dtype=np.float64)
+    except (HeaderDataError, ValueError) as error:
+        raise unreadable(
+            path, f"its orientation is invalid ({error})", EXPORT_AGAIN
+        ) from error
+    factor = mm_per_unit(header)
+    affine[:3] *= factor
+    reason = bad_spacing(affine)
+    if reason is not None:
+        raise unreadable(path, reason, EXPORT_AGAIN)
+    return affine, factor
+
+
+def shape_of(path: Path, header: "Nifti1Header") -> tuple[int, ...]:
+    """Return (x, y, z) and, in a file with frames, their counts."""
+    shape = tuple(int(n) for n in header.get_data_shape())
+    if not shape or min(shape) < 1:
+        raise unreadable(path, f"its header gives the shape {shape}", EXPORT_AGAIN)
+    return shape + (1,) * (3 - len(shape))
+
+
+@contextmanager
+def quiet_nibabel() -> Iterator[None]:
+    """Keep nibabel from writing header remarks to stderr; ours say it once."""
+    from nibabel import imageglobals
+
+    with imageglobals.LoggingOutputSuppressor():
+        yield

@@ -1,0 +1,76 @@
+"""All kinds of files, and which one a path is."""
+
+from pathlib import Path
+
+from napari_qmedsam.volumes.dicom import DICOM
+from napari_qmedsam.volumes.files import suffix_of, unreadable
+from napari_qmedsam.volumes.formats import HEAD_BYTES, Format
+from napari_qmedsam.volumes.metaimage import METAIMAGE
+from napari_qmedsam.volumes.nifti import NIFTI
+from napari_qmedsam.volumes.npz import NPZ
+from napari_qmedsam.volumes.nrrd import NRRD
+from napari_qmedsam.volumes.pictures import PICTURE
+from napari_qmedsam.volumes.volume import Volume
+
+FORMATS: tuple[Format, ...] = (NIFTI, DICOM, NRRD, METAIMAGE, NPZ, PICTURE)
+"""Every kind of file, in the order of messages and dialogs."""
+
+WRITABLE: dict[str, Format] = {
+    suffix: each for each in FORMATS for suffix in each.written
+}
+"""Suffixes that are written, and by whom."""
+
+
+def format_of(path: Path) -> Format:
+    """Tell the kind of a file from what it holds, and else from its suffix.
+
+    A folder counts as DICOM. Many scanners give DICOM files no suffix, or a
+    number as suffix.
+
+    Raises
+    ------
+    UnreadableVolume
+        If nothing is there, the file is empty, or no reader fits.
+    """
+    if not path.exists():
+        raise unreadable(
+            path, f"there is no such file in '{path.parent}'", "Check the path."
+        )
+    if path.is_dir():
+        return DICOM
+    head = head_of(path)
+    if not head:
+        raise unreadable(path, "the file is empty", "Copy or export it again.")
+    named = by_suffix(path)
+    if named is not None and named.recognises(head):
+        return named
+    found = next((each for each in FORMATS if each.recognises(head)), named)
+    if found is None:
+        titles = [each.title for each in FORMATS]
+        raise unreadable(
+            path,
+            f"the suffix '{suffix_of(path)}' is not known",
+            f"Readable are {', '.join(titles[:-1])} and {titles[-1]}.",
+        )
+    return found
+
+
+def by_suffix(path: Path) -> Format | None:
+    """Return the kind that a name stands for, if any."""
+    suffix = suffix_of(path)
+    return next((each for each in FORMATS if suffix in each.suffixes), None)
+
+
+def head_of(path: Path) -> bytes:
+    """Return the first bytes of a file."""
+    with path.open("rb") as stream:
+        return stream.read(HEAD_BYTES)
+
+
+def keeps_place(volume: Volume) -> bool:
+    """Tell whether a volume's file says where in the patient it lies.
+
+    Labels from pictures and ``.npz`` do not: they take the grid of their image.
+    """
+    kinds = (each for each in FORMATS if each.name == volume.source.format)
+    return all(kind.keeps_place for kind in kinds)
