@@ -21,7 +21,7 @@ from pages import put_between
 from napari_qmedsam.checkpoints.resolve import resolve_model
 from napari_qmedsam.datasets.modality import PhantomSlices
 from napari_qmedsam.evaluation.metrics import dice
-from napari_qmedsam.evaluation.volumes import MINIMUM_VOXELS
+from napari_qmedsam.evaluation.rules import MINIMUM_VOXELS
 from napari_qmedsam.phantoms.random_slices import PhantomKind
 from napari_qmedsam.preprocessing import SliceGeometry
 from napari_qmedsam.prompts import Box2D

@@ -9,13 +9,15 @@ slices that no training seed gives.
 
 import argparse
 
+from paper.scored_slices import phantom_slices, score
+
 from napari_qmedsam.checkpoints.resolve import resolve_model
+from napari_qmedsam.evaluation.scores import headings
 from napari_qmedsam.quantization.allocation import recipe_for_budget
 from napari_qmedsam.quantization.calibration import from_phantoms
 from napari_qmedsam.quantization.recipe import Recipe
 from napari_qmedsam.quantization.settings import QuantizationSettings
 from napari_qmedsam.quantization.whole_model import quantize_model
-from napari_qmedsam.studies.scored_slices import phantom_slices, score
 
 SEED = 0
 
@@ -27,7 +29,7 @@ def main() -> None:
     arguments = parser.parse_args()
     model = resolve_model("demo").build()
     samples = from_phantoms(model.config, arguments.calibration, SEED)
-    test = phantom_slices(model.config, arguments.slices, SEED)
+    test = phantom_slices(arguments.slices, SEED)
     uniform = Recipe(settings=QuantizationSettings.of(bit_width=2), overrides=())
     first = quantize_model(model, uniform, samples)
     chosen = recipe_for_budget(
@@ -37,21 +39,17 @@ def main() -> None:
         average_bits=first.effective_bits,
     )
     second = quantize_model(model, chosen, samples)
-    print("| weights | effective bits | MB | DSC | NSD |")
-    print("| --- | ---: | ---: | ---: | ---: |")
+    titles = headings()
+    print("| weights | effective bits | MB | " + " | ".join(titles) + " |")
+    print("| --- | ---: | ---: |" + " ---: |" * len(titles))
     for name, result in (
         ("Permutation-COMQ, rows, 2 bits everywhere, sequential", first),
         ("COMQ, bits chosen per layer", second),
     ):
-        dsc, nsd = score(result.model, test)
+        cells = " | ".join(score(result.model, test).cells())
         size = result.stored_bytes / 1e6
-        print(
-            f"| {name} | {result.effective_bits:.2f} | {size:.2f} | {dsc:.2f} "
-            f"| {nsd:.2f} |",
-            flush=True,
-        )
-    dsc, nsd = score(model, test)
-    print(f"| FP32 | 32.00 | | {dsc:.2f} | {nsd:.2f} |")
+        print(f"| {name} | {result.effective_bits:.2f} | {size:.2f} | {cells} |")
+    print(f"| FP32 | 32.00 | | {' | '.join(score(model, test).cells())} |")
 
 
 if __name__ == "__main__":

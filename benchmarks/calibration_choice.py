@@ -14,10 +14,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from pages import put_between
+from paper.scored_slices import object_scores, phantom_slices
 
 from napari_qmedsam.checkpoints.resolve import resolve_model
+from napari_qmedsam.evaluation.prompted_slices import PromptedSlice
+from napari_qmedsam.evaluation.scores import Scores, headings
 from napari_qmedsam.models.medsam import MedSAM
 from napari_qmedsam.quantization.calibration import (
     CalibrationSet,
@@ -28,11 +30,6 @@ from napari_qmedsam.quantization.model_layers import quantizable_layers
 from napari_qmedsam.quantization.recipe import Recipe
 from napari_qmedsam.quantization.settings import QuantizationSettings
 from napari_qmedsam.quantization.whole_model import quantize_model
-from napari_qmedsam.studies.scored_slices import (
-    ScoredSlice,
-    object_scores,
-    phantom_slices,
-)
 
 SEED = 0
 
@@ -57,13 +54,15 @@ RESAMPLINGS = 2000
 def table(
     model: MedSAM,
     samples: CalibrationSet,
-    test: tuple[ScoredSlice, ...],
+    test: tuple[PromptedSlice, ...],
     widths: list[int],
 ) -> Iterator[str]:
     sums = GramPass(quantizable_layers(model))
     against = "DSC, against the first row"
-    yield f"| bits | | damping | effective bits | DSC | NSD | {against} |"
-    yield "| ---: | --- | ---: | ---: | ---: | ---: | --- |"
+    titles = headings()
+    columns = " | ".join(["bits", "", "damping", "effective bits", *titles, against])
+    yield f"| {columns} |"
+    yield "| ---: | --- | ---: | ---: |" + " ---: |" * len(titles) + " --- |"
     for bits in widths:
         base = None
         for label, values, damping, sequential in CASES:
@@ -81,23 +80,25 @@ def table(
             scores = object_scores(result.model, test)
             against = "" if base is None else difference(scores, base)
             base = base or scores
-            dsc, nsd = np.concatenate(scores).mean(0)
             yield (
                 f"| {bits} | {label} | {recipe.damping_at(bits):g} "
-                f"| {result.effective_bits:.2f} "
-                f"| {dsc:.2f} | {nsd:.2f} | {against} |"
+                f"| {result.effective_bits:.2f} | {_means(scores)} | {against} |"
             )
-    dsc, nsd = np.concatenate(object_scores(model, test)).mean(0)
-    yield f"| 32 | FP32 | | 32.00 | {dsc:.2f} | {nsd:.2f} | |"
+    yield f"| 32 | FP32 | | 32.00 | {_means(object_scores(model, test))} | |"
 
 
-def difference(
-    scores: list[NDArray[np.float64]], base: list[NDArray[np.float64]]
-) -> str:
+def _means(scores: list[list[Scores]]) -> str:
+    return " | ".join(Scores.mean(s for item in scores for s in item).cells())
+
+
+def difference(scores: list[list[Scores]], base: list[list[Scores]]) -> str:
     """Return the mean difference in DSC and its 95 % interval, as text."""
     sums = np.array(
         [
-            ((mine - other)[:, 0].sum(), len(mine))
+            (
+                100 * sum(a.dsc - b.dsc for a, b in zip(mine, other, strict=True)),
+                len(mine),
+            )
             for mine, other in zip(scores, base, strict=True)
         ]
     )
@@ -116,7 +117,7 @@ def main() -> None:
     arguments = parser.parse_args()
     model = resolve_model("demo").build()
     samples = from_phantoms(model.config, arguments.calibration, SEED)
-    test = phantom_slices(model.config, arguments.slices, SEED)
+    test = phantom_slices(arguments.slices, SEED)
     lines = []
     for line in table(model, samples, test, arguments.bits):
         print(line, flush=True)

@@ -14,25 +14,23 @@ phantoms are 100 slices that no training seed gives.
 
 import argparse
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from statistics import fmean
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from pages import put_between
 
-from napari_qmedsam.evaluation.metrics import dice, normalized_surface_distance
-from napari_qmedsam.evaluation.volumes import MINIMUM_VOXELS
+from napari_qmedsam.evaluation.metrics import dice
+from napari_qmedsam.evaluation.prompted_slices import PromptedSlice, prompted_slices
+from napari_qmedsam.evaluation.scores import Scores
 from napari_qmedsam.phantoms.random_slices import phantom_test_set
-from napari_qmedsam.preprocessing import slice_image
 from napari_qmedsam.prompts import Box2D
 from napari_qmedsam.runtime import load_backend
 from napari_qmedsam.segmentation.segmenter import SliceSegmenter
 from napari_qmedsam.volumes import Volume, Window, read_labels, read_volume
 
-TOLERANCE_MM = 2.0
 PHANTOM_SLICES = 100
 SEED = 0
 
@@ -45,32 +43,25 @@ LEVELS = 25
 """Quantiles of the greys in a box between which intervals lie."""
 
 
-@dataclass(frozen=True)
-class LabelledSlice:
-    """One slice of a volume, windowed, with its labels and pixel spacing."""
-
-    volume: Volume
-    slice_index: int
-    window: Window
-    labels: NDArray
-
-    @property
-    def image(self) -> NDArray[np.uint8]:
-        return slice_image(self.volume.array, self.slice_index, self.window)
+Slices = Callable[[int], Iterator[PromptedSlice]]
+"""Gives the slices of a data set, boxes moved by up to so many pixels."""
 
 
-def of_volume(image: Path, labels: Path) -> Iterator[LabelledSlice]:
+def of_volume(image: Path, labels: Path, jitter: int) -> Iterator[PromptedSlice]:
     volume = read_volume(image)
     reference = read_labels(labels, like=volume).array
-    window = volume.default_window()
-    for index, plane in enumerate(reference):
-        yield LabelledSlice(volume, index, window, plane)
+    return prompted_slices(volume, reference, box_jitter=jitter)
 
 
-def of_phantoms() -> Iterator[LabelledSlice]:
+def of_phantoms(jitter: int) -> Iterator[PromptedSlice]:
+    rng = np.random.default_rng(SEED)
     for phantom in phantom_test_set(PHANTOM_SLICES, SEED):
-        yield LabelledSlice(
-            Volume(phantom.image[None]), 0, Window(0, 255), phantom.labels
+        yield from prompted_slices(
+            Volume(phantom.image[None]),
+            phantom.labels[None],
+            window=Window(0, 255),
+            box_jitter=jitter,
+            rng=rng,
         )
 
 
@@ -134,62 +125,52 @@ RULES: dict[str, Rule] = {
 
 
 def scores(
-    slices: Iterator[LabelledSlice], segmenter: SliceSegmenter, jitter: int
-) -> dict[str, list[tuple[float, float]]]:
-    """DSC and NSD of every object, by rule and for the model."""
-    found: dict[str, list[tuple[float, float]]] = {}
-    rng = np.random.default_rng(SEED)
+    slices: Iterator[PromptedSlice], segmenter: SliceSegmenter
+) -> dict[str, list[Scores]]:
+    """Scores of every object, by rule and for the model."""
+    found: dict[str, list[Scores]] = {}
     for item in slices:
-        values, counts = np.unique(item.labels, return_counts=True)
-        truths = [
-            item.labels == value
-            for value, count in zip(values, counts, strict=True)
-            if value and count >= MINIMUM_VOXELS
-        ]
-        if not truths:
+        if not item.class_ids:
             continue
         image = item.image
-        boxes = [
-            Box2D.enclosing(truth).jitter(jitter, *image.shape, rng) for truth in truths
-        ]
         masks = segmenter.segment_slice(
-            item.volume, item.slice_index, boxes, item.window
+            item.volume, item.slice_index, item.boxes, item.window
         )
-        spacing = item.volume.spacing_mm[1:]
-        for truth, box, mask in zip(truths, boxes, masks, strict=True):
-            answers = {name: rule(image, box) for name, rule in RULES.items()}
-            answers[BEST] = best_interval(image, box, truth)
-            for name, answer in (answers | {"model": mask}).items():
-                pair = (
-                    dice(answer, truth),
-                    normalized_surface_distance(answer, truth, spacing, TOLERANCE_MM),
-                )
-                found.setdefault(name, []).append(pair)
-                if name == "model" and (kind := kind_of(truth)):
-                    found.setdefault(kind, []).append(pair)
+        answers = {
+            name: [rule(image, box) for box in item.boxes]
+            for name, rule in RULES.items()
+        }
+        answers[BEST] = [
+            best_interval(image, box, truth)
+            for box, truth in zip(item.boxes, item.truths, strict=True)
+        ]
+        for name, given in answers.items():
+            found.setdefault(name, []).extend(item.scores(np.array(given)))
+        for truth, score in zip(item.truths, item.scores(masks), strict=True):
+            for column in ("model", kind_of(truth)):
+                if column:
+                    found.setdefault(column, []).append(score)
     return found
 
 
 def table(
-    cases: dict[str, Callable[[], Iterator[LabelledSlice]]],
-    segmenter: SliceSegmenter,
-    jitter: int,
+    cases: dict[str, Slices], segmenter: SliceSegmenter, jitter: int
 ) -> Iterator[str]:
     columns = [*RULES, BEST, "model", COMPACT, THIN]
     yield "| data | objects | " + " | ".join([*columns, "model, jitter"]) + " |"
     yield "| --- | ---: |" + " ---: |" * (len(columns) + 1)
     for name, slices in cases.items():
-        tight = scores(slices(), segmenter, 0)
-        moved = scores(slices(), segmenter, jitter)["model"]
+        tight = scores(slices(0), segmenter)
+        moved = scores(slices(jitter), segmenter)["model"]
         cells = [_cell(tight.get(column, [])) for column in columns] + [_cell(moved)]
         yield f"| {name} | {len(moved)} | " + " | ".join(cells) + " |"
 
 
-def _cell(pairs: list[tuple[float, float]]) -> str:
-    if not pairs:
+def _cell(items: list[Scores]) -> str:
+    """Return DSC and NSD, for a table with more columns than a page has room for."""
+    if not items:
         return ""
-    dsc, nsd = (100 * fmean(column) for column in zip(*pairs, strict=True))
-    return f"{dsc:.1f} / {nsd:.1f}"
+    return " / ".join(Scores.mean(items).cells("{:.1f}")[:2])
 
 
 def main() -> None:
@@ -199,11 +180,11 @@ def main() -> None:
     parser.add_argument("--jitter", type=int, default=5)
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
-    cases: dict[str, Callable[[], Iterator[LabelledSlice]]] = {"phantoms": of_phantoms}
+    cases: dict[str, Slices] = {"phantoms": of_phantoms}
     for given in arguments.volumes:
         name, _, files = given.partition("=")
         image, labels = (Path(part) for part in files.split(","))
-        cases[name] = lambda i=image, r=labels: of_volume(i, r)
+        cases[name] = partial(of_volume, image, labels)
     segmenter = SliceSegmenter(load_backend(arguments.model))
     text = "\n".join(table(cases, segmenter, arguments.jitter))
     print(text)

@@ -718,19 +718,6 @@ def test_recipe_is_shown_with_its_defaults_and_read_back(run, tmp_path):
     assert run("quantize", "--recipe", "recipe.yaml", "--show-recipe")[1] == out
 
 
-def test_simulation_writes_tables_and_figures(run, tmp_path):
-    status, out, err = run("reproduce", "simulation", "--out", "tables")
-    assert status == 0, err
-    assert "Permutation-COMQ" in out
-    names = {path.name for path in (tmp_path / "tables").iterdir()}
-    assert names == {
-        "simulation.csv",
-        "simulation.md",
-        "simulation_errors.png",
-        "simulation_magnitudes.png",
-    }
-
-
 def test_an_earlier_result_is_written_over_only_by_name(run, scan):
     status, _, err = run("segment", "ct.nii.gz", *BOX)
     assert status == 0, err

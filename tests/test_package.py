@@ -40,6 +40,8 @@ ROOMS = {
     },
     "datasets": {"errors", "preprocessing", "volumes", "phantoms"},
     "evaluation.metrics": {"errors"},
+    "evaluation.rules": set(),
+    "evaluation.scores": {"evaluation.metrics", "evaluation.rules"},
 }
 """What the lower rooms may import of ours; the upper ones are free, but for UPPER."""
 
@@ -49,8 +51,7 @@ UPPER = {
     "segmentation": {"gui", "cli"},
     "quantization": {"gui", "cli"},
     "training": {"gui", "cli"},
-    "evaluation": {"gui", "cli", "studies"},
-    "studies": {"gui", "cli"},
+    "evaluation": {"gui", "cli"},
 }
 """What the upper rooms may not import of ours."""
 

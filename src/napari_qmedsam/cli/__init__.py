@@ -17,7 +17,6 @@ from napari_qmedsam.cli import (
     exporting,
     models,
     quantizing,
-    reproducing,
     segmenting,
     training,
 )
@@ -42,7 +41,6 @@ app.command()(models.models)
 app.command()(models.fetch)
 app.command()(models.info)
 app.add_typer(training.app, name="train")
-app.add_typer(reproducing.app, name="reproduce")
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C."""

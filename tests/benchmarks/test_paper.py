@@ -2,14 +2,15 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from paper import reports
+from paper.scored_slices import case_slices, phantom_slices, score
+from paper.simulation import simulate
+from paper.tables import TABLE_1, make_rows
+from reproduce import main
 
 from napari_qmedsam.errors import UnusableData
 from napari_qmedsam.models import build_model
 from napari_qmedsam.quantization.calibration import from_phantoms
-from napari_qmedsam.studies import reports
-from napari_qmedsam.studies.scored_slices import case_slices, phantom_slices, score
-from napari_qmedsam.studies.simulation import simulate
-from napari_qmedsam.studies.tables import TABLE_1, make_rows
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -26,7 +27,7 @@ def test_a_table_has_a_row_per_variant_and_the_float_row(tiny_config, tmp_path):
     torch.manual_seed(0)
     chosen = tuple(v for v in TABLE_1 if v.settings["bit_width"] in (2, 8))[:3]
     model = build_model("tiny")
-    sets = {"phantoms": phantom_slices(tiny_config, 2)}
+    sets = {"phantoms": phantom_slices(2)}
     rows = list(make_rows(model, chosen, from_phantoms(tiny_config, 1), sets))
     assert [row.bits for row in rows] == sorted(
         v.settings["bit_width"] for v in chosen
@@ -34,7 +35,7 @@ def test_a_table_has_a_row_per_variant_and_the_float_row(tiny_config, tmp_path):
     assert all(row.effective_bits >= row.bits for row in rows)
     assert rows[-1].published == (93.505, 92.969)
     cells = reports.table_cells(rows)
-    assert cells[1][6:8] == ["29.79", "30.22"]
+    assert cells[1][8:10] == ["29.79", "30.22"]
     paths = reports.write_table(cells, tmp_path, "table", "note")
     assert paths[0].read_text(encoding="utf-8").count("\n") == len(rows) + 1
     assert reports.draw_table(rows, tmp_path / "t.png", "title").stat().st_size > 5000
@@ -47,15 +48,30 @@ def test_labelled_cases_are_scored_at_their_own_spacing(tiny_config, tmp_path):
     labels = (image > 0).astype(np.uint8)
     nib.save(nib.Nifti1Image(image, affine), tmp_path / "a.nii.gz")
     nib.save(nib.Nifti1Image(labels, affine), tmp_path / "a_labels.nii.gz")
-    (only,) = case_slices(tiny_config, tmp_path)
-    assert only.spacing_mm == (3.0, 2.0)
-    assert only.masks.sum() == 120
+    (only,) = case_slices(tmp_path)
+    assert only.truths.sum() == 120
     torch.manual_seed(0)
-    dsc, nsd = score(build_model("tiny"), [only])
-    assert 0 <= dsc <= 100
-    assert 0 <= nsd <= 100
+    scores = score(build_model("tiny"), [only])
+    assert 0 <= scores.dsc <= 1
+    # One row is missed, 3 mm high, or one column, 2 mm wide.
+    for axis, distance in ((1, 3), (2, 2)):
+        shrunk = np.roll(only.truths, -1, axis) & only.truths
+        (missed,) = only.scores(shrunk)
+        assert missed.hd95_mm == distance
 
 
-def test_a_folder_without_labels_is_one_clear_error(tiny_config, tmp_path):
+def test_a_folder_without_labels_is_one_clear_error(tmp_path):
     with pytest.raises(UnusableData, match="no images"):
-        case_slices(tiny_config, tmp_path)
+        case_slices(tmp_path)
+
+
+def test_simulation_writes_tables_and_figures(tmp_path, capsys):
+    main(["simulation", "--out", str(tmp_path / "tables")])
+    assert "Permutation-COMQ" in capsys.readouterr().out
+    names = {path.name for path in (tmp_path / "tables").iterdir()}
+    assert names == {
+        "simulation.csv",
+        "simulation.md",
+        "simulation_errors.png",
+        "simulation_magnitudes.png",
+    }

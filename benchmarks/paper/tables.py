@@ -5,14 +5,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from paper.scored_slices import score
+
 from napari_qmedsam.checkpoints.packed.model_file import float_bytes
+from napari_qmedsam.evaluation.prompted_slices import PromptedSlice
+from napari_qmedsam.evaluation.scores import Scores
 from napari_qmedsam.models.medsam import MedSAM
 from napari_qmedsam.quantization.calibration import CalibrationSet, GramPass
 from napari_qmedsam.quantization.model_layers import quantizable_layers
 from napari_qmedsam.quantization.recipe import Recipe
 from napari_qmedsam.quantization.settings import QuantizationSettings
 from napari_qmedsam.quantization.whole_model import quantize_model
-from napari_qmedsam.studies.scored_slices import ScoredSlice, score
 
 Published = tuple[float, float] | None
 """DSC and NSD in the paper: MedSAM ViT-B on AbdomenCT-1K."""
@@ -30,13 +33,13 @@ class Variant:
 
 @dataclass(frozen=True)
 class Row:
-    """One row made; `scores` holds DSC and NSD by test set."""
+    """One row made; `scores` are by test set."""
 
     bits: int
     method: str
     effective_bits: float
     megabytes: float
-    scores: Mapping[str, tuple[float, float]]
+    scores: Mapping[str, Scores]
     published: Published
     seconds: float
 
@@ -103,7 +106,7 @@ def make_rows(
     model: MedSAM,
     variants: Sequence[Variant],
     calibration: CalibrationSet,
-    test_sets: Mapping[str, Sequence[ScoredSlice]],
+    test_sets: Mapping[str, Sequence[PromptedSlice]],
     progress: Callable[[int, int, str], None] = lambda done, total, label: None,
 ) -> Iterator[Row]:
     """Quantize and score every variant on each test set; the float row last.
@@ -114,12 +117,12 @@ def make_rows(
         Float.
     variants : sequence of Variant
     calibration : CalibrationSet
-    test_sets : mapping of str to sequence of ScoredSlice
+    test_sets : mapping of str to sequence of PromptedSlice
     progress : callable
         Called with rows done, rows in all, and the label of the next.
     """
 
-    def scores(judged: MedSAM) -> dict[str, tuple[float, float]]:
+    def scores(judged: MedSAM) -> dict[str, Scores]:
         return {name: score(judged, slices) for name, slices in test_sets.items()}
 
     sums = GramPass(quantizable_layers(model))

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from paper.simulation import BITS, METHODS, Simulation
+from paper.tables import Row
 
 import napari_qmedsam
+from napari_qmedsam.evaluation.scores import headings
 from napari_qmedsam.evaluation.tables import FORMATS, Cells, save_table
-from napari_qmedsam.studies.simulation import BITS, METHODS, Simulation
-from napari_qmedsam.studies.tables import Row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,7 +25,7 @@ TICKS = (2, 3, 4, 6, 8, 12, 16)
 
 def made_by() -> str:
     """Return version and, in a git checkout, commit of the code that runs."""
-    root = Path(napari_qmedsam.__file__).parent
+    root = Path(__file__).parent
     version = f"napari-qmedsam {napari_qmedsam.__version__}"
     try:
         commit = subprocess.run(
@@ -40,11 +41,11 @@ def made_by() -> str:
 
 def table_cells(rows: Sequence[Row]) -> list[list[str]]:
     """Return Table 1 or 2 as text, headings first."""
-    headings = ["bits", "method", "effective bits", "MB"]
+    titles = ["bits", "method", "effective bits", "MB"]
     for name in rows[0].scores:
-        headings += [f"{name} DSC", "NSD"]
-    headings += ["paper DSC", "paper NSD", "s to quantize, calibrated"]
-    cells = [headings]
+        titles += [f"{name} {title}" for title in headings()]
+    titles += ["paper DSC", "paper NSD", "s to quantize, calibrated"]
+    cells = [titles]
     for row in rows:
         paper = (
             ["", ""] if row.published is None else [f"{v:.2f}" for v in row.published]
@@ -55,7 +56,7 @@ def table_cells(rows: Sequence[Row]) -> list[list[str]]:
                 row.method,
                 f"{row.effective_bits:.2f}",
                 f"{row.megabytes:.2f}",
-                *(f"{value:.2f}" for pair in row.scores.values() for value in pair),
+                *(cell for scores in row.scores.values() for cell in scores.cells()),
                 *paper,
                 f"{row.seconds:.1f}",
             ]
@@ -100,7 +101,7 @@ def _draw_scores(axes: "Axes", rows: Sequence[Row], name: str) -> None:
         own = [row for row in rows if row.method == method]
         axes.plot(
             [row.effective_bits for row in own],
-            [row.scores[name][0] for row in own],
+            [row.scores[name].shown()["dsc"] for row in own],
             "o-",
             color=colour,
             markersize=4,
@@ -108,14 +109,18 @@ def _draw_scores(axes: "Axes", rows: Sequence[Row], name: str) -> None:
             label=method,
         )
         for row in own:
-            place = (row.effective_bits, row.scores[name][0])
+            place = (row.effective_bits, row.scores[name].shown()["dsc"])
             axes.annotate(
                 f"{row.bits}", place, (3, -11), textcoords="offset points", fontsize=8
             )
     for row in rows:
         if row.bits == 32:
             axes.axhline(
-                row.scores[name][0], color="black", lw=1, ls="dashed", label="FP32"
+                row.scores[name].shown()["dsc"],
+                color="black",
+                lw=1,
+                ls="dashed",
+                label="FP32",
             )
     axes.set_xscale("log")
     axes.set_xticks(TICKS, [str(tick) for tick in TICKS])

@@ -1,1 +1,0 @@
-"""The experiments of the Permutation-COMQ paper, run again with our means."""
