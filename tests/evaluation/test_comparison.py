@@ -2,6 +2,7 @@
 
 import csv
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -50,6 +51,15 @@ def session(bright_volume, reference):
     session.add_object(Box3D(3, 3, 1, 17, 17, 4), "square")
     session.add_object(Box3D(19, 19, 2, 27, 27, 3), "small")
     return session
+
+
+def flipped(volume):
+    """The same voxels at the same places, stored from the other end of y and x."""
+    depth, height, width = volume.shape
+    turn = np.diag([-1.0, -1.0, 1.0, 1.0])
+    turn[:2, 3] = width - 1, height - 1
+    array = volume.array[:, ::-1, ::-1].copy()
+    return replace(volume, array=array, affine=volume.affine @ turn)
 
 
 @pytest.fixture
@@ -103,7 +113,7 @@ def test_boxes_that_miss_the_reference_are_refused(session, reference):
         match_objects(list(session.objects.values()), reference, 4)
     with pytest.raises(InvalidSettings, match="no box to compare on"):
         Comparison(session.volume, reference, [])
-    with pytest.raises(GridMismatch, match="reference is"):
+    with pytest.raises(GridMismatch, match="labels are"):
         Comparison(session.volume, reference[1:], [])
 
 
@@ -141,6 +151,18 @@ def test_scores_are_those_of_the_evaluation(compared, session, reference, backen
     )
     (scored,) = report.objects
     assert comparison.results[FP32.name].scores_of(1) == scored.scores
+
+
+def test_labels_stored_from_the_other_end_give_the_same_scores(
+    compared, session, reference, load
+):
+    comparison, _ = compared
+    stored = flipped(session.volume.with_array(reference))
+    again = Comparison(session.volume, stored, comparison.objects, tolerance_mm=1.0)
+    list(again.run([TWO_BITS], load))
+    assert again.results[TWO_BITS.name].scores == (
+        comparison.results[TWO_BITS.name].scores
+    )
 
 
 def test_disagreement_is_where_masks_differ(compared):

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -163,6 +164,36 @@ def test_labels_on_another_grid_are_refused(backend, bright_volume, truth):
     volume = bright_volume(truth > 0)
     with pytest.raises(GridMismatch, match="labels are"):
         evaluate_volume(SliceSegmenter(backend), volume, truth[:2])
+
+
+@pytest.mark.parametrize("mode", Mode)
+def test_labels_stored_from_the_other_end_give_the_same_scores(
+    backend, bright_volume, truth, mode
+):
+    seen = truth.copy()
+    seen[:, :, 10:] = 0  # what is found is not symmetric, nor are the labels
+    volume = bright_volume(seen > 0)
+    affine = volume.affine @ np.array(
+        [[-1, 0, 0, 31], [0, 1, 0, 0], [0, 0, -1, 4], [0, 0, 0, 1]]
+    )
+    stored = replace(volume, array=truth[::-1, :, ::-1].copy(), affine=affine)
+
+    def objects(labels):
+        segmenter = SliceSegmenter(backend)
+        return evaluate_volume(segmenter, volume, labels, mode=mode).objects
+
+    assert objects(stored) == objects(truth)
+    # Taken as they are stored they would give other scores.
+    assert objects(stored.array) != objects(truth)
+
+
+def test_labels_that_lie_elsewhere_are_refused(backend, bright_volume, truth):
+    volume = bright_volume(truth > 0)
+    affine = volume.affine.copy()
+    affine[0, 3] += 100
+    away = replace(volume, array=truth, affine=affine)
+    with pytest.raises(GridMismatch, match="wholly outside the image"):
+        evaluate_volume(SliceSegmenter(backend), volume, away)
 
 
 def test_an_absent_class_is_refused_with_those_there_are(backend, bright_volume, truth):

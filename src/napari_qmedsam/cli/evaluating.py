@@ -86,7 +86,7 @@ def evaluate(
         report = evaluate_volume(
             segmenter,
             volume,
-            reference.array,
+            reference,
             classes=wanted,
             mode=chosen_mode,
             box_jitter=box_jitter,

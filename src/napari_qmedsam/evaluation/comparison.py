@@ -14,7 +14,7 @@ from statistics import fmean
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_qmedsam.errors import GridMismatch, InvalidSettings
+from napari_qmedsam.errors import InvalidSettings
 from napari_qmedsam.evaluation.matching import ComparedObject
 from napari_qmedsam.evaluation.metrics import dice, signed_surface_distance
 from napari_qmedsam.evaluation.rules import TOLERANCE_MM
@@ -30,6 +30,7 @@ from napari_qmedsam.segmentation.propagation import (
 )
 from napari_qmedsam.segmentation.segmenter import SliceSegmenter
 from napari_qmedsam.segmentation.variants import Variant
+from napari_qmedsam.volumes.labels import labels_on_grid
 from napari_qmedsam.volumes.reslicing import axis_order, stacked_along
 from napari_qmedsam.volumes.volume import Volume
 from napari_qmedsam.volumes.windows import Window
@@ -44,9 +45,11 @@ class Comparison:
     Parameters
     ----------
     volume : Volume
-    reference : ndarray, (Z, Y, X) integer
-        On the volume's grid.
+    reference : Volume, or ndarray, (Z, Y, X) integer
+        Brought to the volume's grid by
+        :func:`~napari_qmedsam.volumes.labels.labels_on_grid`.
     objects : sequence of ComparedObject
+        Matched with the reference on that grid.
     tolerance_mm : float
         Of the NSD.
     window : Window, optional
@@ -56,7 +59,7 @@ class Comparison:
     Raises
     ------
     GridMismatch
-        If the reference is not on the volume's grid.
+        If the reference cannot be brought there.
     InvalidSettings
         If there is no object, or the tolerance is below 0.
     """
@@ -64,17 +67,14 @@ class Comparison:
     def __init__(
         self,
         volume: Volume,
-        reference: NDArray[np.integer],
+        reference: Volume | NDArray[np.integer],
         objects: Sequence[ComparedObject],
         *,
         tolerance_mm: float = TOLERANCE_MM,
         window: Window | None = None,
         propagation: Propagation = Propagation.BOX,
     ) -> None:
-        if reference.shape != volume.shape:
-            raise GridMismatch(
-                f"The reference is {reference.shape} but the image is {volume.shape}."
-            )
+        placed = labels_on_grid(reference, volume).array
         if not objects:
             raise InvalidSettings("There is no box to compare on. Draw one first.")
         if not tolerance_mm >= 0:
@@ -83,7 +83,7 @@ class Comparison:
             )
         self.volume, self.objects = volume, tuple(objects)
         # A copy: the layer it came from may be painted on while this runs.
-        self.reference = np.array(reference)
+        self.reference = np.array(placed)
         self.tolerance_mm, self.propagation = float(tolerance_mm), propagation
         self.window = volume.window_or_default(window)
         self.results: dict[str, VariantResult] = {}

@@ -8,7 +8,7 @@ from enum import Enum
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_qmedsam.errors import GridMismatch, InvalidSettings
+from napari_qmedsam.errors import InvalidSettings
 from napari_qmedsam.evaluation.prompted_slices import large_enough, prompted_slices
 from napari_qmedsam.evaluation.report import EvaluationReport, ScoredObject
 from napari_qmedsam.evaluation.rules import MINIMUM_VOXELS, TOLERANCE_MM
@@ -20,6 +20,7 @@ from napari_qmedsam.segmentation.propagation import (
     segment_volume,
 )
 from napari_qmedsam.segmentation.segmenter import SliceSegmenter
+from napari_qmedsam.volumes.labels import labels_on_grid
 from napari_qmedsam.volumes.volume import Volume
 from napari_qmedsam.volumes.windows import Window
 
@@ -37,7 +38,7 @@ class Mode(str, Enum):
 def evaluate_volume(
     segmenter: SliceSegmenter,
     volume: Volume,
-    labels: NDArray[np.integer],
+    labels: Volume | NDArray[np.integer],
     *,
     classes: Sequence[int] | None = None,
     mode: Mode = Mode.SLICE,
@@ -57,8 +58,9 @@ def evaluate_volume(
     ----------
     segmenter : SliceSegmenter
     volume : Volume
-    labels : ndarray, (Z, Y, X) integer
-        The reference, on the volume's grid.
+    labels : Volume, or ndarray, (Z, Y, X) integer
+        The reference; brought to the volume's grid by
+        :func:`~napari_qmedsam.volumes.labels.labels_on_grid`.
     classes : sequence of int, optional
         Default: every value but 0.
     mode : Mode
@@ -84,19 +86,16 @@ def evaluate_volume(
     Raises
     ------
     GridMismatch
-        If the labels are not on the volume's grid.
+        If the labels cannot be brought there.
     InvalidSettings
         If no class has a slice (or, in volume mode, a body) of 100 voxels.
     """
-    if labels.shape != volume.shape:
-        raise GridMismatch(
-            f"The labels are {labels.shape} but the image is {volume.shape}."
-        )
+    reference = labels_on_grid(labels, volume).array
     run = _Evaluation(
         segmenter,
         volume,
-        labels,
-        _classes(labels, classes),
+        reference,
+        _classes(reference, classes),
         volume.window_or_default(window),
         tolerance_mm,
         box_jitter,

@@ -5,7 +5,7 @@ the functions that need them.
 """
 
 from napari_qmedsam.volumes.grid import display_affine, same_grid
-from napari_qmedsam.volumes.labels import read_labels
+from napari_qmedsam.volumes.labels import labels_on_grid, read_labels
 from napari_qmedsam.volumes.npz import NpzCase, read_npz_case
 from napari_qmedsam.volumes.reading import read_volume
 from napari_qmedsam.volumes.resampling import resample_like
@@ -23,6 +23,7 @@ __all__ = [
     "Volume",
     "Window",
     "display_affine",
+    "labels_on_grid",
     "list_series",
     "percentile_window",
     "read_labels",

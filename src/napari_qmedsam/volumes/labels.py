@@ -13,7 +13,7 @@ from napari_qmedsam.volumes.formats import Selection
 from napari_qmedsam.volumes.reading import load
 from napari_qmedsam.volumes.registry import keeps_place
 from napari_qmedsam.volumes.resampling import grids_overlap, resample_like, same_grid
-from napari_qmedsam.volumes.volume import Modality, Volume
+from napari_qmedsam.volumes.volume import Modality, Source, Volume
 
 logger = logging.getLogger(__name__)
 
@@ -59,10 +59,72 @@ def read_labels(
     if not keeps_place(labels):
         labels = replace(labels, notices=())
     if like is not None:
-        labels = _bring_to(path, labels, like)
+        labels = labels_on_grid(labels, like)
     for notice in labels.notices:
         logger.warning("%s: %s", path.name, notice)
     return labels
+
+
+def labels_on_grid(labels: Volume | NDArray[np.integer], like: Volume) -> Volume:
+    """Return labels with the voxels of an image: the one place where grids meet.
+
+    What is scored or compared goes through here, so labels whose rows are stored the
+    other way round, or that were drawn on a finer grid, count where they lie in the
+    patient.
+
+    Parameters
+    ----------
+    labels : Volume, or ndarray, (Z, Y, X) integer
+        A volume on another grid is resampled by nearest neighbour, with a notice. An
+        array, and a volume of a format that keeps no place, must have the image's
+        shape and take its grid.
+    like : Volume
+        The image.
+
+    Returns
+    -------
+    Volume
+        On the grid of `like`.
+
+    Raises
+    ------
+    GridMismatch
+        If the labels lie wholly outside `like`, or cannot be placed on it.
+    """
+    if not isinstance(labels, Volume):
+        if labels.shape != like.shape:
+            raise GridMismatch(
+                f"The labels are {labels.shape} but the image is {like.shape}, and an "
+                "array does not say where it lies. Give them as a volume."
+            )
+        return replace(
+            like, array=labels, modality=Modality.OTHER, source=Source(), notices=()
+        )
+    name = _named("Labels", labels)
+    if not keeps_place(labels):
+        if labels.shape != like.shape:
+            raise GridMismatch(
+                f"{name} have the shape {labels.shape}, but the image "
+                f"has {like.shape}, and the file does not say where they lie. "
+                "Save them in the shape of the image."
+            )
+        return replace(labels, affine=like.affine, spacing_mm=like.spacing_mm)
+    if same_grid(labels, like):
+        return replace(labels, affine=like.affine, spacing_mm=like.spacing_mm)
+    if not grids_overlap(labels, like, _extent(labels.array)):
+        raise GridMismatch(
+            f"{name} lie wholly outside {_named('the image', like)}. Check that both "
+            "belong together."
+        )
+    resampled = resample_like(labels, like, nearest=True)
+    change = f"from {_grid(labels)} to {_grid(like)}"
+    notices = [f"The labels were resampled by nearest neighbour {change}."]
+    lost = np.setdiff1d(np.unique(labels.array), np.unique(resampled.array))
+    lost = lost[lost != 0]
+    if lost.size:
+        listed = ", ".join(str(label) for label in lost)
+        notices.append(f"Nothing of label {listed} was left after resampling.")
+    return replace(resampled, notices=(*labels.notices, *notices))
 
 
 def smallest_unsigned(array: NDArray) -> NDArray:
@@ -107,37 +169,19 @@ def _whole_numbers(path: Path, array: NDArray) -> NDArray:
     return smallest_unsigned(array)
 
 
-def _bring_to(path: Path, labels: Volume, like: Volume) -> Volume:
-    if not keeps_place(labels):
-        if labels.shape != like.shape:
-            raise GridMismatch(
-                f"Labels '{path.name}' have the shape {labels.shape}, but the image "
-                f"has {like.shape}, and the file does not say where they lie. "
-                "Save them in the shape of the image."
-            )
-        return replace(labels, affine=like.affine, spacing_mm=like.spacing_mm)
-    if same_grid(labels, like):
-        return replace(labels, affine=like.affine, spacing_mm=like.spacing_mm)
-    if not grids_overlap(labels, like, _extent(labels.array)):
-        raise GridMismatch(
-            f"Labels '{path.name}' lie wholly outside the image "
-            f"'{Path(like.source.path).name}'. Check that both belong together."
-        )
-    resampled = resample_like(labels, like, nearest=True)
-    change = f"from {_grid(labels)} to {_grid(like)}"
-    notices = [f"The labels were resampled by nearest neighbour {change}."]
-    lost = np.setdiff1d(np.unique(labels.array), np.unique(resampled.array))
-    lost = lost[lost != 0]
-    if lost.size:
-        listed = ", ".join(str(label) for label in lost)
-        notices.append(f"Nothing of label {listed} was left after resampling.")
-    return replace(resampled, notices=(*labels.notices, *notices))
+def _named(what: str, volume: Volume) -> str:
+    name = Path(volume.source.path).name
+    return f"{what} '{name}'" if name else what
 
 
 def _grid(volume: Volume) -> str:
+    import nibabel as nib
+
     shape = " x ".join(str(n) for n in volume.shape)
     spacing = " x ".join(f"{s:.3g}" for s in volume.spacing_mm)
-    return f"{shape} voxels of {spacing} mm (z, y, x)"
+    # Rows stored the other way round differ in nothing else.
+    axes = "".join(nib.aff2axcodes(volume.affine))
+    return f"{shape} voxels of {spacing} mm (z, y, x), axes {axes}"
 
 
 def _extent(array: NDArray) -> tuple[slice, slice, slice] | None:
