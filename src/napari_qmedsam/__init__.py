@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from napari_qmedsam.prompts import Box2D, Box3D
-    from napari_qmedsam.segmentation.session import Session, open_session
+    from napari_qmedsam.session import Session, open_session
     from napari_qmedsam.volumes import read_labels, read_volume, write_labels
 
 __version__ = "0.1.0"
@@ -17,8 +17,8 @@ __version__ = "0.1.0"
 _HOMES = {
     "Box2D": "prompts",
     "Box3D": "prompts",
-    "Session": "segmentation.session",
-    "open_session": "segmentation.session",
+    "Session": "session",
+    "open_session": "session",
     "read_labels": "volumes",
     "read_volume": "volumes",
     "write_labels": "volumes",

@@ -21,8 +21,8 @@ from napari_qmedsam.evaluation.scores import Scores
 from napari_qmedsam.evaluation.tables import csv_text, markdown_text, save_table
 from napari_qmedsam.prompts import Box3D
 from napari_qmedsam.segmentation.propagation import Propagation
-from napari_qmedsam.segmentation.session import Session
 from napari_qmedsam.segmentation.variants import Variant
+from napari_qmedsam.session import Session
 
 FP32 = Variant("tiny FP32", "tiny", architecture="tiny", file_bytes=4_000_000)
 TWO_BITS = Variant(

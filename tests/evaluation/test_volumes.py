@@ -11,7 +11,7 @@ from napari_qmedsam.evaluation.volumes import Mode, evaluate_volume
 from napari_qmedsam.prompts import Box2D, Box3D
 from napari_qmedsam.segmentation.propagation import Propagation
 from napari_qmedsam.segmentation.segmenter import SliceSegmenter
-from napari_qmedsam.segmentation.session import Session
+from napari_qmedsam.session import Session
 
 PERFECT = {"dsc": 100.0, "nsd": 100.0, "hd95_mm": 0.0, "volume_difference": 0.0}
 

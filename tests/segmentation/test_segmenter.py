@@ -16,7 +16,7 @@ from napari_qmedsam.segmentation.propagation import (
     segment_volume,
 )
 from napari_qmedsam.segmentation.segmenter import SliceSegmenter
-from napari_qmedsam.segmentation.session import Session
+from napari_qmedsam.session import Session
 from napari_qmedsam.volumes.volume import Volume
 from napari_qmedsam.volumes.windows import Window
 

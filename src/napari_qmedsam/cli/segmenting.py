@@ -113,7 +113,7 @@ def segment(
     from napari_qmedsam.prompts import parse_box, parse_slice_box
     from napari_qmedsam.segmentation.measuring import Tally
     from napari_qmedsam.segmentation.propagation import Propagation
-    from napari_qmedsam.segmentation.session import Session
+    from napari_qmedsam.session import Session
     from napari_qmedsam.volumes import read_volume
     from napari_qmedsam.volumes.windows import parse_window
     from napari_qmedsam.volumes.writing import check_target

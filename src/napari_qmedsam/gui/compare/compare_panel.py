@@ -51,8 +51,8 @@ from napari_qmedsam.gui.shared.viewer_state import state_of
 from napari_qmedsam.gui.shared.work import Work
 from napari_qmedsam.gui.shared.worker import Report, ShouldStop
 from napari_qmedsam.runtime import Backend
-from napari_qmedsam.segmentation.session import Session
 from napari_qmedsam.segmentation.variants import Variant
+from napari_qmedsam.session import Session
 
 if TYPE_CHECKING:
     import napari

@@ -24,7 +24,7 @@ from napari_qmedsam.gui.shared.layers import VOLUME, placement_of
 from napari_qmedsam.gui.shared.notices import Say, errors_shown
 from napari_qmedsam.prompts import Box3D
 from napari_qmedsam.segmentation.objects import SegmentObject
-from napari_qmedsam.segmentation.session import Session
+from napari_qmedsam.session import Session
 
 SETTLED = ("added", "changed", "removed")
 """Actions of a layer's data after which they are whole."""

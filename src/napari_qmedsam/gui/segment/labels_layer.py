@@ -12,7 +12,7 @@ from napari_qmedsam.gui.shared.colours import label_colours, with_hidden
 from napari_qmedsam.gui.shared.layers import RESULT, VOLUME, placement_of
 from napari_qmedsam.gui.shared.notices import Say, errors_shown
 from napari_qmedsam.segmentation.measuring import Tally
-from napari_qmedsam.segmentation.session import Session
+from napari_qmedsam.session import Session
 
 
 class LabelsLayer:

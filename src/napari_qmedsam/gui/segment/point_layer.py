@@ -12,7 +12,7 @@ from napari_qmedsam.gui.segment.rectangles import ID, NO_ID
 from napari_qmedsam.gui.shared.layers import VOLUME, placement_of
 from napari_qmedsam.gui.shared.notices import Say, errors_shown
 from napari_qmedsam.prompts import Point
-from napari_qmedsam.segmentation.session import Session
+from napari_qmedsam.session import Session
 from napari_qmedsam.volumes.reslicing import axis_order
 
 POSITIVE = "is_positive"

@@ -13,8 +13,8 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_qmedsam.gui.shared.layers import VOLUME, volume_of
 from napari_qmedsam.segmentation.autosave import Autosave
-from napari_qmedsam.segmentation.session import Session
 from napari_qmedsam.segmentation.variants import Variants
+from napari_qmedsam.session import Session
 
 if TYPE_CHECKING:
     import napari

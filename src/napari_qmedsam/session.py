@@ -1,31 +1,26 @@
 """A working session: volume, model, objects, labels, history, variants. No Qt."""
 
 import os
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 
-import numpy as np
 from numpy.typing import NDArray
 
 from napari_qmedsam.errors import InvalidSettings
 from napari_qmedsam.segmentation.annotation import Annotation, are_locked
 from napari_qmedsam.segmentation.early_stop import EarlyStop
-from napari_qmedsam.segmentation.history import Step
 from napari_qmedsam.segmentation.objects import ObjectPrompt
-from napari_qmedsam.segmentation.painting import Painter
 from napari_qmedsam.segmentation.propagation import (
     Direction,
     OnEmpty,
     Propagation,
     SliceUpdate,
-    propagate_masks,
     segment_volume,
 )
 from napari_qmedsam.segmentation.result import Segmentation, run_to_end
+from napari_qmedsam.segmentation.runs import paint_updates, propagate_objects
 from napari_qmedsam.segmentation.segmenter import SliceSegmenter
 from napari_qmedsam.segmentation.variants import Variants
-from napari_qmedsam.volumes.reslicing import stacked_along
 from napari_qmedsam.volumes.volume import Volume
 from napari_qmedsam.volumes.windows import Window
 
@@ -161,8 +156,7 @@ class Session(Annotation):
         ids = [p.object_id for p in prompts]
         last = self.history.last
         changed_box = last if join and last and last.is_of_objects else None
-        painter = Painter(self.labels, protect_existing)
-        return self._segmented(updates, ids, painter, changed_box)
+        return paint_updates(self, updates, ids, protect_existing, changed_box)
 
     def propagate(
         self,
@@ -232,9 +226,16 @@ class Session(Annotation):
             As :meth:`segment`, before the first slice is asked for.
         """
         here = self.prompts(object_ids, slice_index, axis)
-        self.model()
-        painter = Painter(self.labels, protect_existing)
-        return self._propagated(here, slice_index, direction, painter, stop)
+        return propagate_objects(
+            self,
+            self.model(),
+            here,
+            slice_index,
+            direction,
+            self.window,
+            protect_existing,
+            stop,
+        )
 
     def model(self) -> SliceSegmenter:
         """Return the segmenter.
@@ -247,92 +248,6 @@ class Session(Annotation):
         if self.segmenter is None:
             raise InvalidSettings("The session has no model. Set its segmenter first.")
         return self.segmenter
-
-    # Helpers --------------------------------------------------------------
-
-    def _paint_each(
-        self,
-        updates: Generator[SliceUpdate, None, None],
-        object_ids: Sequence[int],
-        painter: Painter,
-    ) -> Generator[SliceUpdate, None, None]:
-        """Paint each update and pass it on."""
-        with closing(updates):
-            for update in updates:
-                objects = list(self.objects.values())
-                locked = [o.object_id for o in objects if o.is_locked]
-                painter.paint(update, object_ids, locked)
-                yield update
-
-    def _segmented(
-        self,
-        updates: Generator[SliceUpdate, None, None],
-        object_ids: Sequence[int],
-        painter: Painter,
-        step: Step | None,
-    ) -> Generator[SliceUpdate, None, None]:
-        """Paint each update; record them as one step, or with an earlier one."""
-        try:
-            yield from self._paint_each(updates, object_ids, painter)
-        finally:
-            with self.history.step(step):
-                self._record(painter)
-
-    def _propagated(
-        self,
-        prompts: Sequence[ObjectPrompt],
-        slice_index: int,
-        direction: Direction,
-        painter: Painter,
-        stop: EarlyStop | None,
-    ) -> Generator[SliceUpdate, None, None]:
-        """Segment what has no mask on the slice, then propagate all masks on it."""
-        segmenter, window = self.model(), self.window
-        plane = stacked_along(self.labels, prompts[0].axis)[slice_index]
-        new = [p for p in prompts if not (plane == p.object_id).any()]
-        reached: dict[int, set[int]] = {}
-        try:
-            first = segment_volume(segmenter, self.volume, new, window)
-            yield from self._paint_each(first, [p.object_id for p in new], painter)
-            ids = [p.object_id for p in prompts if p.object_id in self.objects]
-            beyond = propagate_masks(
-                segmenter,
-                self.volume,
-                [self.objects[i].prompt for i in ids],
-                [plane == i for i in ids],
-                slice_index,
-                direction,
-                window,
-                stop,
-            )
-            with closing(self._paint_each(beyond, ids, painter)) as painted:
-                for update in painted:
-                    for index, mask in update.masks:
-                        if mask.any():
-                            reached.setdefault(ids[index], set()).add(
-                                update.slice_index
-                            )
-                    yield update
-        finally:
-            with self.history.step():
-                self._record(painter)
-                self._extend_ranges(reached)
-
-    def _record(self, painter: Painter) -> None:
-        # Another array that was put in its place has its own history.
-        if np.may_share_memory(painter.labels, self.labels):
-            self.history.record(painter.labels, painter.before)
-
-    def _extend_ranges(self, reached: Mapping[int, set[int]]) -> None:
-        """Let the slices of objects include those that they were found on."""
-        before = dict(self.objects)
-        for object_id, slices in reached.items():
-            old = self.objects.get(object_id)
-            if old is not None:
-                self.objects[object_id] = old.reaching(min(slices)).reaching(
-                    max(slices)
-                )
-        self.history.record_objects(before, self.objects)
 
 
 def open_session(
