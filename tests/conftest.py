@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from napari_qmedsam.checkpoints.catalogue import CATALOGUE
+from napari_qmedsam.checkpoints.download import data_folder
 from napari_qmedsam.models.configuration import (
     CONFIGS,
     ModelConfig,
@@ -22,6 +24,9 @@ from napari_qmedsam.models.configuration import (
 )
 from napari_qmedsam.runtime.protocol import RuntimeInfo
 from napari_qmedsam.volumes.volume import Volume
+
+USERS_DATA = data_folder()
+"""The user's own, as it was before the tests were sent to another one."""
 
 PARITY = Path(__file__).parents[2] / "shared" / "parity"
 
@@ -125,6 +130,16 @@ def lite_medsam_file(lite_medsam: Any, tmp_path_factory: Any) -> Path:
 
     folder = tmp_path_factory.mktemp("weights")
     return save_model(lite_medsam, folder / "lite_medsam.safetensors")
+
+
+@pytest.fixture(scope="session")
+def official_lite_medsam() -> Path:
+    """Return the published weights, which a user may have fetched."""
+    entry = CATALOGUE["lite_medsam"]
+    path = USERS_DATA / "weights" / entry.filename
+    if not path.exists():
+        pytest.skip(f"needs {path}: qmedsam fetch lite_medsam")
+    return path
 
 
 @pytest.fixture(scope="session")
