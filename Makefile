@@ -2,6 +2,7 @@
 #
 # Variables:  PYTHON       interpreter that makes .venv (3.11 or newer)
 #             TORCH_INDEX  package index for torch alone; see below
+#             WEIGHTS      published weights that setup fetches; none for none
 #             ARGS         passed on to qmedsam demo, pytest or the viewer
 
 VENV ?= .venv
@@ -24,6 +25,10 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 #   make setup TORCH_INDEX=https://download.pytorch.org/whl/cpu
 TORCH_INDEX ?=
 
+# The official LiteMedSAM, 36 MB. What cannot be had does not fail the set-up: the
+# demo model, which comes with the package, serves.
+WEIGHTS ?= lite_medsam
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test napari lint clean
 
@@ -41,6 +46,11 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install -c constraints.txt \
 		$(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
 	$(BIN)/python -m pip install -c constraints.txt -e ".[$(EXTRAS)]"
+ifneq ($(WEIGHTS),none)
+	@echo "Fetching the weights of $(WEIGHTS)..."
+	@reason=$$($(BIN)/qmedsam fetch $(WEIGHTS) 2>&1) \
+		|| echo "Set up without $(WEIGHTS). $$reason"
+endif
 	@touch $@
 
 demo: setup  ## Segment the sample CT and MR volumes, print scores, write pictures
