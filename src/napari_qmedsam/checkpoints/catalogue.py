@@ -179,7 +179,8 @@ MEDSAM_VIT_B = CheckpointEntry(
         "reported to be under CC-BY-4.0), which can resume and is tried first. "
         "Size and SHA-256 are recorded by independent public projects. The file "
         "of wanglab/medsam-vit-base on Hugging Face has the same values under "
-        "other tensor names (transformers' SamModel) and does not load here."
+        "other tensor names (transformers' SamModel) and loads as a file, with "
+        "--weights FILE."
     ),
 )
 """The official MedSAM weights."""

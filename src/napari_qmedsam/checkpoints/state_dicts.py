@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from napari_qmedsam.checkpoints.checksum import check_tensors
 from napari_qmedsam.checkpoints.header import QUANTIZED_KEY, existing, read_card
+from napari_qmedsam.checkpoints.transformers_names import official_names
 from napari_qmedsam.errors import BadCheckpoint
 
 if TYPE_CHECKING:
@@ -185,7 +186,7 @@ def _cleaned(content: Mapping[Any, Any], path: Path) -> dict[str, "Tensor"]:
     }
     if not state:
         raise BadCheckpoint(f"'{path.name}' holds no tensors.")
-    return state
+    return official_names(state)
 
 
 def _reason(error: Exception) -> str:

@@ -18,9 +18,9 @@ from napari_qmedsam.gui.shared.work import Work
 from napari_qmedsam.gui.shared.worker import Report, ShouldStop
 from napari_qmedsam.segmentation.variants import QAT, Variant, variant_of
 
-WEIGHTS_FILTER = "Weights (*.pth *.pt *.safetensors)"
+WEIGHTS_FILTER = "Weights (*.pth *.pt *.bin *.safetensors)"
 MODEL_FILTER = (
-    "Models (*.pth *.pt *.safetensors *.onnx *.xml);;"
+    "Models (*.pth *.pt *.bin *.safetensors *.onnx *.xml);;"
     f"{WEIGHTS_FILTER};;Exported graphs (*.onnx *.xml)"
 )
 QUANTIZED_FILTER = f"Quantized model (*{SUFFIX})"

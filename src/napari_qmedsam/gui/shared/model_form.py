@@ -15,8 +15,8 @@ FILE, FOLDER = "File…", "Folder…"
 """The entries that ask for a weights file, and for a folder with an exported model."""
 
 FILE_FILTER = (
-    "Models (*.pth *.pt *.safetensors *.onnx *.xml);;"
-    "Weights and checkpoints (*.pth *.pt *.safetensors);;"
+    "Models (*.pth *.pt *.bin *.safetensors *.onnx *.xml);;"
+    "Weights and checkpoints (*.pth *.pt *.bin *.safetensors);;"
     "Exported graphs (*.onnx *.xml);;All files (*)"
 )
 
