@@ -1,7 +1,8 @@
 """Weights by pip and uv, from an index on this machine that may misbehave."""
 
 import dataclasses
-import importlib.util
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -23,12 +24,7 @@ def tool(request, monkeypatch):
     """Each of the two that ask an index."""
     if request.param == "uv":
         uv = pytest.importorskip("uv", reason="asks an index by uv: pip install uv")
-        find_spec = importlib.util.find_spec
-        monkeypatch.setattr(
-            package_index.importlib.util,
-            "find_spec",
-            lambda name: None if name == "pip" else find_spec(name),
-        )
+        monkeypatch.setattr(package_index, "has_pip", lambda: False)
         monkeypatch.setenv("UV", uv.find_uv_bin())
     return request.param
 
@@ -107,9 +103,17 @@ def test_cancel_kills_the_process_and_leaves_nothing(tool, index, wheel, entry_i
     assert left(entry) == []
 
 
+def test_looking_for_pip_leaves_setuptools_in_place():
+    script = (
+        "from napari_qmedsam.checkpoints.package_index import has_pip; has_pip(); "
+        "import setuptools"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
 def test_without_pip_and_uv_it_says_so(monkeypatch, wheel, entry_in, ask_index):
     ask_index(NOBODY)
-    monkeypatch.setattr(package_index.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(package_index, "has_pip", lambda: False)
     monkeypatch.delenv("UV", raising=False)
     monkeypatch.setenv("PATH", "")
     with pytest.raises(DownloadFailed, match="no pip, and there is no uv"):

