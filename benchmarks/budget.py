@@ -12,9 +12,9 @@ import argparse
 from paper.scored_slices import phantom_slices, score
 
 from napari_qmedsam.checkpoints.resolve import resolve_model
+from napari_qmedsam.datasets.calibration import from_phantoms
 from napari_qmedsam.evaluation.scores import headings
 from napari_qmedsam.quantization.allocation import recipe_for_budget
-from napari_qmedsam.quantization.calibration import from_phantoms
 from napari_qmedsam.quantization.recipe import Recipe
 from napari_qmedsam.quantization.settings import QuantizationSettings
 from napari_qmedsam.quantization.whole_model import quantize_model

@@ -18,14 +18,11 @@ from pages import put_between
 from paper.scored_slices import object_scores, phantom_slices
 
 from napari_qmedsam.checkpoints.resolve import resolve_model
+from napari_qmedsam.datasets.calibration import CalibrationSet, from_phantoms
 from napari_qmedsam.evaluation.prompted_slices import PromptedSlice
 from napari_qmedsam.evaluation.scores import Scores, headings
 from napari_qmedsam.models.medsam import MedSAM
-from napari_qmedsam.quantization.calibration import (
-    CalibrationSet,
-    GramPass,
-    from_phantoms,
-)
+from napari_qmedsam.quantization.calibration import GramPass
 from napari_qmedsam.quantization.model_layers import quantizable_layers
 from napari_qmedsam.quantization.recipe import Recipe
 from napari_qmedsam.quantization.settings import QuantizationSettings

@@ -85,11 +85,12 @@ def nncf(panels: dict, folder: Path) -> None:
 
 def evaluation(panels: dict, folder: Path) -> None:
     from napari_qmedsam.gui.compare.compare_controls import AROUND
+    from napari_qmedsam.runtime import BackendName, Runtime
     from napari_qmedsam.segmentation.variants import Variant
 
     panel = panels["Compare"]
     panel.controls.boxes.setCurrentText(AROUND)
-    panel.state.variants.add(Variant("demo", "demo", backend="torch"))
+    panel.state.variants.add(Variant("demo", "demo", Runtime(BackendName.TORCH)))
     panel.state.variants_changed.emit()
     panel.compare()
 

@@ -21,9 +21,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from napari_qmedsam.datasets.calibration import from_phantoms
 from napari_qmedsam.models import build_model, config_of
 from napari_qmedsam.quantization import GramAccumulator, quantize_weight
-from napari_qmedsam.quantization.calibration import from_phantoms
 from napari_qmedsam.quantization.recipe import Recipe
 from napari_qmedsam.quantization.whole_model import quantize_model
 

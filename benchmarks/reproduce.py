@@ -21,8 +21,8 @@ from paper.scored_slices import case_slices, phantom_slices
 from paper.simulation import simulate
 
 from napari_qmedsam.checkpoints.resolve import resolve_model
+from napari_qmedsam.datasets.calibration import from_phantoms
 from napari_qmedsam.evaluation.rules import TOLERANCE_MM
-from napari_qmedsam.quantization.calibration import from_phantoms
 
 VARIANTS = {"table1": tables.TABLE_1, "table2": tables.TABLE_2}
 

@@ -99,7 +99,7 @@ def test_precision_int8_lets_nncf_quantize_a_float_model_once(
     run, float_file, scan, tmp_path, monkeypatch
 ):
     pytest.importorskip("nncf", reason="extra nncf")
-    from napari_qmedsam.quantization import nncf_subprocess
+    from napari_qmedsam.runtime import nncf_subprocess
 
     plan = nncf_subprocess.CalibrationPlan(slices=2)
     monkeypatch.setattr(nncf_subprocess, "PLAN", plan)

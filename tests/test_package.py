@@ -31,6 +31,7 @@ ROOMS = {
     "models": {"errors"},
     "checkpoints": {"errors", "models", "cancelling", "disk"},
     "runtime": {
+        "datasets",
         "errors",
         "cancelling",
         "disk",
@@ -38,7 +39,14 @@ ROOMS = {
         "models",
         "checkpoints",
     },
-    "datasets": {"errors", "preprocessing", "volumes", "phantoms"},
+    "datasets": {
+        "errors",
+        "models.configuration",
+        "phantoms",
+        "preprocessing",
+        "prompts",
+        "volumes",
+    },
     "evaluation.metrics": {"errors"},
     "evaluation.rules": set(),
     "evaluation.scores": {"evaluation.metrics", "evaluation.rules"},

@@ -7,18 +7,17 @@ import pytest
 
 from napari_qmedsam import open_session, read_labels
 from napari_qmedsam.checkpoints.resolve import resolve_model
+from napari_qmedsam.datasets.calibration_plan import CalibrationPlan
 from napari_qmedsam.evaluation.comparison import Comparison
 from napari_qmedsam.evaluation.comparison_table import note_of, table_cells
 from napari_qmedsam.evaluation.matching import match_objects
 from napari_qmedsam.evaluation.tables import save_table
 from napari_qmedsam.phantoms.abdomen import abdomen_case
 from napari_qmedsam.prompts import Box2D, Box3D
-from napari_qmedsam.quantization.calibration_plan import CalibrationPlan
 from napari_qmedsam.quantization.job import QuantizationJob
 from napari_qmedsam.quantization.settings import QuantizationSettings
-from napari_qmedsam.runtime import load_backend
 from napari_qmedsam.segmentation.propagation import Direction
-from napari_qmedsam.segmentation.variants import variant_of
+from napari_qmedsam.segmentation.variants import load_variant, variant_of
 from napari_qmedsam.volumes.volume import Modality
 from napari_qmedsam.volumes.writing import write_labels
 
@@ -96,7 +95,7 @@ def test_scan_to_table(scan, tmp_path):
     comparison = Comparison(session.volume, reference, matched)
 
     def load(variant):
-        return load_backend(variant.model, variant.backend)
+        return load_variant(variant)
 
     list(comparison.run(list(session.variants), load))
     whole, four, two = (comparison.results[name] for name in session.variants.names)

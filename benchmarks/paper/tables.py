@@ -8,10 +8,11 @@ from typing import Any
 from paper.scored_slices import score
 
 from napari_qmedsam.checkpoints.packed.model_file import float_bytes
+from napari_qmedsam.datasets.calibration import CalibrationSet
 from napari_qmedsam.evaluation.prompted_slices import PromptedSlice
 from napari_qmedsam.evaluation.scores import Scores
 from napari_qmedsam.models.medsam import MedSAM
-from napari_qmedsam.quantization.calibration import CalibrationSet, GramPass
+from napari_qmedsam.quantization.calibration import GramPass
 from napari_qmedsam.quantization.model_layers import quantizable_layers
 from napari_qmedsam.quantization.recipe import Recipe
 from napari_qmedsam.quantization.settings import QuantizationSettings

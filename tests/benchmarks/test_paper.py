@@ -8,9 +8,9 @@ from paper.simulation import simulate
 from paper.tables import TABLE_1, make_rows
 from reproduce import main
 
+from napari_qmedsam.datasets.calibration import from_phantoms
 from napari_qmedsam.errors import UnusableData
 from napari_qmedsam.models import build_model
-from napari_qmedsam.quantization.calibration import from_phantoms
 
 
 @pytest.mark.parametrize("seed", [0, 1])

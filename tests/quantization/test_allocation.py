@@ -3,6 +3,7 @@ import copy
 import pytest
 import torch
 
+from napari_qmedsam.datasets.calibration import from_phantoms
 from napari_qmedsam.errors import UnsupportedQuantization
 from napari_qmedsam.models import build_model
 from napari_qmedsam.quantization.allocation import (
@@ -11,7 +12,6 @@ from napari_qmedsam.quantization.allocation import (
     allocate,
     recipe_for_budget,
 )
-from napari_qmedsam.quantization.calibration import from_phantoms
 from napari_qmedsam.quantization.settings import QuantizationSettings
 from napari_qmedsam.quantization.whole_model import quantize_model
 

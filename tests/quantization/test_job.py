@@ -7,9 +7,9 @@ import torch
 from napari_qmedsam.checkpoints.header import read_card
 from napari_qmedsam.checkpoints.resolve import resolve_model
 from napari_qmedsam.checkpoints.saving import save_model
+from napari_qmedsam.datasets.calibration_plan import CalibrationPlan
 from napari_qmedsam.errors import Cancelled, InvalidSettings, UnreadableVolume
 from napari_qmedsam.models import build_model
-from napari_qmedsam.quantization.calibration_plan import CalibrationPlan
 from napari_qmedsam.quantization.job import Budget, QuantizationJob
 from napari_qmedsam.quantization.settings import QuantizationSettings
 from napari_qmedsam.volumes.volume import Modality, Volume

@@ -9,13 +9,10 @@ from napari_qmedsam.checkpoints.packed import model_file
 from napari_qmedsam.checkpoints.resolve import resolve_model
 from napari_qmedsam.checkpoints.saving import save_model
 from napari_qmedsam.checkpoints.state_dicts import read_state
+from napari_qmedsam.datasets.calibration import from_phantoms, from_volumes
 from napari_qmedsam.errors import BadCheckpoint, Cancelled, UnsupportedQuantization
 from napari_qmedsam.models import build_model
-from napari_qmedsam.quantization.calibration import (
-    GramPass,
-    from_phantoms,
-    from_volumes,
-)
+from napari_qmedsam.quantization.calibration import GramPass
 from napari_qmedsam.quantization.gram import damped
 from napari_qmedsam.quantization.layer import quantize_weight
 from napari_qmedsam.quantization.model_card import quantized_card

@@ -185,10 +185,11 @@ def test_a_quantized_model_runs_in_int8_without_being_asked(qat):
     assert load_backend(str(qat)).info.precision == "int8"
 
 
-def test_a_float_model_has_no_int8_form(tiny_config, tmp_path):
+@pytest.mark.parametrize("backend", ["torch", "onnxruntime"])
+def test_a_float_model_has_no_int8_form_but_on_openvino(tiny_config, tmp_path, backend):
     path = save_model(build_model(tiny_config), tmp_path / "float.safetensors")
     with pytest.raises(UnsupportedBackend, match="nncf-int8"):
-        load_backend(str(path), precision="int8")
+        load_backend(str(path), backend, precision="int8")
 
 
 def test_points_work_on_quantized_models(qat):

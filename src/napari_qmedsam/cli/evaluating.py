@@ -11,6 +11,7 @@ from napari_qmedsam.cli import shared
 from napari_qmedsam.cli.shared import (
     BackendOption,
     BoxJitter,
+    DeviceOption,
     Frame,
     MaxBoxes,
     Model,
@@ -49,6 +50,7 @@ def evaluate(
     model: Model = "demo",
     weights: Weights = None,
     backend: BackendOption = "openvino",
+    device: DeviceOption = "auto",
     precision: PrecisionOption = "fp32",
     window: WindowOption = "auto",
     propagation: PropagationOption = "box",
@@ -81,7 +83,7 @@ def evaluate(
     volume = read_volume(image, frame=frame, series=series)
     reference = read_labels(labels, like=volume)
     shared.notices(volume.notices + reference.notices)
-    segmenter = shared.segmenter(model, weights, backend, max_boxes, precision)
+    segmenter = shared.segmenter(model, weights, backend, max_boxes, precision, device)
     with shared.bar("Evaluating", quiet=json_path == Path("-")) as advance:
         report = evaluate_volume(
             segmenter,
@@ -140,6 +142,7 @@ def evaluate_modalities(
         ),
     ] = None,
     backend: BackendOption = "openvino",
+    device: DeviceOption = "auto",
     mode: Annotated[
         str,
         typer.Option(
@@ -192,7 +195,7 @@ def evaluate_modalities(
     reports = []
     for text in model or ["demo"]:
         heading, name = _heading(text)
-        segmenter = shared.segmenter(name, None, backend, max_boxes)
+        segmenter = shared.segmenter(name, None, backend, max_boxes, device=device)
         with shared.bar(f"Evaluating {heading or name}") as advance:
             report = modalities.evaluate_modalities(
                 segmenter,

@@ -10,7 +10,7 @@ from napari_qmedsam.cli import shared
 from napari_qmedsam.errors import InvalidSettings
 
 if TYPE_CHECKING:
-    from napari_qmedsam.quantization.calibration_plan import CalibrationPlan
+    from napari_qmedsam.datasets.calibration_plan import CalibrationPlan
     from napari_qmedsam.quantization.job import QuantizationJob
     from napari_qmedsam.quantization.recipe import Recipe
 
@@ -162,7 +162,7 @@ def _nncf(
     as_json: bool,
 ) -> None:
     from napari_qmedsam.checkpoints.resolve import resolve_model
-    from napari_qmedsam.quantization.nncf_subprocess import (
+    from napari_qmedsam.runtime.nncf_subprocess import (
         quantize_graphs_in_subprocess,
     )
 
@@ -175,7 +175,7 @@ def _nncf(
             source,
             _plan(*calibration),
             folder,
-            lambda step: advance(step.done, step.total, step.layer),
+            advance,
         )
     size = resolve_model(str(folder)).size_bytes
     report = {"output": str(folder), "size_bytes": size}
@@ -229,7 +229,7 @@ def _target(output: Path | None, model: str, recipe: "Recipe") -> Path:
 
 
 def _plan(where: str, slices: int, seed: int) -> "CalibrationPlan":
-    from napari_qmedsam.quantization.calibration_plan import CalibrationPlan
+    from napari_qmedsam.datasets.calibration_plan import CalibrationPlan
 
     path = None if where == "phantoms" else Path(where)
     return CalibrationPlan(path=path, slices=slices, seed=seed)

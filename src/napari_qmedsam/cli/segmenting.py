@@ -10,6 +10,7 @@ from napari_qmedsam.cli import shared
 from napari_qmedsam.cli.shared import (
     COORDINATES,
     BackendOption,
+    DeviceOption,
     Frame,
     MaxBoxes,
     Model,
@@ -30,6 +31,7 @@ def demo(
     ),
     backend: BackendOption = "openvino",
     precision: PrecisionOption = "fp32",
+    device: DeviceOption = "auto",
 ) -> None:
     """Segment a sample CT and a sample MR volume with the embedded demo model."""
     from rich.table import Table
@@ -41,12 +43,12 @@ def demo(
     shared.make_folder(out)
     console = shared.console()
     with shared.bar("Loading the demo model") as advance:
-        segmenter = shared.segmenter("demo", None, backend, 32, precision)
+        segmenter = shared.segmenter("demo", None, backend, 32, precision, device)
         advance(1, 1)
     info = segmenter.backend.info
     console.print(
-        f"Model {info.model} on {info.backend}, {info.precision}, {info.device}. "
-        "Research only, not for clinical use."
+        f"Model {info.model} on {info.backend}, {info.precision}, "
+        f"{info.device.upper()}. Research only, not for clinical use."
     )
     with shared.bar("Segmenting") as advance:
         results = list(
@@ -89,6 +91,7 @@ def segment(
     weights: Weights = None,
     backend: BackendOption = "openvino",
     precision: PrecisionOption = "fp32",
+    device: DeviceOption = "auto",
     window: WindowOption = "auto",
     propagation: PropagationOption = "box",
     output: Annotated[
@@ -137,7 +140,7 @@ def segment(
     check_target(target)
     shared.keep_inputs(target, image)
     shared.notices(volume.notices)
-    segmenter = shared.segmenter(model, weights, backend, max_boxes, precision)
+    segmenter = shared.segmenter(model, weights, backend, max_boxes, precision, device)
     session = Session(volume, segmenter, chosen_window)
     for wanted in boxes:
         session.add_object(wanted)

@@ -36,6 +36,12 @@ Weights = Annotated[
 BackendOption = Annotated[
     str, typer.Option(metavar="NAME", help="openvino, onnxruntime or torch.")
 ]
+DeviceOption = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME", help="auto, cpu, or cuda in torch. auto: a GPU if there is one."
+    ),
+]
 PrecisionOption = Annotated[
     str,
     typer.Option(
@@ -92,40 +98,26 @@ def segmenter(
     backend: str,
     max_boxes: int,
     precision: str = "fp32",
+    device: str = "auto",
 ) -> "SliceSegmenter":
     """Load a model, downloading it with a progress bar if needed."""
-    from napari_qmedsam.runtime import load_backend
+    from napari_qmedsam.runtime import Precision, Runtime, find_model, load
     from napari_qmedsam.segmentation.segmenter import SliceSegmenter
 
+    runtime = Runtime.parse(backend, precision, device)
     with bar("Downloading weights") as advance:
 
         def progress(done: int, total: int | None) -> None:
             advance(done, total or done)
 
-        if precision == "int8" and backend == "openvino":
-            model, weights = _int8_model(model, weights, progress)
-        loaded = load_backend(
-            model, backend, weights=weights, precision=precision, progress=progress
+        source = find_model(
+            model, runtime, weights, progress=progress, notify=lambda s: notices((s,))
         )
-    if loaded.info.precision != precision and precision == "int8":
+        loaded = load(source, runtime)
+    is_int8 = loaded.info.precision == Precision.INT8
+    if runtime.precision is Precision.INT8 and not is_int8:
         notices((OVERFLOWS,))
     return SliceSegmenter(loaded, max_boxes=max_boxes)
-
-
-def _int8_model(
-    model: str, weights: Path | None, progress: Callable[[int, int | None], None]
-) -> tuple[str, Path | None]:
-    """Return what runs in int8 for a model: itself, its sibling, NNCF's graphs."""
-    from napari_qmedsam.checkpoints.arithmetic import Arithmetic, Precision
-    from napari_qmedsam.checkpoints.resolve import resolve_model
-
-    source = resolve_model(model, weights, Precision.INT8, progress=progress)
-    if source.arithmetic is Arithmetic.INT8:
-        return source.entry or model, weights
-    from napari_qmedsam.quantization.nncf_subprocess import int8_folder
-
-    notices((f"'{source.name}' has no trained int8 form; NNCF makes one, once.",))
-    return str(int8_folder(source)), None
 
 
 @contextmanager

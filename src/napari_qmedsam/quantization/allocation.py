@@ -12,13 +12,10 @@ from dataclasses import dataclass
 import torch
 
 from napari_qmedsam.checkpoints.packed.model_file import float_bytes
+from napari_qmedsam.datasets.calibration import CalibrationSample, CalibrationSet
 from napari_qmedsam.errors import Cancelled, UnsupportedQuantization
 from napari_qmedsam.models.medsam import MedSAM
-from napari_qmedsam.quantization.calibration import (
-    CalibrationSample,
-    CalibrationSet,
-    GramPass,
-)
+from napari_qmedsam.quantization.calibration import GramPass
 from napari_qmedsam.quantization.gram import damped
 from napari_qmedsam.quantization.layer import quantize_weight
 from napari_qmedsam.quantization.model_layers import (

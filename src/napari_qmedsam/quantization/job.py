@@ -9,14 +9,12 @@ from napari_qmedsam.checkpoints.arithmetic import Arithmetic
 from napari_qmedsam.checkpoints.packed.model_file import SUFFIX
 from napari_qmedsam.checkpoints.saving import save_model
 from napari_qmedsam.checkpoints.source import ModelSource
+from napari_qmedsam.datasets.calibration import CalibrationSet
+from napari_qmedsam.datasets.calibration_plan import CalibrationPlan
 from napari_qmedsam.errors import Cancelled, InvalidSettings
 from napari_qmedsam.models.medsam import MedSAM
 from napari_qmedsam.quantization.allocation import recipe_for_budget
-from napari_qmedsam.quantization.calibration import (
-    CalibrationSet,
-    GramPass,
-)
-from napari_qmedsam.quantization.calibration_plan import CalibrationPlan
+from napari_qmedsam.quantization.calibration import GramPass
 from napari_qmedsam.quantization.model_card import quantized_card
 from napari_qmedsam.quantization.model_layers import quantizable_layers
 from napari_qmedsam.quantization.recipe import Override, Recipe

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from napari_qmedsam.datasets.calibration import CalibrationSample
 from napari_qmedsam.models.medsam import MedSAM
-from napari_qmedsam.quantization.calibration import CalibrationSample
 from napari_qmedsam.quantization.model_layers import QuantizableLayer
 
 DECODER = "mask_decoder."

@@ -7,9 +7,10 @@ from functools import partial
 
 from napari_qmedsam.checkpoints.packed.model_file import float_bytes
 from napari_qmedsam.checkpoints.packed.tensor import QuantizedTensor
+from napari_qmedsam.datasets.calibration import CalibrationSet
 from napari_qmedsam.errors import Cancelled, UnsupportedQuantization
 from napari_qmedsam.models.medsam import MedSAM
-from napari_qmedsam.quantization.calibration import CalibrationSet, GramPass
+from napari_qmedsam.quantization.calibration import GramPass
 from napari_qmedsam.quantization.gram import damped
 from napari_qmedsam.quantization.layer import LayerReport, quantize_weight
 from napari_qmedsam.quantization.model_layers import (

@@ -12,7 +12,8 @@ from napari_qmedsam.errors import BadCheckpoint, InvalidPrompt
 from napari_qmedsam.runtime.graph_inputs import as_logits, decoder_inputs
 from napari_qmedsam.runtime.onnx_conversion import onnx_pair
 from napari_qmedsam.runtime.onnx_import import missing_onnx
-from napari_qmedsam.runtime.protocol import BackendName, Points, info_of
+from napari_qmedsam.runtime.protocol import Points, info_of
+from napari_qmedsam.runtime.registry import BackendName, Runtime
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -23,6 +24,8 @@ ERRORS_ONLY = 3
 EXACT_INTEGERS = ("session.x64quantprecision", "1")
 """Has weights multiplied as unsigned where signed ones overflow without an error:
 on x86 processors without VNNI; see :mod:`~napari_qmedsam.runtime.overflow`."""
+
+RUNTIME = Runtime(BackendName.ONNXRUNTIME)
 
 
 class ONNXRuntimeBackend:
@@ -36,17 +39,16 @@ class ONNXRuntimeBackend:
         If it cannot load a graph.
     """
 
-    def __init__(self, source: ModelSource, threads: int = 0) -> None:
+    def __init__(self, source: ModelSource, runtime: Runtime = RUNTIME) -> None:
         _import_onnxruntime()  # before the work of a conversion
         self.config = source.config
         encoder, decoder = onnx_pair(source)
-        self._encoder = open_session(encoder, threads)
-        self._decoder = open_session(decoder, threads)
+        self._encoder = open_session(encoder, runtime.threads)
+        self._decoder = open_session(decoder, runtime.threads)
         self._names = [i.name for i in self._decoder.get_inputs()]
         self._ranks = [len(i.shape) for i in self._decoder.get_inputs()]
-        precision = source.arithmetic.precision
         held = encoder.stat().st_size + decoder.stat().st_size
-        self.info = info_of(source, BackendName.ONNXRUNTIME, "CPU", precision, held)
+        self.info = info_of(source, BackendName.ONNXRUNTIME, memory_bytes=held)
 
     def encode(self, model_input: NDArray[np.float32]) -> NDArray[np.float32]:
         """Encode one slice; see :class:`~napari_qmedsam.runtime.protocol.Backend`."""

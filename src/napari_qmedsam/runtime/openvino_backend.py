@@ -9,20 +9,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_qmedsam.cancelling import check_cancelled
-from napari_qmedsam.checkpoints.arithmetic import Arithmetic
+from napari_qmedsam.checkpoints.arithmetic import Arithmetic, Precision
 from napari_qmedsam.checkpoints.openvino_import import openvino_core
 from napari_qmedsam.checkpoints.source import ModelSource
 from napari_qmedsam.runtime.conversion import converted, points_decoder
 from napari_qmedsam.runtime.executed import any_int8
 from napari_qmedsam.runtime.graph_inputs import as_logits, decoder_inputs
 from napari_qmedsam.runtime.overflow import IN_FLOAT, would_overflow
-from napari_qmedsam.runtime.protocol import BackendName, Points, Precision, info_of
+from napari_qmedsam.runtime.protocol import Points, info_of
+from napari_qmedsam.runtime.registry import BackendName, Device, Runtime
 
 if TYPE_CHECKING:
     import openvino
 
 POLL_MILLISECONDS = 50
 """Time between two looks at whether a slice is still wanted."""
+
+RUNTIME = Runtime(BackendName.OPENVINO)
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +37,7 @@ class OpenVINOBackend:
     is asked for, so that every machine gives the same masks.
     """
 
-    def __init__(self, source: ModelSource, threads: int = 0) -> None:
+    def __init__(self, source: ModelSource, runtime: Runtime = RUNTIME) -> None:
         self.config = source.config
         graphs = converted(source)
         core = openvino_core()
@@ -45,8 +48,8 @@ class OpenVINOBackend:
             "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,
             "CACHE_DIR": str(graphs.compiled),
         }
-        if threads:
-            options["INFERENCE_NUM_THREADS"] = threads
+        if runtime.threads:
+            options["INFERENCE_NUM_THREADS"] = runtime.threads
         int8 = source.arithmetic is Arithmetic.INT8
         if int8 and would_overflow((graphs.encoder, graphs.decoder)):
             int8 = False
@@ -73,7 +76,7 @@ class OpenVINOBackend:
         self.info = info_of(
             source,
             BackendName.OPENVINO,
-            "CPU",
+            Device.CPU,
             Precision.INT8 if int8 else Precision.FP32,
             sum(_constants(path) for path in (graphs.encoder, graphs.decoder)),
         )

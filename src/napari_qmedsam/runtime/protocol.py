@@ -1,7 +1,6 @@
 """What every runtime can do: encode a slice, decode boxes on it."""
 
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Protocol
 
 import numpy as np
@@ -10,15 +9,6 @@ from numpy.typing import NDArray
 from napari_qmedsam.checkpoints.arithmetic import Precision
 from napari_qmedsam.checkpoints.source import ModelSource
 from napari_qmedsam.models.configuration import ModelConfig
-
-
-class BackendName(StrEnum):
-    """The runtimes there are."""
-
-    OPENVINO = "openvino"
-    ONNXRUNTIME = "onnxruntime"
-    TORCH = "torch"
-
 
 Points = tuple[NDArray[np.float32], NDArray[np.float32]]
 """Positions (n, m, 2) as (x, y) of the model input, and labels (n, m): 1 where
@@ -51,19 +41,27 @@ class RuntimeInfo:
     weights_bytes: int
     memory_bytes: int = 0
 
+    @property
+    def key(self) -> str:
+        """Everything that decides an embedding, besides the slice."""
+        return f"{self.weights_sha256}/{self.backend}/{self.precision}/{self.device}"
+
 
 def info_of(
     source: ModelSource,
-    backend: BackendName,
-    device: str,
-    precision: Precision = Precision.FP32,
+    backend: str,
+    device: str = "cpu",
+    precision: Precision | None = None,
     memory_bytes: int = 0,
 ) -> RuntimeInfo:
-    """Return what runs when a backend has loaded a model."""
+    """Return what runs when a backend has loaded a model.
+
+    `precision` is that of the model's file unless something else runs.
+    """
     return RuntimeInfo(
         model=source.name,
-        backend=backend.value,
-        precision=precision.value,
+        backend=str(backend),
+        precision=str(precision or source.arithmetic.precision),
         device=device,
         weights_sha256=source.sha256,
         weights_bytes=source.size_bytes,

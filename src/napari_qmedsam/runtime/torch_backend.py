@@ -8,7 +8,12 @@ from numpy.typing import NDArray
 
 from napari_qmedsam.cancelling import check_cancelled
 from napari_qmedsam.checkpoints.source import ModelSource
-from napari_qmedsam.runtime.protocol import BackendName, Points, info_of
+from napari_qmedsam.errors import UnsupportedBackend
+from napari_qmedsam.runtime.protocol import Points, info_of
+from napari_qmedsam.runtime.registry import BackendName, Device, Runtime
+
+RUNTIME = Runtime(BackendName.TORCH)
+"""On the GPU where there is one."""
 
 
 class TorchBackend:
@@ -17,20 +22,25 @@ class TorchBackend:
     Quantized models take integer values, as floats: torch shows what they
     answer, not how fast they are. On a GPU convolutions would run in TF32 by
     default; float32 is asked for.
+
+    Raises
+    ------
+    UnsupportedBackend
+        If a GPU is asked for and there is none.
     """
 
-    def __init__(self, source: ModelSource, device: str | None = None) -> None:
+    def __init__(self, source: ModelSource, runtime: Runtime = RUNTIME) -> None:
         self.config = source.config
-        chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        self._device = torch.device(chosen)
+        if runtime.threads:
+            torch.set_num_threads(runtime.threads)
+        self._device = _device(runtime.device)
         self._model = source.build().to(self._device)
         for module in self._model.image_encoder.modules():
             if not any(module.children()):
                 module.register_forward_pre_hook(lambda *_: check_cancelled())
         held = sum(value.nbytes for value in self._model.state_dict().values())
-        precision = source.arithmetic.precision
         self.info = info_of(
-            source, BackendName.TORCH, str(self._device), precision, held
+            source, BackendName.TORCH, str(self._device), memory_bytes=held
         )
 
     @torch.inference_mode()
@@ -63,3 +73,12 @@ class TorchBackend:
         if self._device.type != "cuda":
             return nullcontext()
         return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
+
+
+def _device(asked: Device) -> torch.device:
+    has_cuda = torch.cuda.is_available()
+    if asked is Device.CUDA and not has_cuda:
+        raise UnsupportedBackend(
+            "torch finds no CUDA device here. Use the device auto or cpu."
+        )
+    return torch.device("cpu" if asked is Device.CPU or not has_cuda else "cuda")

@@ -74,9 +74,8 @@ class SliceSegmenter:
 
     def key(self, image: NDArray[np.uint8], pixel_aspect: float = 1.0) -> str:
         """Key of a windowed slice: its content and everything about the model."""
-        info = self.backend.info
         digest = hashlib.blake2b(digest_size=16)
-        digest.update(f"{info.weights_sha256}/{info.backend}/{info.precision}".encode())
+        digest.update(self.backend.info.key.encode())
         digest.update(f"/{image.shape}/{pixel_aspect}".encode())
         digest.update(np.ascontiguousarray(image).data)
         return digest.hexdigest()

@@ -6,10 +6,9 @@ from typing import Any
 
 from napari_qmedsam.checkpoints.arithmetic import Arithmetic, Precision
 from napari_qmedsam.checkpoints.header import QUANTIZED_KEY
-from napari_qmedsam.checkpoints.resolve import resolve_model
 from napari_qmedsam.checkpoints.source import ModelSource
 from napari_qmedsam.errors import InvalidSettings
-from napari_qmedsam.runtime.protocol import BackendName
+from napari_qmedsam.runtime import Backend, BackendName, Runtime, find_model, load
 
 FLOAT = "float32"
 """Method of a model that is not quantized."""
@@ -40,9 +39,9 @@ class Variant:
         What tables and layers call it.
     model : str
         A model name or a weights file, as
-        :func:`~napari_qmedsam.runtime.load_backend` takes it.
-    backend, precision : str
-        What it runs on.
+        :func:`~napari_qmedsam.runtime.find_model` takes it.
+    runtime : Runtime
+        What it runs on; the precision is INT8 where its products are in int8.
     architecture : str
     method : str
         How it was quantized; `FLOAT` if it was not.
@@ -61,8 +60,7 @@ class Variant:
 
     name: str
     model: str
-    backend: str = BackendName.OPENVINO.value
-    precision: str = Precision.FP32.value
+    runtime: Runtime = Runtime()
     architecture: str = ""
     method: str = FLOAT
     bit_widths: tuple[int, ...] = (FLOAT_BITS,)
@@ -72,9 +70,19 @@ class Variant:
     milliseconds_per_slice: float | None = None
 
     @property
+    def backend(self) -> BackendName:
+        """The backend it runs on."""
+        return self.runtime.backend
+
+    @property
+    def precision(self) -> Precision:
+        """The arithmetic of its products."""
+        return self.runtime.precision
+
+    @property
     def is_float(self) -> bool:
         """Whether nothing of it is quantized, so that others are measured by it."""
-        return self.method == FLOAT and self.precision == Precision.FP32.value
+        return self.method == FLOAT and self.precision is Precision.FP32
 
     @property
     def bits(self) -> str:
@@ -156,8 +164,8 @@ def variant_of(
     model: str,
     name: str | None = None,
     *,
-    backend: str = BackendName.OPENVINO.value,
-    precision: str = Precision.FP32.value,
+    backend: str = BackendName.OPENVINO,
+    precision: str = Precision.FP32,
     progress: Callable[[int, int | None], None] | None = None,
     should_cancel: Callable[[], bool] | None = None,
 ) -> Variant:
@@ -171,7 +179,8 @@ def variant_of(
     name : str, optional
         Default: model, bits and method.
     backend, precision : str
-        What it is to run on; not loaded here. Models in int8 run in int8.
+        What it is to run on; not loaded here. ``int8`` describes the model's int8
+        form; models in int8 run in int8 anyway.
     progress, should_cancel : callable, optional
         For the download.
 
@@ -180,11 +189,11 @@ def variant_of(
     QMedSAMError
         If there is no such model, or the file is none.
     """
-    source = resolve_model(model, progress=progress, should_cancel=should_cancel)
+    runtime = Runtime.parse(backend, precision)
+    source = find_model(model, runtime, progress=progress, should_cancel=should_cancel)
     parameters = _count_parameters(source)
     facts = {
-        "backend": backend,
-        "precision": precision,
+        "runtime": replace(runtime, precision=source.arithmetic.precision),
         "architecture": source.config.name,
         "file_bytes": source.size_bytes,
         "parameters": parameters,
@@ -192,6 +201,25 @@ def variant_of(
     }
     variant = Variant("", str(model), **facts)
     return replace(variant, name=name or _default_name(variant))
+
+
+def load_variant(
+    variant: Variant,
+    *,
+    progress: Callable[[int, int | None], None] | None = None,
+    should_cancel: Callable[[], bool] | None = None,
+) -> Backend:
+    """Load a variant on its runtime, in its precision.
+
+    Raises
+    ------
+    QMedSAMError
+        If its file is gone, or the runtime cannot be had.
+    """
+    source = find_model(
+        variant.model, variant.runtime, progress=progress, should_cancel=should_cancel
+    )
+    return load(source, variant.runtime)
 
 
 # Helpers ------------------------------------------------------------------
@@ -203,7 +231,6 @@ def _quantization(source: ModelSource, parameters: int) -> dict[str, Any]:
         trained = source.fake_quant
         bits = 8 if trained is None else trained.weight_bit_width
         return {
-            "precision": Precision.INT8.value,
             "method": GRAPHS if trained is None else QAT,
             "bit_widths": (bits,),
             "effective_bits": 8 * source.size_bytes / parameters,

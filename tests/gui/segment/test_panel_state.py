@@ -21,6 +21,7 @@ from napari_qmedsam.gui.shared.panel_choices import recall
 from napari_qmedsam.models.configuration import CONFIGS
 from napari_qmedsam.preprocessing import SliceGeometry, slice_image
 from napari_qmedsam.prompts import Box2D
+from napari_qmedsam.runtime import BackendName, Precision, Runtime
 from napari_qmedsam.volumes import read_labels
 from napari_qmedsam.volumes.windows import CT_PRESETS
 
@@ -89,7 +90,9 @@ def test_choices_are_remembered(panel, backend):
     again = another(panel, backend)
     try:
         choice = again.controls.models.choice()
-        assert choice == ModelChoice("demo", "torch", "int8")
+        assert choice == ModelChoice(
+            "demo", Runtime(BackendName.TORCH, precision=Precision.INT8)
+        )
         assert again.controls.protect.isChecked()
         assert not again.controls.automatic.isChecked()
         assert again.controls.propagation.currentIndex() == 1

@@ -11,11 +11,13 @@ from napari_qmedsam.checkpoints.saving import save_model
 from napari_qmedsam.gui.segment.rectangles import rectangle
 from napari_qmedsam.gui.segment.segment_panel import SegmentPanel
 from napari_qmedsam.gui.shared.layers import image_layer
+from napari_qmedsam.gui.shared.loading import ModelChoice
 from napari_qmedsam.gui.shared.model_form import FILE, FOLDER, ModelForm
 from napari_qmedsam.models import build_model
 from napari_qmedsam.models.fake_quantized.model import collect_statistics, fake_quantize
 from napari_qmedsam.models.fake_quantized.settings import FakeQuantSettings
 from napari_qmedsam.prompts import Box2D
+from napari_qmedsam.runtime import Precision, Runtime, nncf_subprocess
 from napari_qmedsam.runtime.exporting import ExportFormat, export_model
 
 pytestmark = pytest.mark.gui
@@ -60,7 +62,18 @@ def ask(form, entry):
     form.model.activated.emit(index)
 
 
-def test_int8_is_offered_where_the_model_has_it(form):
+@pytest.fixture
+def nncf(monkeypatch):
+    """Let NNCF be installed, or not."""
+
+    def let(is_installed):
+        monkeypatch.setattr(nncf_subprocess, "is_installed", lambda: is_installed)
+
+    return let
+
+
+def test_int8_is_offered_where_the_model_has_it(form, nncf):
+    nncf(False)
     form.choose("demo")
     assert offered(form) == ["fp32", "int8"]
     assert form.precision.isEnabled()
@@ -73,6 +86,20 @@ def test_int8_is_offered_where_the_model_has_it(form):
     assert (offered(form), form.precision.isEnabled()) == (["int8"], False)
     form.choose("/somewhere/mine.pth")
     assert (offered(form), form.precision.isEnabled()) == (["file"], False)
+
+
+def test_int8_is_offered_where_nncf_can_make_it(form, nncf):
+    nncf(True)
+    form.choose("lite_medsam", "openvino")
+    assert offered(form) == ["fp32", "int8"]
+    form.choose("lite_medsam", precision="int8")
+    assert form.choice() == ModelChoice(
+        "lite_medsam", Runtime(precision=Precision.INT8)
+    )
+    form.choose("lite_medsam", "torch")
+    assert (offered(form), form.choice().precision) == (["fp32"], "fp32")
+    form.choose("/somewhere/mine.pth", "openvino")
+    assert offered(form) == ["file", "int8"]
 
 
 def test_a_dialog_that_is_cancelled_changes_nothing(form, dialog_gives):
@@ -122,7 +149,7 @@ def test_brevitas_checkpoint_is_loaded(loaded, tmp_path):
         "torch",
         "int8",
     )
-    assert runs.startswith("brevitas.pth · torch int8 on cpu · ")
+    assert runs.startswith("brevitas.pth · torch int8 on CPU · ")
 
 
 def test_one_graph_of_an_onnx_pair_stands_for_both(loaded, trained, tmp_path):

@@ -134,7 +134,7 @@ class ComparePanel(QWidget):
                 made.append(comparison)
 
                 def load(variant: Variant) -> Backend:
-                    choice = ModelChoice(variant.model, variant.backend)
+                    choice = ModelChoice(variant.model, variant.runtime)
                     backend = self.load(choice, report, should_stop)
                     if should_stop():
                         raise Cancelled("Cancelled.")

@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 from napari_qmedsam.checkpoints.packed.model_file import SUFFIX
 from napari_qmedsam.checkpoints.resolve import resolve_model
 from napari_qmedsam.checkpoints.source import ModelSource
+from napari_qmedsam.datasets.calibration_plan import CalibrationPlan
 from napari_qmedsam.errors import InvalidSettings
 from napari_qmedsam.gui.quantize.quantize_controls import (
     FOLDER,
@@ -35,10 +36,9 @@ from napari_qmedsam.gui.shared.panel_choices import (
 from napari_qmedsam.gui.shared.viewer_state import state_of
 from napari_qmedsam.gui.shared.work import Work
 from napari_qmedsam.gui.shared.worker import Report, ShouldStop
-from napari_qmedsam.quantization.calibration_plan import CalibrationPlan
 from napari_qmedsam.quantization.job import QuantizationJob
-from napari_qmedsam.quantization.nncf_subprocess import quantize_graphs_in_subprocess
 from napari_qmedsam.quantization.whole_model import QuantizationProgress
+from napari_qmedsam.runtime.nncf_subprocess import quantize_graphs_in_subprocess
 from napari_qmedsam.segmentation.variants import (
     NNCF,
     SHORT_NAMES,
@@ -132,7 +132,10 @@ class QuantizePanel(QWidget):
 
     def _by_nncf(self, plan: CalibrationPlan, target: Path, backend: str) -> Make:
         def make(source: ModelSource, report: Report, stop: ShouldStop) -> Variant:
-            quantize_graphs_in_subprocess(source, plan, target, report, stop)
+            def step(done: int, total: int, text: str) -> None:
+                report(QuantizationProgress(done, total, text))
+
+            quantize_graphs_in_subprocess(source, plan, target, step, stop)
             name = f"{source.config.name} 8-bit {SHORT_NAMES[NNCF]}"
             # The graphs are OpenVINO's, whatever the float model runs on.
             variant = variant_of(str(target), name)

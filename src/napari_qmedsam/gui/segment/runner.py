@@ -223,7 +223,7 @@ def segment_until(
 def description(segmenter: SliceSegmenter) -> str:
     """Say what runs: model, runtime, precision, device, speed and sizes."""
     info = segmenter.backend.info
-    parts = [info.model, f"{info.backend} {info.precision} on {info.device}"]
+    parts = [info.model, f"{info.backend} {info.precision} on {info.device.upper()}"]
     encoding, decoding = segmenter.milliseconds
     if encoding is not None:
         parts.append(f"{encoding + (decoding or 0):.0f} ms per slice")

@@ -6,9 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from napari_qmedsam.checkpoints.exported import SUFFIXES
-from napari_qmedsam.checkpoints.resolve import int8_name, resolve_model
+from napari_qmedsam.checkpoints.resolve import int8_name
 from napari_qmedsam.gui.shared.worker import Report, ShouldStop
-from napari_qmedsam.runtime import Backend, BackendName, Precision, load_backend
+from napari_qmedsam.runtime import (
+    Backend,
+    BackendName,
+    Precision,
+    Runtime,
+    find_model,
+    load,
+)
 from napari_qmedsam.runtime.subprocess_worker import convert_in_subprocess
 
 REPORT_SECONDS = 0.1
@@ -23,21 +30,26 @@ class ModelChoice:
     ----------
     model : str
         A name, or the path of a weights file.
-    backend : str
-        ``openvino``, ``onnxruntime`` or ``torch``.
-    precision : str
-        ``fp32``, or ``int8`` for the int8 form of a named model. Files run as they
-        were made.
+    runtime : Runtime
     """
 
     model: str
-    backend: str
-    precision: str = Precision.FP32.value
+    runtime: Runtime = Runtime()
+
+    @property
+    def backend(self) -> BackendName:
+        """The backend it is to run on."""
+        return self.runtime.backend
+
+    @property
+    def precision(self) -> Precision:
+        """FP32, or INT8 for its int8 form; files run as they were made."""
+        return self.runtime.precision
 
     @property
     def loaded_name(self) -> str:
         """The name or path that is really loaded: of int8, the quantized sibling."""
-        is_int8 = self.precision == Precision.INT8
+        is_int8 = self.precision is Precision.INT8
         return int8_name(self.model) if is_int8 else self.model
 
 
@@ -59,7 +71,7 @@ class Downloading:
 
 
 LoadModel = Callable[[ModelChoice, Report, ShouldStop], Backend]
-"""Loads a choice; reports :class:`Downloading`."""
+"""Loads a choice; reports :class:`Downloading`, and sentences."""
 
 
 def model_of(path: str | Path) -> str:
@@ -76,19 +88,16 @@ def load_model(choice: ModelChoice, report: Report, should_stop: ShouldStop) -> 
     QMedSAMError
         If the model cannot be had; Cancelled if `should_stop` said so.
     """
-    progress = report_download(report)
-    source = resolve_model(
-        choice.loaded_name, progress=progress, should_cancel=should_stop
-    )
-    if choice.backend == BackendName.OPENVINO:
-        convert_in_subprocess(source, should_stop)
-    return load_backend(
+    source = find_model(
         choice.model,
-        choice.backend,
-        precision=choice.precision,
-        progress=progress,
+        choice.runtime,
+        progress=report_download(report),
         should_cancel=should_stop,
+        notify=report,
     )
+    if choice.backend.entry.runs_openvino_graphs:
+        convert_in_subprocess(source, should_stop)
+    return load(source, choice.runtime)
 
 
 def report_download(report: Report) -> Callable[[int, int | None], None]:

@@ -7,9 +7,9 @@ from qtpy.QtWidgets import QComboBox, QFileDialog, QGridLayout, QPushButton, QWi
 
 from napari_qmedsam.checkpoints.catalogue import CATALOGUE
 from napari_qmedsam.checkpoints.download import is_fetched
-from napari_qmedsam.checkpoints.resolve import int8_name
 from napari_qmedsam.gui.shared.loading import ModelChoice, model_of
-from napari_qmedsam.runtime.protocol import BackendName, Precision
+from napari_qmedsam.runtime import BackendName, Precision, Runtime
+from napari_qmedsam.runtime.loading import precisions
 
 FILE, FOLDER = "File…", "Folder…"
 """The entries that ask for a weights file, and for a folder with an exported model."""
@@ -19,9 +19,6 @@ FILE_FILTER = (
     "Weights and checkpoints (*.pth *.pt *.bin *.safetensors);;"
     "Exported graphs (*.onnx *.xml);;All files (*)"
 )
-
-BACKEND_TITLES = {"openvino": "OpenVINO", "torch": "torch", "onnxruntime": "ONNX"}
-"""Runtimes as the panel says them; one that is new goes by its own name."""
 
 
 class ModelForm(QWidget):
@@ -59,7 +56,7 @@ class ModelForm(QWidget):
         self.backend = QComboBox(self)
         self.backend.setToolTip("Software that runs the model.")
         for name in BackendName:
-            self.backend.addItem(BACKEND_TITLES.get(name.value, name.value), name.value)
+            self.backend.addItem(name.entry.title, name.value)
         self.precision = QComboBox(self)
         self.precision.setToolTip(
             "Numbers that the model calculates with: float, or int8 where it has that "
@@ -86,18 +83,18 @@ class ModelForm(QWidget):
         layout.setColumnStretch(1, 3)
         self._previous = 0
         self.model.activated.connect(self._activated)
-        self.model.currentIndexChanged.connect(self._offer_precisions)
-        self.backend.currentIndexChanged.connect(lambda _: self.changed.emit())
+        self.model.currentIndexChanged.connect(self._model_chosen)
+        self.backend.currentIndexChanged.connect(lambda _: self._backend_chosen())
         self.precision.activated.connect(lambda _: self.changed.emit())
         self._offer_precisions()
 
     def choice(self) -> ModelChoice:
         """Return what is chosen."""
-        return ModelChoice(
-            self.model.currentData(),
-            self.backend.currentData(),
-            self.precision.currentData(),
-        )
+        precision = Precision(self.precision.currentData())
+        return ModelChoice(self.model.currentData(), self._runtime(precision))
+
+    def _runtime(self, precision: Precision = Precision.FP32) -> Runtime:
+        return Runtime(BackendName(self.backend.currentData()), precision=precision)
 
     def needs_download(self) -> bool:
         """Tell whether the chosen model is not on this machine yet."""
@@ -129,21 +126,27 @@ class ModelForm(QWidget):
         self.changed.emit()
 
     def _offer_precisions(self) -> None:
-        """Offer int8 for models that have it; where there is no choice, none."""
-        model = self.model.currentData()
+        """Offer int8 where it can be had; where there is no choice, none."""
+        model, chosen = self.model.currentData(), self.precision.currentData()
         if model is None:
             return  # a dialog is about to ask for a file
-        offered = {"fp32": Precision.FP32}
-        if model in {entry.int8 for entry in CATALOGUE.values()}:
-            offered = {"int8": Precision.INT8}
-        elif model not in CATALOGUE:
-            offered = {"file": Precision.FP32}  # only the file knows
-        elif int8_name(model) != model:
-            offered["int8"] = Precision.INT8
+        offered = precisions(model, self._runtime())
         self.precision.clear()
-        for title, precision in offered.items():
+        for precision in offered:
+            as_made = precision is Precision.FP32 and model not in CATALOGUE
+            title = "file" if as_made else precision.value  # only the file knows
             self.precision.addItem(title, precision.value)
+        self.precision.setCurrentIndex(max(0, self.precision.findData(chosen)))
         self.precision.setEnabled(len(offered) > 1)
+
+    def _model_chosen(self) -> None:
+        """Offer what the model has, and begin with what it is by itself."""
+        self.precision.clear()
+        self._offer_precisions()
+
+    def _backend_chosen(self) -> None:
+        self._offer_precisions()
+        self.changed.emit()
 
     def _activated(self, index: int) -> None:
         if self.model.itemData(index) is not None:

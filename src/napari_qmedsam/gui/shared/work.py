@@ -74,6 +74,8 @@ class Work(QObject):
         if isinstance(item, Downloading):
             self.said.emit(item.sentence())
             self.progressed.emit(*item.thousandths())
+        elif isinstance(item, str):
+            self.said.emit(item)
         else:
             on_progress(item)
 

@@ -14,8 +14,8 @@ from typing import Any
 from napari_qmedsam.checkpoints.arithmetic import Arithmetic
 from napari_qmedsam.checkpoints.openvino_import import import_openvino, openvino_core
 from napari_qmedsam.checkpoints.source import ModelSource
+from napari_qmedsam.datasets.calibration import CalibrationSet
 from napari_qmedsam.errors import InvalidSettings, MissingDependency
-from napari_qmedsam.quantization.calibration import CalibrationSet
 from napari_qmedsam.runtime.conversion import converted
 
 LEFT_FLOAT = ".*prompt_encoder.*"

@@ -4,13 +4,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from napari_qmedsam.errors import Cancelled, InvalidSettings, UnreadableVolume
-from napari_qmedsam.models.configuration import ModelConfig
-from napari_qmedsam.quantization.calibration import (
+from napari_qmedsam.datasets.calibration import (
     CalibrationSet,
     from_phantoms,
     from_volumes,
 )
+from napari_qmedsam.errors import Cancelled, InvalidSettings, UnreadableVolume
+from napari_qmedsam.models.configuration import ModelConfig
 from napari_qmedsam.volumes.reading import read_volume
 from napari_qmedsam.volumes.volume import Volume
 

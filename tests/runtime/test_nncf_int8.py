@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from napari_qmedsam.checkpoints.resolve import resolve_model
+from napari_qmedsam.datasets.calibration import from_phantoms
+from napari_qmedsam.datasets.calibration_plan import CalibrationPlan
 from napari_qmedsam.evaluation.metrics import dice
-from napari_qmedsam.quantization.calibration import from_phantoms
-from napari_qmedsam.quantization.calibration_plan import CalibrationPlan
-from napari_qmedsam.quantization.nncf_subprocess import quantize_graphs_in_subprocess
 from napari_qmedsam.runtime import load_backend
+from napari_qmedsam.runtime.nncf_subprocess import quantize_graphs_in_subprocess
 
 AGREEMENT = 0.98
 """Mean DSC between masks of the float model and of NNCF's."""
@@ -21,8 +21,11 @@ def int8_folder(tmp_path_factory):
     pytest.importorskip("nncf", reason="extra nncf")
     folder, steps = tmp_path_factory.mktemp("nncf"), []
     plan = CalibrationPlan(slices=CALIBRATION)
-    quantize_graphs_in_subprocess(resolve_model("demo"), plan, folder, steps.append)
-    done = [step.done for step in steps]
+    source = resolve_model("demo")
+    quantize_graphs_in_subprocess(
+        source, plan, folder, lambda *step: steps.append(step[0])
+    )
+    done = steps
     assert done == sorted(done)
     assert {*done} == {*range(4 * CALIBRATION + 1)}
     return folder

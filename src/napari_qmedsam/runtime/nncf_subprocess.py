@@ -10,13 +10,13 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+from napari_qmedsam.checkpoints.exported import read_exported
 from napari_qmedsam.checkpoints.openvino_import import import_openvino
 from napari_qmedsam.checkpoints.source import ModelSource
+from napari_qmedsam.datasets.calibration_plan import CalibrationPlan
 from napari_qmedsam.errors import MissingDependency, UnsupportedQuantization
-from napari_qmedsam.quantization.calibration_plan import CalibrationPlan
-from napari_qmedsam.quantization.nncf_int8 import MISSING
-from napari_qmedsam.quantization.whole_model import QuantizationProgress
 from napari_qmedsam.runtime.cache import cache_folder, cache_key, make_once
+from napari_qmedsam.runtime.nncf_int8 import MISSING
 from napari_qmedsam.runtime.subprocess_worker import run_in_subprocess
 
 PLAN = CalibrationPlan(slices=32)
@@ -31,7 +31,7 @@ OURS = 3
 QUANTIZE = f"""
 import json, pickle, sys
 from napari_qmedsam.errors import QMedSAMError
-from napari_qmedsam.quantization.nncf_int8 import quantize_graphs
+from napari_qmedsam.runtime.nncf_int8 import quantize_graphs
 source, plan, folder = pickle.load(sys.stdin.buffer)
 steps, sys.stdout = sys.stdout, sys.stderr  # NNCF has bars of its own
 def step(*progress):
@@ -53,7 +53,7 @@ def quantize_graphs_in_subprocess(
     source: ModelSource,
     plan: CalibrationPlan,
     folder: Path,
-    progress: Callable[[QuantizationProgress], None] = lambda progress: None,
+    progress: Callable[[int, int, str], None] = lambda done, total, text: None,
     should_cancel: Callable[[], bool] = lambda: False,
 ) -> None:
     """Write encoder and decoder in int8, as `nncf_int8.quantize_graphs` does.
@@ -66,7 +66,8 @@ def quantize_graphs_in_subprocess(
     folder : Path
         Made if it is not there.
     progress : callable
-        Called for each calibration slice of encoder and decoder.
+        Called for each calibration slice of encoder and decoder, with steps done
+        and in all, and a text.
     should_cancel : callable
 
     Raises
@@ -82,7 +83,7 @@ def quantize_graphs_in_subprocess(
         raise MissingDependency(MISSING)
 
     def step(line: str) -> None:
-        progress(QuantizationProgress(*json.loads(line)))
+        progress(*json.loads(line))
 
     folder.mkdir(parents=True, exist_ok=True)
     payload = (source, plan, folder)
@@ -93,13 +94,17 @@ def quantize_graphs_in_subprocess(
         raise UnsupportedQuantization(f"NNCF made no model: {complaint}")
 
 
-def int8_folder(source: ModelSource) -> Path:
-    """Return a folder with a float model's int8 graphs, made the first time.
+def int8_source(
+    source: ModelSource, should_cancel: Callable[[], bool] = lambda: False
+) -> ModelSource:
+    """Return a float model's int8 graphs, made the first time.
 
     Calibrated on phantoms.
 
     Raises
     ------
+    Cancelled
+        If `should_cancel` said so.
     MissingDependency, UnsupportedQuantization
         As :func:`quantize_graphs_in_subprocess`.
     """
@@ -107,7 +112,8 @@ def int8_folder(source: ModelSource) -> Path:
     key = cache_key(source.sha256, repr(source.config), version, PLAN.slices, VERSION)
 
     def make(folder: Path) -> None:
-        quantize_graphs_in_subprocess(source, PLAN, folder)
+        quantize_graphs_in_subprocess(source, PLAN, folder, should_cancel=should_cancel)
 
     folder = cache_folder() / "nncf" / f"{source.config.name}-int8-{key}"
-    return make_once(folder, "decoder.bin", make)
+    graphs = read_exported(make_once(folder, "decoder.bin", make))
+    return ModelSource(graphs.config, folder, f"{source.name}-int8", graphs)

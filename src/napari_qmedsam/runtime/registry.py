@@ -1,0 +1,149 @@
+"""The runtimes there are, and the one that is chosen for a model.
+
+A new runtime is a module with a class like those named here, which is made of a
+`ModelSource` and a `Runtime`, and an entry here. A new device of a runtime is a
+member of `Device`, its name in the entry, and what the class does with it.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from importlib import import_module
+from typing import TypeVar
+
+from napari_qmedsam.checkpoints.arithmetic import Precision
+from napari_qmedsam.checkpoints.source import ModelSource
+from napari_qmedsam.errors import UnsupportedBackend
+from napari_qmedsam.runtime.protocol import Backend
+
+
+class Device(StrEnum):
+    """What a runtime computes on."""
+
+    AUTO = "auto"
+    """The fastest that is there."""
+
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+class BackendName(StrEnum):
+    """The runtimes there are, the default first."""
+
+    OPENVINO = "openvino"
+    ONNXRUNTIME = "onnxruntime"
+    TORCH = "torch"
+
+    @property
+    def entry(self) -> "BackendEntry":
+        """What is known of it without importing it."""
+        return BACKENDS[self]
+
+
+@dataclass(frozen=True)
+class BackendEntry:
+    """What is known of a runtime without importing it.
+
+    Parameters
+    ----------
+    title : str
+        What the window calls it.
+    home : str
+        Module of this package, and class.
+    devices : tuple of Device
+        What it can be asked to compute on, besides AUTO.
+    runs_openvino_graphs : bool
+        Whether models are converted to OpenVINO for it, and NNCF's graphs run.
+    """
+
+    title: str
+    home: str
+    devices: tuple[Device, ...] = (Device.CPU,)
+    runs_openvino_graphs: bool = False
+
+    def make(self, source: ModelSource, runtime: "Runtime") -> Backend:
+        """Import the runtime and load a model on it."""
+        module, name = self.home.split(".")
+        found = import_module(f"napari_qmedsam.runtime.{module}")
+        return getattr(found, name)(source, runtime)
+
+
+BACKENDS = {
+    BackendName.OPENVINO: BackendEntry(
+        "OpenVINO", "openvino_backend.OpenVINOBackend", runs_openvino_graphs=True
+    ),
+    BackendName.ONNXRUNTIME: BackendEntry("ONNX", "onnx_backend.ONNXRuntimeBackend"),
+    BackendName.TORCH: BackendEntry(
+        "torch", "torch_backend.TorchBackend", (Device.CPU, Device.CUDA)
+    ),
+}
+"""Every runtime by its name."""
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """What a model is to run on, and how.
+
+    Parameters
+    ----------
+    backend : BackendName
+    device : Device
+    precision : Precision
+        INT8 takes a model's int8 form. FP32 takes the model as its file is, so that
+        one that is int8 already runs in int8.
+    threads : int
+        CPU threads; 0 leaves it to the runtime.
+
+    Raises
+    ------
+    UnsupportedBackend
+        If the backend does not compute on the device, or threads are below 0.
+    """
+
+    backend: BackendName = BackendName.OPENVINO
+    device: Device = Device.AUTO
+    precision: Precision = Precision.FP32
+    threads: int = 0
+
+    def __post_init__(self) -> None:
+        known = (Device.AUTO, *self.backend.entry.devices)
+        if self.device not in known:
+            raise UnsupportedBackend(
+                f"The backend '{self.backend}' does not run on '{self.device}'. It "
+                f"takes the devices {', '.join(known)}."
+            )
+        if self.threads < 0:
+            raise UnsupportedBackend(f"threads must be 0 or more, not {self.threads}.")
+
+    @classmethod
+    def parse(
+        cls,
+        backend: str = BackendName.OPENVINO,
+        precision: str = Precision.FP32,
+        device: str = Device.AUTO,
+        threads: int = 0,
+    ) -> "Runtime":
+        """Read what a user wrote.
+
+        Raises
+        ------
+        UnsupportedBackend
+            If a name is unknown, or they do not go together.
+        """
+        return cls(
+            _member(BackendName, "backend", backend),
+            _member(Device, "device", device),
+            _member(Precision, "precision", precision),
+            threads,
+        )
+
+
+Name = TypeVar("Name", bound=StrEnum)
+
+
+def _member(kind: type[Name], what: str, text: str) -> Name:
+    try:
+        return kind(text)
+    except ValueError:
+        raise UnsupportedBackend(
+            f"No {what} is called '{text}'. Known: {', '.join(kind)}."
+        ) from None
