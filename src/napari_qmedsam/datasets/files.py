@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from napari_qmedsam.errors import GridMismatch, UnreadableVolume, UnusableData
-from napari_qmedsam.volumes.dicom import DICOM
+from napari_qmedsam.volumes.dicom.reading import DICOM
 from napari_qmedsam.volumes.files import suffix_of
 from napari_qmedsam.volumes.npz import npz_shapes
 from napari_qmedsam.volumes.reading import volume_shape

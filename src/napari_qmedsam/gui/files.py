@@ -17,11 +17,11 @@ from napari_qmedsam.gui.shared.layers import (
     labels_layer,
     volume_of,
 )
-from napari_qmedsam.volumes.dicom import DICOM
+from napari_qmedsam.volumes.dicom.reading import DICOM
+from napari_qmedsam.volumes.dicom.series import list_series
 from napari_qmedsam.volumes.npz import NPZ, read_npz_case
 from napari_qmedsam.volumes.reading import read_volume
 from napari_qmedsam.volumes.registry import format_of
-from napari_qmedsam.volumes.series import list_series
 from napari_qmedsam.volumes.volume import Volume
 from napari_qmedsam.volumes.writing import write_labels
 

@@ -30,6 +30,33 @@ def as_float32(array: NDArray) -> NDArray:
         return array.astype(np.float32)
 
 
+def rescaled(voxels: NDArray, slope: float, intercept: float) -> NDArray:
+    """Apply slope and intercept; whole numbers stay whole where they can.
+
+    Slope 1 with intercept 0 returns the argument itself.
+    """
+    if (slope, intercept) == (1.0, 0.0):
+        return voxels
+    if voxels.dtype.kind in "iu" and slope.is_integer() and intercept.is_integer():
+        low, high = int(voxels.min()), int(voxels.max())
+        ends = [low, high, low * int(slope), high * int(slope)]
+        ends += [end + int(intercept) for end in ends[2:]]
+        ends += [int(slope), int(intercept)]
+        for dtype in (np.uint8, np.int16, np.uint16, np.int32):
+            # Every step must fit, not just the result.
+            span = np.iinfo(dtype)
+            if span.min <= min(ends) and max(ends) <= span.max:
+                return _scale_in_place(voxels.astype(dtype), slope, intercept)
+    return _scale_in_place(voxels.astype(np.float32), slope, intercept)
+
+
+def _scale_in_place(array: NDArray, slope: float, intercept: float) -> NDArray:
+    """Multiply and add in the type of the array, without a second copy."""
+    np.multiply(array, array.dtype.type(slope), out=array)
+    np.add(array, array.dtype.type(intercept), out=array)
+    return array
+
+
 def replace_non_finite(array: NDArray) -> tuple[NDArray, tuple[str, ...]]:
     """Replace NaN and infinities by the smallest finite value.
 

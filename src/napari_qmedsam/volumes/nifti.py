@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_qmedsam.volumes.cleaning import as_float32, guess_modality
+from napari_qmedsam.volumes.cleaning import as_float32, guess_modality, rescaled
 from napari_qmedsam.volumes.files import (
     COPY_AGAIN,
     suffix_of,
@@ -162,31 +162,9 @@ def _to_array(
             "Export magnitude images instead.",
         )
     slope, intercept = header.get_slope_inter()
-    if slope is None or (slope, intercept) == (1.0, 0.0):
+    if slope is None:
         return as_float32(voxels), ()
-    return _rescale(voxels, float(slope), float(intercept or 0.0)), ()
-
-
-def _rescale(voxels: NDArray[Any], slope: float, intercept: float) -> NDArray[Any]:
-    """Apply slope and intercept; whole numbers stay whole where they can."""
-    if voxels.dtype.kind in "iu" and slope.is_integer() and intercept.is_integer():
-        low, high = int(voxels.min()), int(voxels.max())
-        ends = [low, high, low * int(slope), high * int(slope)]
-        ends += [end + int(intercept) for end in ends[2:]]
-        ends += [int(slope), int(intercept)]
-        for dtype in (np.uint8, np.int16, np.uint16, np.int32):
-            # Every step must fit, not just the result.
-            span = np.iinfo(dtype)
-            if span.min <= min(ends) and max(ends) <= span.max:
-                return _scale_in_place(voxels.astype(dtype), slope, intercept)
-    return _scale_in_place(voxels.astype(np.float32), slope, intercept)
-
-
-def _scale_in_place(array: NDArray, slope: float, intercept: float) -> NDArray:
-    """Multiply and add in the type of the array, without a second copy."""
-    np.multiply(array, array.dtype.type(slope), out=array)
-    np.add(array, array.dtype.type(intercept), out=array)
-    return array
+    return as_float32(rescaled(voxels, float(slope), float(intercept or 0.0))), ()
 
 
 def _header_shape(path: Path) -> Shape:

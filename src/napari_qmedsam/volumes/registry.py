@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from napari_qmedsam.volumes.dicom import DICOM
+from napari_qmedsam.volumes.dicom.reading import DICOM
 from napari_qmedsam.volumes.files import suffix_of, unreadable
 from napari_qmedsam.volumes.formats import HEAD_BYTES, Format
 from napari_qmedsam.volumes.metaimage import METAIMAGE

@@ -1,0 +1,221 @@
+"""Pixels of DICOM frames as they are stored, before any scale."""
+
+import logging
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_qmedsam.errors import UnreadableVolume
+from napari_qmedsam.volumes.dicom.headers import (
+    DAMAGE,
+    Header,
+    quiet_pydicom,
+    read_dataset,
+    text,
+    whole_number,
+)
+from napari_qmedsam.volumes.files import unreadable
+from napari_qmedsam.volumes.itk import quiet_itk
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+logger = logging.getLogger(__name__)
+
+PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+"""Attributes that hold pixels."""
+
+PACKED_LIMIT = 1 << 26
+"""Bytes that packed pixels may declare, whatever their length."""
+
+PACKED_RATIO = 2000
+"""No codec packs more tightly than about this."""
+
+SECONDARY = {
+    (1, False): "1.2.840.10008.5.1.4.1.1.7",
+    (3, False): "1.2.840.10008.5.1.4.1.1.7",
+    (1, True): "1.2.840.10008.5.1.4.1.1.7.3",
+    (3, True): "1.2.840.10008.5.1.4.1.1.7.4",
+}
+"""Secondary Capture classes by samples per pixel, and whether there are frames."""
+
+PLAIN = (
+    "1.2.840.10008.1.2",
+    "1.2.840.10008.1.2.1",
+    "1.2.840.10008.1.2.1.99",
+    "1.2.840.10008.1.2.2",
+)
+"""Transfer syntaxes with plain pixels: implicit, explicit, deflated, big-endian."""
+
+PACKED = (
+    "1.2.840.10008.1.2.5",
+    "1.2.840.10008.1.2.4.50",
+    "1.2.840.10008.1.2.4.51",
+    "1.2.840.10008.1.2.4.57",
+    "1.2.840.10008.1.2.4.70",
+    "1.2.840.10008.1.2.4.80",
+    "1.2.840.10008.1.2.4.81",
+    "1.2.840.10008.1.2.4.90",
+    "1.2.840.10008.1.2.4.91",
+)
+"""Those that GDCM unpacks: RLE, JPEG, JPEG-LS and JPEG 2000."""
+
+KEPT = (
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "PlanarConfiguration",
+    "NumberOfFrames",
+    "Rows",
+    "Columns",
+    "BitsAllocated",
+    "BitsStored",
+    "HighBit",
+    "PixelRepresentation",
+    "RedPaletteColorLookupTableDescriptor",
+    "GreenPaletteColorLookupTableDescriptor",
+    "BluePaletteColorLookupTableDescriptor",
+    "RedPaletteColorLookupTableData",
+    "GreenPaletteColorLookupTableData",
+    "BluePaletteColorLookupTableData",
+    "PixelData",
+)
+"""Attributes by which pixels are decoded."""
+
+
+def read_pixels(path: Path, header: Header, indices: list[int]) -> NDArray:
+    """Return frames of a file as stored, (n, rows, columns) or (..., 3) uint8.
+
+    Plain grey pixels are taken as they are; packed ones and colours are decoded
+    by GDCM, which knows more codecs than pydicom, from a copy without any scale.
+
+    Parameters
+    ----------
+    path : Path
+        What the user named, for errors.
+    header : Header
+    indices : list of int
+
+    Raises
+    ------
+    UnreadableVolume
+        If pixels are missing or damaged, or cannot be decoded.
+    """
+    with quiet_pydicom():
+        try:
+            dataset = read_dataset(header.file, pixels=True)
+            name = next((name for name in PIXELS if name in dataset), None)
+            if name is None:
+                raise damaged_slice(path, header.file)
+            _check_size(path, header, dataset, len(dataset[name].value))
+            _check_codec(path, header, dataset)
+            if dataset.file_meta.TransferSyntaxUID.is_encapsulated or _is_colour(
+                dataset
+            ):
+                return _through_gdcm(dataset)[indices]
+            return np.stack([_plain(dataset, index) for index in indices])
+        except UnreadableVolume:
+            raise
+        except (*DAMAGE, RuntimeError) as error:
+            logger.debug("%s: %s", header.file, error)
+            raise damaged_slice(path, header.file) from error
+
+
+def damaged_slice(path: Path, file: Path) -> Exception:
+    """Make the error that names the file that cannot be read."""
+    return unreadable(
+        path,
+        f"slice '{file.name}' is damaged or cut short",
+        "Export the series again.",
+    )
+
+
+# Helpers ------------------------------------------------------------------
+
+
+def _check_size(path: Path, header: Header, dataset: "Dataset", present: int) -> None:
+    """Compare declared with present bytes, before memory is asked for."""
+    samples = whole_number(dataset, "SamplesPerPixel") or 1
+    bits = whole_number(dataset, "BitsAllocated") or 8
+    pixels = header.frame_count * header.rows * header.columns * samples
+    needed = -(-pixels * bits // 8)
+    packed = dataset.file_meta.TransferSyntaxUID.is_encapsulated
+    limit = max(PACKED_LIMIT, PACKED_RATIO * present) if packed else present
+    photometric = text(dataset, "PhotometricInterpretation")
+    if photometric == "YBR_FULL_422" and not packed:
+        needed = needed * 2 // 3
+    if needed > limit:
+        raise unreadable(
+            path,
+            f"slice '{header.file.name}' is damaged or cut short: it declares "
+            f"{needed} bytes of pixels, but has {present}",
+            "Export the series again.",
+        )
+
+
+def _check_codec(path: Path, header: Header, dataset: "Dataset") -> None:
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if syntax not in (*PLAIN, *PACKED):
+        raise unreadable(
+            path,
+            f"the pixels of '{header.file.name}' are stored as {syntax.name}, which "
+            "cannot be decoded",
+            "Export the series without compression, or as JPEG 2000.",
+        )
+
+
+def _is_colour(dataset: "Dataset") -> bool:
+    photometric = text(dataset, "PhotometricInterpretation")
+    return (
+        photometric == "PALETTE COLOR"
+        or (whole_number(dataset, "SamplesPerPixel") or 1) > 1
+    )
+
+
+def _plain(dataset: "Dataset", index: int) -> NDArray:
+    """Return a grey frame, bits beside the stored ones cleared."""
+    from pydicom.pixels import pixel_array
+
+    array = pixel_array(dataset, index=index, raw=True)
+    stored = whole_number(dataset, "BitsStored")
+    spare = 8 * array.dtype.itemsize - (stored or 0)
+    if array.dtype.kind not in "iu" or not stored or spare <= 0:
+        return array
+    if whole_number(dataset, "BitsAllocated") == 1:
+        return array
+    high = whole_number(dataset, "HighBit")
+    drop = 0 if high is None else max(0, high + 1 - stored)
+    # Up to the top, then down again: signs are kept, overlays fall out.
+    return (array << max(0, spare - drop)) >> spare
+
+
+def _through_gdcm(dataset: "Dataset") -> NDArray:
+    import SimpleITK as sitk
+    from pydicom import Dataset
+    from pydicom.uid import generate_uid
+
+    plain = Dataset()
+    for keyword in KEPT:
+        if keyword in dataset:
+            plain[keyword] = dataset[keyword]
+    frames = whole_number(dataset, "NumberOfFrames") or 1
+    samples = whole_number(dataset, "SamplesPerPixel") or 1
+    plain.SOPClassUID = SECONDARY[samples, frames > 1]
+    plain.SOPInstanceUID = plain.SeriesInstanceUID = generate_uid()
+    plain.StudyInstanceUID = generate_uid()
+    plain.Modality = "OT"
+    plain.file_meta = dataset.file_meta
+    plain.file_meta.MediaStorageSOPClassUID = plain.SOPClassUID
+    plain.file_meta.MediaStorageSOPInstanceUID = plain.SOPInstanceUID
+    reader = sitk.ImageFileReader()
+    reader.SetImageIO("GDCMImageIO")
+    with tempfile.TemporaryDirectory(prefix="qmedsam-") as folder, quiet_itk():
+        file = Path(folder) / "frames.dcm"
+        plain.save_as(file, enforce_file_format=True)
+        reader.SetFileName(str(file))
+        array = sitk.GetArrayFromImage(reader.Execute())
+    if samples == 3 or text(dataset, "PhotometricInterpretation") == "PALETTE COLOR":
+        return array if array.ndim == 4 else array[np.newaxis]
+    return array if array.ndim == 3 else array[np.newaxis]

@@ -1,0 +1,170 @@
+"""Reading one DICOM series as a volume, and its record as a format."""
+
+import logging
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_qmedsam.volumes.cleaning import as_float32, rescaled
+from napari_qmedsam.volumes.dicom.frames import Frame
+from napari_qmedsam.volumes.dicom.headers import Header, is_dicom, items, text
+from napari_qmedsam.volumes.dicom.pixels import read_pixels
+from napari_qmedsam.volumes.dicom.series import Series, choose_series
+from napari_qmedsam.volumes.dicom.stack import Stack, stack_frames
+from napari_qmedsam.volumes.files import unreadable
+from napari_qmedsam.volumes.formats import WHOLE, Format, Selection, Shape
+from napari_qmedsam.volumes.volume import Modality, Source, Volume
+
+logger = logging.getLogger(__name__)
+
+MODALITIES = {
+    "CT": Modality.CT,
+    "MR": Modality.MR,
+    "PT": Modality.PET,
+    "US": Modality.US,
+    "CR": Modality.XRAY,
+    "DX": Modality.XRAY,
+    "MG": Modality.XRAY,
+    "RF": Modality.XRAY,
+    "XA": Modality.XRAY,
+}
+"""DICOM's modality codes; every code not listed is Other."""
+
+
+def read_dicom(path: Path, selection: Selection = WHOLE) -> Volume:
+    """Read one series of a folder, or the series that a file belongs to.
+
+    Slices lie where ImagePositionPatient says. Missing slices or uneven gaps
+    cannot be shown on a regular grid: the usual (median) gap becomes the
+    spacing, so that every slice keeps its thickness, and a notice says where
+    the grid departs from the patient. Each frame is scaled by its own slope
+    and intercept.
+
+    Parameters
+    ----------
+    path : Path
+        Folder, or one file.
+    selection : Selection
+        `series` is needed if a folder holds several. `frame` chooses one of
+        several images of the same slices: time points, echoes, Dixon images.
+
+    Raises
+    ------
+    AmbiguousSeries
+        If several series fit. Series are never merged.
+    UnreadableVolume
+        If nothing fits, or the slices do not make a volume.
+    """
+    chosen = choose_series(path, selection.series)
+    stack = _stack(path, chosen, selection.frame)
+    array = _stored(path, chosen, stack)
+    array, notices = _scaled(path, array, stack.frames)
+    dataset = chosen.headers[0].dataset
+    if items(dataset, "ModalityLUTSequence"):
+        notices += ("Its lookup table of the modality was not applied.",)
+    colour = array.ndim == 4
+    modality = MODALITIES.get(text(dataset, "Modality"), Modality.OTHER)
+    return Volume(
+        array=as_float32(array),
+        spacing_mm=stack.spacing_mm,
+        affine=stack.affine,
+        modality=Modality.COLOUR if colour else modality,
+        source=Source(str(path), "dicom"),
+        notices=stack.notices + notices,
+    )
+
+
+def read_shape(path: Path) -> Shape:
+    """Return the shape of the one series of a folder, or of that of a file."""
+    chosen = choose_series(path, None)
+    stack = _stack(path, chosen)
+    return (len(stack.frames), *stack.frames[0].size)
+
+
+def _stack(path: Path, chosen: Series, wanted: int | None = None) -> Stack:
+    headers = {header.file: header for header in chosen.headers}
+
+    def same_pixels(a: Frame, b: Frame) -> bool:
+        one, other = (
+            read_pixels(path, headers[frame.file], [frame.index]) for frame in (a, b)
+        )
+        return np.array_equal(one, other)
+
+    return stack_frames(path, chosen.frames(path), same_pixels, wanted)
+
+
+def _stored(path: Path, chosen: Series, stack: Stack) -> NDArray:
+    """Return the pixels of a stack as stored, file by file."""
+    headers = {header.file: header for header in chosen.headers}
+    places: dict[Header, list[int]] = defaultdict(list)
+    for place, frame in enumerate(stack.frames):
+        places[headers[frame.file]].append(place)
+    array: NDArray | None = None
+    for header, slots in places.items():
+        pixels = read_pixels(path, header, [stack.frames[i].index for i in slots])
+        if array is None:
+            array = np.empty((len(stack.frames), *pixels.shape[1:]), pixels.dtype)
+        if pixels.shape[1:] != array.shape[1:]:
+            raise unreadable(
+                path,
+                f"some of its slices are grey and others not ('{header.file.name}')",
+                "Export the series without summary pictures.",
+            )
+        dtype = np.result_type(array, pixels)
+        if dtype != array.dtype:
+            array = array.astype(dtype)
+        array[slots] = pixels
+    assert array is not None  # a series has at least one file
+    return array
+
+
+def _scaled(
+    path: Path, array: NDArray, frames: Sequence[Frame]
+) -> tuple[NDArray, tuple[str, ...]]:
+    """Apply slope and intercept of every frame; integers stay where they can."""
+    if array.ndim == 4:
+        if array.dtype != np.uint8:
+            raise unreadable(
+                path,
+                f"its colours are stored as {array.dtype}",
+                "Export grey values or 8-bit colour.",
+            )
+        return array, ()
+    pairs = [(f.slope, f.intercept) for f in frames]
+    for slope, _ in pairs:
+        if slope == 0:
+            raise unreadable(
+                path, "its rescale slope is 0", "Export the series with a valid one."
+            )
+    scales = [
+        (1.0 if slope is None else slope, 0.0 if intercept is None else intercept)
+        for slope, intercept in pairs
+    ]
+    bare = sum(pair == (None, None) for pair in pairs)
+    notices: tuple[str, ...] = ()
+    if 0 < bare < len(pairs):
+        notice = (
+            f"{bare} of {len(pairs)} slices carry no rescale slope and intercept; "
+            "their values are as stored, and may not match the others."
+        )
+        notices = (notice,)
+    if len(set(scales)) == 1:
+        return rescaled(array, *scales[0]), notices
+    result = np.empty(array.shape, np.float32)
+    for plane, stored, (slope, intercept) in zip(result, array, scales, strict=True):
+        plane[...] = stored * np.float64(slope) + intercept
+    return result, notices
+
+
+DICOM = Format(
+    name="dicom",
+    title="DICOM",
+    suffixes=(".dcm", ".dicom", ".ima"),
+    recognises=is_dicom,
+    read=read_dicom,
+    shape=read_shape,
+    has_series=True,
+)

@@ -1,0 +1,395 @@
+"""From frames to one stack: which belong together, in which order, how far apart."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_qmedsam.volumes.dicom.frames import Frame
+from napari_qmedsam.volumes.files import unreadable
+from napari_qmedsam.volumes.frames import choose_frame
+from napari_qmedsam.volumes.grid import LPS_FROM_RAS
+
+SAME_PLACE_MM = 1e-3
+"""Slices nearer than this lie at the same place."""
+
+GAP_TOLERANCE = 0.02
+"""Gaps may differ by this share of the usual one before a notice says so."""
+
+SHIFT_TOLERANCE_MM = 0.1
+"""Sideways step between slices from which a gantry tilt is reported."""
+
+ASIDE_TOLERANCE_MM = 0.5
+"""Distance from the line of the others at which a slice is reported."""
+
+ORIENTATION_TOLERANCE = 1e-3
+"""Direction cosines may differ by this much across slices."""
+
+SPACING_TOLERANCE = 1e-3
+"""Pixel sizes may differ by this share across slices."""
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Frames in the order of their slices, and the grid they lie on.
+
+    Parameters
+    ----------
+    frames : tuple of Frame
+    spacing_mm : tuple of float
+        Order (z, y, x).
+    affine : ndarray, (4, 4)
+        Voxels (x, y, z) to RAS mm.
+    notices : tuple of str
+        What was assumed, chosen, or does not fit the grid.
+    """
+
+    frames: tuple[Frame, ...]
+    spacing_mm: tuple[float, float, float]
+    affine: NDArray[np.float64]
+    notices: tuple[str, ...] = ()
+
+
+SamePixels = Callable[[Frame, Frame], bool]
+"""Tells whether two frames hold the same pixels."""
+
+
+def stack_frames(
+    path: Path,
+    frames: list[Frame],
+    same_pixels: SamePixels,
+    wanted: int | None = None,
+) -> Stack:
+    """Put the frames of a series in order, or say why they make no volume.
+
+    Parameters
+    ----------
+    path : Path
+        Named in errors.
+    frames : list of Frame
+        Of one series, from however many files.
+    same_pixels : callable
+        Asked where nothing in the headers tells frames of one place apart.
+    wanted : int or None
+        Which of several images of the same slices, from 0.
+
+    Raises
+    ------
+    UnreadableVolume
+        If frames differ in size, spacing or direction, or lie at the same
+        place and nothing tells them apart.
+    """
+    _check_equal_sizes(path, frames)
+    frames, notices = _drop_copies(frames)
+    spacing, more = _in_plane_spacing(path, frames)
+    notices += more
+    if _are_placed(path, frames):
+        frames, more = _one_image(path, frames, same_pixels, wanted)
+        stack = _placed(frames, spacing)
+    else:
+        choose_frame(path, wanted, 1)
+        stack, more = _unplaced(frames, spacing), ()
+    return replace(stack, notices=notices + more + stack.notices)
+
+
+def sorted_frames(frames: Iterable[Frame]) -> list[Frame]:
+    """Return frames from the lowest place along their normal, else by number."""
+    frames = sorted(frames, key=lambda frame: (frame.order, frame.file.name))
+    normal = frames[0].normal if frames else None
+    if normal is None or any(frame.position is None for frame in frames):
+        return frames
+    along = np.array([frame.position for frame in frames]) @ normal
+    return [frames[i] for i in np.argsort(along, kind="stable")]
+
+
+# What belongs together ----------------------------------------------------
+
+
+def _check_equal_sizes(path: Path, frames: list[Frame]) -> None:
+    first = frames[0]
+    for frame in frames:
+        if frame.size != first.size:
+            raise unreadable(
+                path,
+                f"its slices differ in size: '{first.file.name}' has {_by(first.size)} "
+                f"pixels, '{frame.file.name}' {_by(frame.size)}",
+                "Export the series without localizers or summary pictures.",
+            )
+
+
+def _drop_copies(frames: list[Frame]) -> tuple[list[Frame], tuple[str, ...]]:
+    """Keep one of frames that are the same object copied."""
+    kept: dict[object, Frame] = {}
+    for frame in sorted(frames, key=lambda frame: frame.file.name):
+        key = (
+            frame.uid or str(frame.file),
+            frame.index,
+            frame.position,
+            frame.orientation,
+        )
+        kept.setdefault(key, frame)
+    copies = len(frames) - len(kept)
+    if not copies:
+        return frames, ()
+    return list(kept.values()), (_copies_notice(copies, "the same SOPInstanceUID"),)
+
+
+def _copies_notice(copies: int, what: str) -> str:
+    return f"{copies} slice(s) stand in the folder twice (with {what}), read once."
+
+
+def _drop_equal(
+    frames: list[Frame], places: list[int], same_pixels: SamePixels
+) -> list[Frame]:
+    """Leave out frames with the same pixels as an earlier one of their place."""
+    kept: list[tuple[int, Frame]] = []
+    for place, frame in zip(places, frames, strict=True):
+        beside = (other for where, other in kept if where == place)
+        if not any(same_pixels(other, frame) for other in beside):
+            kept.append((place, frame))
+    return [frame for _, frame in kept]
+
+
+def _in_plane_spacing(
+    path: Path, frames: list[Frame]
+) -> tuple[tuple[float, float], tuple[str, ...]]:
+    first = next((frame for frame in frames if frame.spacing is not None), None)
+    if first is None or first.spacing is None:
+        notice = "The files carry no pixel spacing above 0; 1 mm is assumed."
+        return (1.0, 1.0), (notice,)
+    bare = sum(frame.spacing is None for frame in frames)
+    for frame in frames:
+        if frame.spacing is not None and not np.allclose(
+            frame.spacing, first.spacing, rtol=SPACING_TOLERANCE, atol=0
+        ):
+            raise unreadable(
+                path,
+                f"its slices differ in pixel spacing: '{first.file.name}' has "
+                f"{_by(first.spacing)} mm, '{frame.file.name}' {_by(frame.spacing)} mm",
+                "Export each spacing as a series of its own.",
+            )
+    rows, columns = first.spacing
+    if bare:
+        notice = (
+            f"{bare} of {len(frames)} slices carry no pixel spacing; that of the "
+            f"others, {_by(first.spacing)} mm, is assumed."
+        )
+        return (rows, columns), (notice,)
+    return (rows, columns), ()
+
+
+def _are_placed(path: Path, frames: list[Frame]) -> bool:
+    """Tell whether every frame says where it lies, all in one direction."""
+    if any(frame.normal is None or frame.position is None for frame in frames):
+        return False
+    orientations = np.array([frame.orientation for frame in frames])
+    if np.ptp(orientations, axis=0).max() > ORIENTATION_TOLERANCE:
+        raise unreadable(
+            path,
+            "its slices lie in different directions",
+            "Export each direction as a series of its own.",
+        )
+    return True
+
+
+def _one_image(
+    path: Path, frames: list[Frame], same_pixels: SamePixels, wanted: int | None
+) -> tuple[list[Frame], tuple[str, ...]]:
+    """Return the frames of one of several images of the same slices."""
+    frames = sorted_frames(frames)
+    places = _places(frames)
+    repeats = max(Counter(places).values())
+    if repeats == 1:
+        choose_frame(path, wanted, 1)
+        return frames, ()
+    names, images = _apart(frames, places, repeats)
+    if not images:
+        kept = _drop_equal(frames, places, same_pixels)
+        if len(kept) == places[-1] + 1:
+            choose_frame(path, wanted, 1)
+            return kept, (_copies_notice(len(frames) - len(kept), "the same pixels"),)
+        first = next(i for i, place in enumerate(places) if places.count(place) > 1)
+        raise unreadable(
+            path,
+            f"slices {first} and {first + 1} lie at the same position, and nothing in "
+            "their headers tells them apart",
+            "Export each image of the region as a series of its own.",
+        )
+    index, _ = choose_frame(path, wanted, len(images))
+    if wanted is not None:
+        return images[index][1], ()
+    listed = "; ".join(" ".join(value) or "not given" for value, _ in images)
+    notice = (
+        f"The series holds {len(images)} images of the same slices, which differ in "
+        f"{' and '.join(names)} ({listed}); the first was read. frame= or --frame "
+        "chooses another."
+    )
+    return images[0][1], (notice,)
+
+
+def _places(frames: list[Frame]) -> list[int]:
+    """Return a number for the place of each frame, the frames sorted."""
+    along = _along(frames)
+    return np.cumsum(np.diff(along, prepend=along[0]) > SAME_PLACE_MM).tolist()
+
+
+def _apart(
+    frames: list[Frame], places: list[int], repeats: int
+) -> tuple[tuple[str, ...], list[tuple[tuple[str, ...], list[Frame]]]]:
+    """Split frames that share places into one image each.
+
+    The fewest traits are taken that give as many images as there are frames
+    at one place, none of them with two frames at one place.
+    """
+    traits = [dict(frame.traits) for frame in frames]
+    known = list(dict.fromkeys(name for trait in traits for name in trait))
+    varied = [n for n in known if len({trait.get(n, "") for trait in traits}) > 1]
+    for count in (1, 2, 3):
+        for names in combinations(varied, count):
+            images: dict[tuple[str, ...], list[int]] = {}
+            for i, trait in enumerate(traits):
+                key = tuple(trait.get(name, "") for name in names)
+                images.setdefault(key, []).append(i)
+            alone = all(
+                len({places[i] for i in image}) == len(image)
+                for image in images.values()
+            )
+            if alone and len(images) == repeats:
+                ordered = sorted(images, key=lambda key: [_sort_key(v) for v in key])
+                return names, [
+                    (key, [frames[i] for i in images[key]]) for key in ordered
+                ]
+    return (), []
+
+
+def _sort_key(value: str) -> tuple[float, str]:
+    try:
+        return float(value), ""
+    except ValueError:
+        return float("inf"), value
+
+
+# Where they lie -----------------------------------------------------------
+
+
+def _placed(frames: list[Frame], in_plane: tuple[float, float]) -> Stack:
+    """Set the slice spacing from the positions, and report what does not fit."""
+    orientation = np.array(frames[0].orientation)
+    normal = frames[0].normal
+    assert normal is not None  # looked at by _are_placed
+    positions = np.array([frame.position for frame in frames])
+    notices: tuple[str | None, ...]
+    origin = positions[0]
+    if len(frames) == 1:
+        gap, notice = _thickness(frames)
+        notices = (notice,)
+    else:
+        along = positions @ normal
+        gaps = np.diff(along)
+        gap = float(np.median(gaps))
+        aside, tilt = _sideways(positions, along, normal)
+        origin = origin - aside[0]
+        notices = (_describe_gaps(gaps, gap), tilt, _describe_aside(aside))
+    lps = np.eye(4)
+    lps[:3, 0] = orientation[:3] * in_plane[1]
+    lps[:3, 1] = orientation[3:] * in_plane[0]
+    lps[:3, 2] = normal * gap
+    lps[:3, 3] = origin
+    told = tuple(notice for notice in notices if notice is not None)
+    return Stack(tuple(frames), (gap, *in_plane), LPS_FROM_RAS @ lps, told)
+
+
+def _unplaced(frames: list[Frame], in_plane: tuple[float, float]) -> Stack:
+    """Stack frames of which not all say where they lie, in the order of numbers."""
+    frames = sorted(frames, key=lambda frame: (frame.order, frame.file.name))
+    gap, notice = _thickness(frames)
+    if len(frames) > 1:
+        basis = "assumed" if notice else "taken from their thickness"
+        notice = (
+            "Not every slice says where it lies; their order follows their numbers "
+            f"and may be wrong, and {gap:g} mm between them is {basis}."
+        )
+    lps = np.diag([in_plane[1], in_plane[0], gap, 1.0])
+    told = () if notice is None else (notice,)
+    return Stack(tuple(frames), (gap, *in_plane), LPS_FROM_RAS @ lps, told)
+
+
+def _thickness(frames: list[Frame]) -> tuple[float, str | None]:
+    """Return the slice spacing that headers name without positions."""
+    names = ("thickness", "between") if len(frames) == 1 else ("between", "thickness")
+    for name in names:
+        values = {getattr(frame, name) for frame in frames} - {None}
+        if len(values) == 1:
+            return float(values.pop()), None
+    return 1.0, "The files carry no slice thickness; 1 mm is assumed."
+
+
+def _along(frames: list[Frame]) -> NDArray[np.float64]:
+    return np.array([frame.position for frame in frames]) @ frames[0].normal
+
+
+def _describe_gaps(gaps: NDArray[np.float64], usual: float) -> str | None:
+    """Say which gaps differ from the usual one, and how many slices may lack."""
+    odd = np.flatnonzero(np.abs(gaps - usual) > GAP_TOLERANCE * usual)
+    if odd.size == 0:
+        return None
+    first = int(odd[0])
+    missing = int(np.rint(gaps[odd] / usual - 1).clip(min=0).sum())
+    lacking = f"{missing} slice(s) seem to be missing; " if missing else ""
+    return (
+        f"Slice gaps are uneven: slices {first} and {first + 1} are "
+        f"{gaps[first]:.2f} mm apart, the usual gap is {usual:.2f} mm "
+        f"({odd.size} uneven in all); {lacking}every slice is shown "
+        f"{usual:.2f} mm thick, so positions beyond the gap are off."
+    )
+
+
+def _sideways(
+    positions: NDArray[np.float64],
+    along: NDArray[np.float64],
+    normal: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], str | None]:
+    """Split sideways steps into a steady tilt and slices beside its line.
+
+    Medians are taken, so that a few slices aside do not bend the line.
+
+    Returns
+    -------
+    aside : ndarray, (n, 3)
+        How far each slice lies beside the line, 0 within the tolerance.
+    notice : str or None
+        Of a tilted gantry.
+    """
+    sideways = positions - along[:, None] * normal
+    slope = np.median(np.diff(sideways, axis=0) / np.diff(along)[:, None], axis=0)
+    aside = sideways - along[:, None] * slope
+    aside -= np.median(aside, axis=0)
+    aside[np.linalg.norm(aside, axis=1) < ASIDE_TOLERANCE_MM] = 0.0
+    shift = float(np.linalg.norm(slope) * np.median(np.diff(along)))
+    if shift < SHIFT_TOLERANCE_MM:
+        return aside, None
+    return aside, (
+        f"Each slice is shifted {shift:.2f} mm sideways against the one before "
+        "(tilted gantry); the slices are shown without the shift."
+    )
+
+
+def _describe_aside(aside: NDArray[np.float64]) -> str | None:
+    distances = np.linalg.norm(aside, axis=1)
+    beside = np.flatnonzero(distances)
+    if beside.size == 0:
+        return None
+    worst = int(distances.argmax())
+    return (
+        f"{beside.size} slice(s) lie beside the others: slice {worst} by "
+        f"{distances[worst]:.2f} mm; they are shown without that shift, so positions "
+        "on them are off."
+    )
+
+
+def _by(sizes: tuple[float, ...]) -> str:
+    return " x ".join(f"{size:g}" for size in sizes)
