@@ -55,7 +55,7 @@ def download(panels: dict, folder: Path) -> None:
 def encoding(panels: dict, folder: Path) -> None:
     """Encode with LiteMedSAM in torch, half a second per slice or more."""
     from napari_qmedsam.checkpoints.saving import save_model
-    from napari_qmedsam.gui.segment.rectangles import rectangle
+    from napari_qmedsam.gui.shared.rectangles import rectangle
     from napari_qmedsam.models import build_model
     from napari_qmedsam.prompts import Box2D
     from napari_qmedsam.runtime import load_backend
@@ -63,7 +63,7 @@ def encoding(panels: dict, folder: Path) -> None:
     weights = save_model(build_model("lite_medsam"), folder / "random.safetensors")
     backend = load_backend(str(weights), "torch")
     panel = panels["Segment"]
-    panel.runner.load = lambda *_: backend
+    panel.runner.models.load = lambda *_: backend
     panel.controls.automatic.setChecked(False)
     box = Box2D(20, 20, 60, 60)
     panel.workspace.draw_boxes().add_rectangles(rectangle(0, box, 3))

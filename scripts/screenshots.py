@@ -36,7 +36,7 @@ def settle(seconds=0.3):
 
 def finish(panel, seconds=300):
     end = time.monotonic() + seconds
-    while panel.runner.is_busy:
+    while panel.work.is_busy:
         if time.monotonic() > end:
             sys.exit("The work did not end.")
         settle(0.05)
@@ -48,7 +48,7 @@ def draw_organs(panel):
     import numpy as np
 
     from napari_qmedsam.gui.samples import phantom
-    from napari_qmedsam.gui.segment.rectangles import rectangle
+    from napari_qmedsam.gui.shared.rectangles import rectangle
     from napari_qmedsam.prompts import Box2D
     from napari_qmedsam.volumes.volume import Modality
 
@@ -58,16 +58,16 @@ def draw_organs(panel):
     areas = np.array([(case.labels.array == ids[o]).sum((1, 2)) for o in organs])
     shown = areas.min(axis=0) > 0
     slice_index = int(np.argmax(np.where(shown, np.sqrt(areas).sum(axis=0), 0)))
-    panel.workspace.go_to(slice_index)
+    panel.workspace.view.go_to(slice_index)
     panel.draw_boxes()
     for number, organ in enumerate(organs, 1):
         mask = case.labels.array[slice_index] == ids[organ]
         box = Box2D.around(mask, 2).clip(*mask.shape)
-        panel.workspace.boxes.add_rectangles(rectangle(slice_index, box, 3))
-        panel.workspace.rename(number, organ)
-        panel.workspace.set_range(number, slice_index - 3, slice_index + 4)
-    panel.workspace.boxes.selected_data = set()
-    panel.workspace.on_change()
+        panel.workspace.box_layer.layer.add_rectangles(rectangle(slice_index, box, 3))
+        panel.edits.rename(number, organ)
+        panel.edits.set_range(number, slice_index - 3, slice_index + 4)
+    panel.workspace.box_layer.layer.selected_data = set()
+    panel.workspace.changed.emit()
 
 
 def draw_coronal(panel):
@@ -75,28 +75,30 @@ def draw_coronal(panel):
     import numpy as np
 
     from napari_qmedsam.gui.samples import phantom
-    from napari_qmedsam.gui.segment.rectangles import rectangle
+    from napari_qmedsam.gui.shared.rectangles import rectangle
     from napari_qmedsam.prompts import Box2D
     from napari_qmedsam.volumes.volume import Modality
 
     case = phantom(Modality.CT)
     kidney = case.labels.array == {n: i for i, n in case.names.items()}["left kidney"]
     row = int(np.argmax(kidney.sum((0, 2))))
-    panel.workspace.look_along(1)
+    panel.workspace.view.look_along(1)
     settle()
-    panel.workspace.go_to(row, 1)
+    panel.workspace.view.go_to(row, 1)
     mask = kidney[:, row]
     box = Box2D.enclosing(mask)
     panel.draw_boxes()
-    panel.workspace.boxes.add_rectangles(rectangle(row, box, 3, axis=1))
+    panel.workspace.box_layer.layer.add_rectangles(rectangle(row, box, 3, axis=1))
     finish(panel)
     new = max(panel.workspace.session.objects)
-    panel.workspace.rename(new, "kidney, coronal")
+    panel.edits.rename(new, "kidney, coronal")
     panel.workspace.set_points(new, True)
     inside = np.argwhere(mask)
-    panel.workspace.points.add([[inside[0][0] + 4, row, int(inside[:, 1].mean())]])
-    panel.workspace.points.selected_data = set()
-    panel.workspace.boxes.selected_data = set()
+    panel.workspace.point_layer.layer.add(
+        [[inside[0][0] + 4, row, int(inside[:, 1].mean())]]
+    )
+    panel.workspace.point_layer.layer.selected_data = set()
+    panel.workspace.box_layer.layer.selected_data = set()
     finish(panel)
 
 

@@ -83,7 +83,7 @@ def draw(panel):
     import numpy as np
 
     from napari_qmedsam.gui.samples import phantom
-    from napari_qmedsam.gui.segment.rectangles import rectangle
+    from napari_qmedsam.gui.shared.rectangles import rectangle
     from napari_qmedsam.prompts import Box2D
     from napari_qmedsam.volumes.volume import Modality
 
@@ -91,16 +91,16 @@ def draw(panel):
     ids = {name: i for i, name in case.names.items()}
     areas = np.array([(case.labels.array == ids[o]).sum((1, 2)) for o in ORGANS])
     slice_index = int(np.argmax(areas.min(axis=0)))
-    panel.workspace.go_to(slice_index)
+    panel.workspace.view.go_to(slice_index)
     panel.draw_boxes()
     for number, organ in enumerate(ORGANS, 1):
         slab = case.labels.array[slice_index - 3 : slice_index + 4] == ids[organ]
         box = Box2D.enclosing(slab.any(axis=0))
-        panel.workspace.boxes.add_rectangles(rectangle(slice_index, box, 3))
-        panel.workspace.rename(number, organ)
-        panel.workspace.set_range(number, slice_index - 3, slice_index + 4)
-    panel.workspace.boxes.selected_data = set()
-    panel.workspace.on_change()
+        panel.workspace.box_layer.layer.add_rectangles(rectangle(slice_index, box, 3))
+        panel.edits.rename(number, organ)
+        panel.edits.set_range(number, slice_index - 3, slice_index + 4)
+    panel.workspace.box_layer.layer.selected_data = set()
+    panel.workspace.changed.emit()
 
 
 def dock(viewer, panel, name):
@@ -152,7 +152,7 @@ def main():
     draw(segment)
     camera.take("tutorial-boxes")
     segment.segment_range()
-    wait(segment.runner)
+    wait(segment.work)
     camera.take("tutorial-filled")
 
     quantize = QuantizePanel(viewer)

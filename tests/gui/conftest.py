@@ -122,7 +122,7 @@ def finish(qtbot):
     """Wait until a panel's work is done."""
 
     def wait(panel, timeout=20_000):
-        qtbot.waitUntil(lambda: not panel.runner.is_busy, timeout=timeout)
+        qtbot.waitUntil(lambda: not panel.work.is_busy, timeout=timeout)
 
     return wait
 

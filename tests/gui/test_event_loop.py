@@ -15,12 +15,13 @@ from napari_qmedsam.checkpoints.saving import save_model
 from napari_qmedsam.gui.compare.compare_controls import AROUND
 from napari_qmedsam.gui.compare.compare_panel import ComparePanel
 from napari_qmedsam.gui.quantize.quantize_panel import QuantizePanel
-from napari_qmedsam.gui.segment.rectangles import rectangle
 from napari_qmedsam.gui.segment.segment_panel import SegmentPanel
 from napari_qmedsam.gui.shared.layers import image_layer, labels_layer
+from napari_qmedsam.gui.shared.rectangles import rectangle
 from napari_qmedsam.models import build_model
 from napari_qmedsam.prompts import Box2D
 from napari_qmedsam.runtime import load_backend
+from napari_qmedsam.segmentation.propagation import Direction
 from napari_qmedsam.segmentation.variants import Variant
 from napari_qmedsam.volumes.volume import Modality, Volume
 
@@ -72,13 +73,13 @@ def test_interface_never_stalls_while_a_volume_is_encoded(
     )
     panel = SegmentPanel(viewer, load=lambda *_: backend)
     viewer.window.add_dock_widget(panel, name="Segment")
-    panel.workspace.go_to(0)
+    panel.workspace.view.go_to(0)
     box = Box2D(100, 100, 400, 400)
     panel.workspace.draw_boxes().add_rectangles(rectangle(0, box, 3))
 
     def prepare(attempt):
         first = 4 * attempt  # slices that have not been encoded
-        panel.workspace.go_to(first + 2)
+        panel.workspace.view.go_to(first + 2)
         panel.edits.set_range(1, first, first + 4)
 
     def work():
@@ -153,7 +154,7 @@ def test_interface_never_stalls_beside_the_work(
     )
     panel = SegmentPanel(viewer, load=lambda *_: backend)
     viewer.window.add_dock_widget(panel, name="Segment")
-    panel.workspace.go_to(20)
+    panel.workspace.view.go_to(20)
     panel.workspace.draw_boxes()
     box = Box2D(100, 100, 400, 400)
 
@@ -162,17 +163,17 @@ def test_interface_never_stalls_beside_the_work(
 
     def work():
         panel.workspace.tally.mark()
-        panel.workspace.boxes.add_rectangles(rectangle(20, box, 3))
+        panel.workspace.box_layer.layer.add_rectangles(rectangle(20, box, 3))
         finish(panel, timeout=300_000)
-        panel.propagate_up()
+        panel.propagate(Direction.UP)
         finish(panel, timeout=300_000)
-        panel.housekeeper.autosave()
+        panel.autosaver.autosave()
         for slice_index in range(22, 26):
-            panel.workspace.go_to(slice_index)
+            panel.workspace.view.go_to(slice_index)
             qtbot.wait(80)
-        panel.workspace.go_to(20)
+        panel.workspace.view.go_to(20)
         qtbot.waitUntil(lambda: panel.workspace.tally.is_current, timeout=9000)
-        qtbot.waitUntil(lambda: not panel.housekeeper.is_busy, timeout=20_000)
+        qtbot.waitUntil(lambda: not panel.autosaver.is_busy, timeout=20_000)
 
     assert least_gap(panel, work, prepare) < LONGEST_GAP
 

@@ -18,9 +18,9 @@ from napari_qmedsam.gui.compare.compare_panel import ComparePanel
 from napari_qmedsam.gui.files import read_layers
 from napari_qmedsam.gui.quantize.quantize_panel import QuantizePanel
 from napari_qmedsam.gui.samples import ct_phantom, phantom
-from napari_qmedsam.gui.segment.rectangles import rectangle
 from napari_qmedsam.gui.segment.segment_panel import SegmentPanel
 from napari_qmedsam.gui.shared.layers import labels_layer
+from napari_qmedsam.gui.shared.rectangles import rectangle
 from napari_qmedsam.prompts import Box2D
 from napari_qmedsam.volumes.volume import Modality
 
@@ -67,19 +67,19 @@ def test_sample_to_table(make_napari_viewer, qtbot, tmp_path):
     segment = dock(SegmentPanel(viewer))
     segment.controls.automatic.setChecked(False)
     segment.controls.models.choose("demo", "torch")
-    segment.workspace.go_to(middle)
+    segment.workspace.view.go_to(middle)
     for number, name in enumerate(ORGANS, 1):
         segment.controls.draw.click()
         slab = reference[middle - 1 : middle + 2] == ids[name]
         box = Box2D.enclosing(slab.any(axis=0))
-        drag(segment.workspace.boxes, middle, box)
-        segment.workspace.rename(number, name)
-        segment.workspace.set_range(number, middle - 1, middle + 2)
+        drag(segment.workspace.box_layer.layer, middle, box)
+        segment.edits.rename(number, name)
+        segment.edits.set_range(number, middle - 1, middle + 2)
     session = segment.workspace.session
     assert [o.name for o in session.objects.values()] == list(ORGANS)
     segment.controls.on_range.click()
-    finish(segment.runner)
-    labels = segment.workspace.labels
+    finish(segment.work)
+    labels = segment.workspace.labels_layer.layer
     painted = np.flatnonzero(labels.data.any(axis=(1, 2)))
     assert list(painted) == [middle - 1, middle, middle + 1]
     assert set(np.unique(labels.data)) == {0, 1, 2, 3}
@@ -94,7 +94,7 @@ def test_sample_to_table(make_napari_viewer, qtbot, tmp_path):
     assert corrected[y, x] == 1
     segment.controls.table.selectRow(0)
     segment.controls.up.click()
-    finish(segment.runner)
+    finish(segment.work)
     np.testing.assert_array_equal(labels.data[middle], corrected)
     np.testing.assert_array_equal(labels.data[: middle - 1], filled[: middle - 1])
 
@@ -123,13 +123,13 @@ def test_sample_to_table(make_napari_viewer, qtbot, tmp_path):
     assert whole.mean.dsc > 0.5
     assert two.mean.dsc < four.mean.dsc
     compare.controls.table.selectRow(2)
-    assert segment.workspace.slice_index == two.worst_slice[1]
+    assert segment.workspace.view.slice_index == two.worst_slice[1]
     compare.controls.copy_csv.click()
     copied = QApplication.clipboard().text()
 
     # Save labels and table.
     segment.save_labels(tmp_path / "labels.nii.gz")
-    finish(segment.runner)
+    finish(segment.work)
     compare.export.save(tmp_path / "table.csv")
     quantize.variants.save(tmp_path / "two.qmedsam.safetensors")
     finish(quantize.worker)
@@ -150,7 +150,7 @@ def test_sample_to_table(make_napari_viewer, qtbot, tmp_path):
     segment.controls.table.clearSelection()
     segment.undo()
     segment.controls.on_range.click()
-    finish(segment.runner)
+    finish(segment.work)
     # What the 2-bit model gives from its file is what was compared.
     np.testing.assert_array_equal(labels.data, two.labels)
     for panel in (segment, quantize, compare):

@@ -4,8 +4,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from napari_qmedsam.gui.segment.rectangles import DrawnBox, box_layer
 from napari_qmedsam.gui.shared.layers import LayerData, image_layer, labels_layer
+from napari_qmedsam.gui.shared.rectangles import DrawnBox, box_layer_data
 from napari_qmedsam.phantoms.abdomen import PhantomCase, abdomen_case
 from napari_qmedsam.prompts import Box2D, Box3D
 from napari_qmedsam.volumes.volume import Modality
@@ -42,7 +42,7 @@ def labelled_ct_phantom() -> list[LayerData]:
     return [
         image_layer(case.volume, "CT phantom"),
         reference,
-        box_layer(boxes, case.volume, "CT phantom boxes"),
+        box_layer_data(boxes, case.volume, "CT phantom boxes"),
     ]
 
 

@@ -21,10 +21,10 @@ from napari_qmedsam.gui.compare.compare_controls import AROUND, DIVIDER_STEPS, S
 from napari_qmedsam.gui.compare.compare_panel import ComparePanel
 from napari_qmedsam.gui.compare.comparison_layers import View
 from napari_qmedsam.gui.compare.swipe import DIVIDER
-from napari_qmedsam.gui.segment.rectangles import DrawnBox, box_layer
 from napari_qmedsam.gui.shared.canvas import grid_of, text_of
 from napari_qmedsam.gui.shared.layers import RESULT, image_layer, is_scan, labels_layer
-from napari_qmedsam.gui.shared.navigation import show_slice, slice_in_view
+from napari_qmedsam.gui.shared.navigation import SliceView
+from napari_qmedsam.gui.shared.rectangles import DrawnBox, box_layer_data
 from napari_qmedsam.prompts import Box3D
 from napari_qmedsam.segmentation.variants import Variant
 
@@ -64,7 +64,7 @@ def panel(viewer, dock, volume, backends):
     for layer in (
         image_layer(volume, "bars"),
         labels_layer(reference, volume, "truth"),
-        box_layer(boxes, volume, "boxes"),
+        box_layer_data(boxes, volume, "boxes"),
     ):
         viewer.add_layer(Layer.create(*layer))
 
@@ -146,11 +146,11 @@ def test_long_names_take_a_second_line(panel):
 
 def test_selected_row_goes_to_its_worst_slice(compared):
     viewer, image = compared.viewer, compared.views.layers.image
-    show_slice(viewer, image, (0, 0))
+    SliceView(viewer, image).go_to(0, 0)
     table = compared.controls.table
     (row,) = (r for r in range(2) if table.item(r, 0).text() == LOSSY.name)
     table.selectRow(row)
-    assert slice_in_view(viewer, image) == (0, 4)
+    assert SliceView(viewer, image).place == (0, 4)
     dsc = 100 * 2 * 150 / (150 + 200)
     assert compared.controls.status.text() == (
         f"{LOSSY.name} does worst on slice 4: DSC {dsc:.1f} %."
@@ -159,10 +159,10 @@ def test_selected_row_goes_to_its_worst_slice(compared):
 
 def test_views_across_other_axes_are_found_again(panel):
     image = panel.viewer.layers["bars"]
-    show_slice(panel.viewer, image, (1, 13))
-    assert slice_in_view(panel.viewer, image) == (1, 13)
-    show_slice(panel.viewer, image, (0, 2))
-    assert slice_in_view(panel.viewer, image) == (0, 2)
+    SliceView(panel.viewer, image).go_to(13, 1)
+    assert SliceView(panel.viewer, image).place == (1, 13)
+    SliceView(panel.viewer, image).go_to(2, 0)
+    assert SliceView(panel.viewer, image).place == (0, 2)
 
 
 def test_only_ticked_variants_run(panel, finish, backends):
@@ -181,13 +181,13 @@ def test_only_ticked_variants_run(panel, finish, backends):
 
 
 def test_this_slice_is_scored_alone(panel, finish):
-    show_slice(panel.viewer, panel.viewer.layers["bars"], (0, 3))
+    SliceView(panel.viewer, panel.viewer.layers["bars"]).go_to(3, 0)
     panel.controls.scope.setCurrentText(SLICE)
     panel.compare()
     finish(panel)
     assert panel.views.comparison.slices == [(0, 3)]
     assert panel.views.comparison.is_flat
-    show_slice(panel.viewer, panel.viewer.layers["bars"], (0, 5))
+    SliceView(panel.viewer, panel.viewer.layers["bars"]).go_to(5, 0)
     panel.compare()
     finish(panel)
     assert "no box on slice 5" in last_message()
@@ -297,7 +297,7 @@ def test_swipe_shows_one_variant_left_and_another_right(compared):
 def test_divider_stands_upright_in_every_view(compared, axis, horizontal):
     compared.views.show(View.SWIPE)
     compared.controls.divider.setValue(DIVIDER_STEPS // 4)
-    show_slice(compared.viewer, compared.views.layers.image, (axis, 3))
+    SliceView(compared.viewer, compared.views.layers.image).go_to(3, axis)
     shown, left, right = swiped(compared, horizontal)
     (here,) = np.flatnonzero((shown == DIVIDER).all((0, 1)))
     assert abs(here + 0.5 - shown.shape[-1] / 4) <= 1
@@ -472,10 +472,10 @@ def test_a_row_that_is_selected_leads_to_its_worst_slice_again(compared):
     table = compared.controls.table
     row = next(r for r in range(2) if table.item(r, 0).text() == LOSSY.name)
     table.selectRow(row)
-    worst = slice_in_view(viewer, image)
-    show_slice(viewer, image, (0, 0))
+    worst = SliceView(viewer, image).place
+    SliceView(viewer, image).go_to(0, 0)
     table.cellClicked.emit(row, 0)
-    assert slice_in_view(viewer, image) == worst != (0, 0)
+    assert SliceView(viewer, image).place == worst != (0, 0)
 
 
 def test_empty_labels_are_named(panel, volume, finish):

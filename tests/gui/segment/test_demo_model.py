@@ -20,17 +20,17 @@ def test_kidney_of_the_sample_is_found(make_napari_viewer, finish, monkeypatch):
     try:
         case = phantom(Modality.CT)
         (drawn,) = organ_boxes(case, ("left kidney",))
-        from napari_qmedsam.gui.segment.rectangles import rectangle
+        from napari_qmedsam.gui.shared.rectangles import rectangle
 
-        panel.workspace.go_to(drawn.slice_index)
+        panel.workspace.view.go_to(drawn.slice_index)
         corners = rectangle(drawn.slice_index, drawn.box.in_plane, 3)
         panel.workspace.draw_boxes().add_rectangles(corners)
         panel.segment_slice()
         finish(panel, timeout=120_000)
-        found = panel.workspace.labels.data[drawn.slice_index] == 1
+        found = panel.workspace.labels_layer.layer.data[drawn.slice_index] == 1
         wanted = case.labels.array[drawn.slice_index] == drawn.object_id
         assert dice(found, wanted) > 0.6
-        assert np.count_nonzero(panel.workspace.labels.data) == found.sum()
+        assert np.count_nonzero(panel.workspace.labels_layer.layer.data) == found.sum()
         assert panel.controls.runs.text().startswith("demo · openvino fp32 on CPU")
     finally:
         panel.close_down()

@@ -5,7 +5,7 @@ import pytest
 from napari.layers import Points, Shapes
 from napari.utils.notifications import notification_manager
 
-from napari_qmedsam.gui.segment.rectangles import rectangle
+from napari_qmedsam.gui.shared.rectangles import rectangle
 from napari_qmedsam.prompts import Box2D, Point
 
 pytestmark = pytest.mark.gui
@@ -23,7 +23,7 @@ def draw(panel, slice_index, box, axis=0):
 
 def drag_corner(panel, index, box):
     """Move a rectangle's corners with the mouse's last event, as napari does."""
-    layer = panel.workspace.boxes
+    layer = panel.workspace.box_layer.layer
     data = layer.data
     axis = 0
     data[index] = rectangle(round(float(data[index][0][axis])), box, 3)
@@ -42,7 +42,7 @@ def click(panel, place):
         mouse_release_callbacks,
     )
 
-    layer = panel.workspace.points
+    layer = panel.workspace.point_layer.layer
     position = panel.workspace.image.data_to_world(place)
     for kind, callbacks in (
         ("mouse_press", mouse_press_callbacks),
@@ -68,13 +68,17 @@ def test_undo_touches_only_the_rectangles_it_changes(panel):
         if str(event.action) == "removed":
             removed.extend(event.data_indices)
 
-    panel.workspace.boxes.events.data.connect(note)
+    panel.workspace.box_layer.layer.events.data.connect(note)
     panel.undo()
     assert removed == [1]
     panel.redo()
     assert removed == [1]
-    np.testing.assert_allclose(panel.workspace.boxes.data[0], rectangle(2, FIRST, 3))
-    np.testing.assert_allclose(panel.workspace.boxes.data[1], rectangle(3, WIDER, 3))
+    np.testing.assert_allclose(
+        panel.workspace.box_layer.layer.data[0], rectangle(2, FIRST, 3)
+    )
+    np.testing.assert_allclose(
+        panel.workspace.box_layer.layer.data[1], rectangle(3, WIDER, 3)
+    )
     assert list(panel.workspace.session.objects) == [1, 2]
 
 
@@ -82,7 +86,7 @@ def test_drawing_and_changing_a_box_segments_its_slice_by_itself(panel, finish):
     panel.controls.automatic.setChecked(True)
     draw(panel, 2, FIRST)
     finish(panel)
-    labels = panel.workspace.labels.data
+    labels = panel.workspace.labels_layer.layer.data
     assert (labels == 1).sum() == 200
     drag_corner(panel, 0, Box2D(3, 8, 15, 22))
     finish(panel)
@@ -90,7 +94,7 @@ def test_drawing_and_changing_a_box_segments_its_slice_by_itself(panel, finish):
     panel.undo()  # mask and box together
     assert (labels == 1).sum() == 200
     assert panel.workspace.session.objects[1].box.in_plane == FIRST
-    corners = panel.workspace.boxes.data[0]
+    corners = panel.workspace.box_layer.layer.data[0]
     np.testing.assert_allclose(corners, rectangle(2, FIRST, 3))
 
 
@@ -103,9 +107,9 @@ def test_boxes_that_change_while_a_model_works_are_segmented_after(
     draw(panel, 2, FIRST)
     draw(panel, 3, FIRST)
     qtbot.waitUntil(
-        lambda: panel.waiting.is_empty and not panel.runner.is_busy, timeout=60_000
+        lambda: not panel.runner.is_waiting and not panel.work.is_busy, timeout=60_000
     )
-    labels = panel.workspace.labels.data
+    labels = panel.workspace.labels_layer.layer.data
     assert [np.unique(labels[z][BAR]).tolist() for z in (1, 2, 3)] == [[1], [2], [3]]
 
 
@@ -116,15 +120,17 @@ def test_a_range_asked_for_meanwhile_is_segmented_after(panel, backend, finish):
     panel.edits.set_range(1, 0, 4)
     panel.segment_range()
     finish(panel)
-    assert panel.workspace.labels.data.any((1, 2)).tolist() == 4 * [True] + 2 * [False]
+    assert panel.workspace.labels_layer.layer.data.any((1, 2)).tolist() == 4 * [
+        True
+    ] + 2 * [False]
 
 
 def test_key_boxes_are_added_adjusted_and_interpolated(panel, finish):
-    panel.workspace.go_to(1)
+    panel.workspace.view.go_to(1)
     draw(panel, 1, FIRST)
-    panel.workspace.go_to(5)
+    panel.workspace.view.go_to(5)
     panel.controls.key_box.click()
-    layer = panel.workspace.boxes
+    layer = panel.workspace.box_layer.layer
     assert list(layer.features["object_id"]) == [1, 1]
     assert layer.selected_data == {1}
     drag_corner(panel, 1, Box2D(3, 8, 15, 22))
@@ -135,7 +141,7 @@ def test_key_boxes_are_added_adjusted_and_interpolated(panel, finish):
     assert [field.value() for field in fields] == [1, 5]
     panel.controls.on_range.click()
     finish(panel)
-    labels = panel.workspace.labels.data
+    labels = panel.workspace.labels_layer.layer.data
     assert [(labels[z] == 1).sum() for z in range(6)] == [0, 200, 190, 160, 130, 100]
     assert panel.controls.table.rowCount() == 1
 
@@ -146,7 +152,7 @@ def test_a_rectangle_copied_to_another_slice_is_a_key_box(panel):
     table = layer.features.copy()
     table["object_id"] = 1
     layer.features = table
-    panel.workspace.sync_boxes()
+    panel.workspace.box_layer.read()
     [o] = panel.workspace.session.objects.values()
     assert [key.slice_index for key in o.keys] == [1, 4]
     layer.selected_data = {0}
@@ -159,9 +165,9 @@ def test_a_corrected_slice_is_propagated_up_and_down(panel, finish):
     # In a narrow window the slices, each brighter than the last, would be another
     # tissue before long.
     panel.workspace.image.contrast_limits = (-1000, 1000)
-    panel.workspace.go_to(2)
+    panel.workspace.view.go_to(2)
     draw(panel, 2, FIRST)
-    labels = panel.workspace.labels.data
+    labels = panel.workspace.labels_layer.layer.data
     labels[2][BAR] = 1
     labels[2, 10:20, 5:15] = 0  # corrected with napari's brush
     panel.controls.up.click()
@@ -179,7 +185,7 @@ def test_a_corrected_slice_is_propagated_up_and_down(panel, finish):
 
 
 def test_points_are_set_with_the_mouse_and_belong_to_the_object(panel):
-    panel.workspace.go_to(2)
+    panel.workspace.view.go_to(2)
     draw(panel, 2, FIRST)
     panel.controls.positive.click()
     click(panel, (2, 12, 6))
@@ -190,43 +196,45 @@ def test_points_are_set_with_the_mouse_and_belong_to_the_object(panel):
     for point, wanted in zip(points, expected, strict=True):
         assert (point.slice_index, point.is_positive) == (2, wanted.is_positive)
         assert (point.x, point.y) == pytest.approx((wanted.x, wanted.y))
-    colours = panel.workspace.points.face_color
+    colours = panel.workspace.point_layer.layer.face_color
     assert colours[0][1] > colours[0][0]  # green
     assert colours[1][0] > colours[1][1]  # red
     panel.undo()
-    assert len(panel.workspace.points.data) == 1
+    assert len(panel.workspace.point_layer.layer.data) == 1
     panel.undo()
     panel.redo()
     panel.redo()
-    assert len(panel.workspace.points.data) == 2
-    panel.viewer.layers.remove(panel.workspace.points)
+    assert len(panel.workspace.point_layer.layer.data) == 2
+    panel.viewer.layers.remove(panel.workspace.point_layer.layer)
     assert panel.workspace.session.objects[1].points == ()
 
 
 def test_points_without_an_object_are_refused(panel):
-    panel.set_positive()
+    panel.set_points(True)
     assert last_message() == "There is no object yet. Draw a box first."
-    assert panel.workspace.points is None
+    assert panel.workspace.point_layer.layer is None
 
 
 def test_locked_objects_cannot_be_moved_nor_removed(panel, finish):
     draw(panel, 2, FIRST)
     panel.segment_range()
     finish(panel)
-    painted = panel.workspace.labels.data.copy()
+    painted = panel.workspace.labels_layer.layer.data.copy()
     _, lock = panel.controls.table.switches(1)
     lock.click()
     assert panel.workspace.session.objects[1].is_locked
     drag_corner(panel, 0, WIDER)
     assert "'object 1' is locked" in last_message()
-    np.testing.assert_allclose(panel.workspace.boxes.data[0], rectangle(2, FIRST, 3))
-    panel.workspace.boxes.selected_data = {0}
-    panel.workspace.boxes.remove_selected()
-    assert panel.workspace.boxes.nshapes == 1
+    np.testing.assert_allclose(
+        panel.workspace.box_layer.layer.data[0], rectangle(2, FIRST, 3)
+    )
+    panel.workspace.box_layer.layer.selected_data = {0}
+    panel.workspace.box_layer.layer.remove_selected()
+    assert panel.workspace.box_layer.layer.nshapes == 1
     draw(panel, 2, WIDER)
     panel.segment_range()
     finish(panel)
-    np.testing.assert_array_equal(panel.workspace.labels.data, painted)
+    np.testing.assert_array_equal(panel.workspace.labels_layer.layer.data, painted)
 
 
 def test_hidden_objects_are_transparent_in_both_layers(panel, finish):
@@ -236,23 +244,29 @@ def test_hidden_objects_are_transparent_in_both_layers(panel, finish):
     visible, _ = panel.controls.table.switches(1)
     visible.click()
     workspace = panel.workspace
-    assert workspace.boxes.edge_color[0][3] == 0
-    assert workspace.boxes.features["title"][0] == ""
-    assert np.asarray(workspace.labels.colormap.map(np.uint16(1))).ravel()[3] == 0
-    assert (workspace.labels.data == 1).any()
+    assert workspace.box_layer.layer.edge_color[0][3] == 0
+    assert workspace.box_layer.layer.features["title"][0] == ""
+    assert (
+        np.asarray(workspace.labels_layer.layer.colormap.map(np.uint16(1))).ravel()[3]
+        == 0
+    )
+    assert (workspace.labels_layer.layer.data == 1).any()
     visible.click()
-    assert workspace.boxes.edge_color[0][3] == 1
-    assert np.asarray(workspace.labels.colormap.map(np.uint16(1))).ravel()[3] == 1
+    assert workspace.box_layer.layer.edge_color[0][3] == 1
+    assert (
+        np.asarray(workspace.labels_layer.layer.colormap.map(np.uint16(1))).ravel()[3]
+        == 1
+    )
 
 
 @pytest.mark.parametrize("axis", [1, 2])
 def test_boxes_are_drawn_and_segmented_in_every_view(panel, finish, axis):
     panel.controls.view.activated.emit(axis)
     workspace = panel.workspace
-    assert workspace.axis == axis
+    assert workspace.view.axis == axis
     slice_index = {1: 15, 2: 10}[axis]
-    workspace.go_to(slice_index, axis)
-    assert workspace.slice_index == slice_index
+    workspace.view.go_to(slice_index, axis)
+    assert workspace.view.slice_index == slice_index
     camera = getattr(panel.viewer, "scene", panel.viewer).camera
     assert str(camera.orientation2d[0]) == "up"  # the head
     # Slices 1 to 4 of the volume are the rows; the bar lies in the columns.
@@ -262,7 +276,7 @@ def test_boxes_are_drawn_and_segmented_in_every_view(panel, finish, axis):
     assert (o.axis, o.box.z_min, o.box.z_max) == (axis, slice_index, slice_index + 1)
     panel.controls.on_slice.click()
     finish(panel)
-    labels = workspace.labels.data
+    labels = workspace.labels_layer.layer.data
     found = np.argwhere(labels == 1)
     assert len(found)
     assert set(found[:, axis]) == {slice_index}
@@ -289,11 +303,11 @@ def test_removing_an_object_takes_its_voxels_and_undo_brings_both_back(panel, fi
     finish(panel)
     panel.controls.table.selectRow(0)
     panel.controls.remove.click()
-    assert not panel.workspace.labels.data.any()
-    assert panel.workspace.boxes.nshapes == 0
+    assert not panel.workspace.labels_layer.layer.data.any()
+    assert panel.workspace.box_layer.layer.nshapes == 0
     panel.undo()
-    assert (panel.workspace.labels.data == 1).sum() == 200
-    assert panel.workspace.boxes.nshapes == 1
+    assert (panel.workspace.labels_layer.layer.data == 1).sum() == 200
+    assert panel.workspace.box_layer.layer.nshapes == 1
 
 
 def test_only_own_layers_have_the_keys_and_none_is_one_of_naparis(panel):
@@ -308,7 +322,11 @@ def test_only_own_layers_have_the_keys_and_none_is_one_of_naparis(panel):
     workspace = panel.workspace
     keys = {KeyBinding.from_str(action.key) for action in ACTIONS}
     assert len(keys) == len(ACTIONS)
-    for layer in (workspace.boxes, workspace.points, workspace.labels):
+    for layer in (
+        workspace.box_layer.layer,
+        workspace.point_layer.layer,
+        workspace.labels_layer.layer,
+    ):
         assert keys <= set(layer.keymap)
     assert not keys & set(workspace.image.keymap)
     taken = {KeyBinding.from_str("Ctrl+Z"), KeyBinding.from_str("Ctrl+Shift+Z")}
@@ -325,13 +343,13 @@ def test_only_own_layers_have_the_keys_and_none_is_one_of_naparis(panel):
 def test_every_key_does_what_its_button_does(panel, finish, qtbot):
     from app_model.types import KeyBinding
 
-    panel.workspace.go_to(2)
+    panel.workspace.view.go_to(2)
     layer = draw(panel, 2, FIRST)
     layer.keymap[KeyBinding.from_str("G")](layer)
     finish(panel)
-    assert (panel.workspace.labels.data == 1).sum() == 200
+    assert (panel.workspace.labels_layer.layer.data == 1).sum() == 200
     layer.keymap[KeyBinding.from_str("Q")](layer)
-    assert not panel.workspace.labels.data.any()
+    assert not panel.workspace.labels_layer.layer.data.any()
     layer.keymap[KeyBinding.from_str("H")](layer)
     [dialog] = [w for w in panel.children() if type(w).__name__ == "HelpDialog"]
     assert "Segment the slice in view." in dialog.text.text()

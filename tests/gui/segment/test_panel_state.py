@@ -10,14 +10,14 @@ from napari.utils.notifications import notification_manager
 
 from napari_qmedsam.errors import Cancelled, DownloadFailed
 from napari_qmedsam.gui.samples import BOXED_ORGANS, labelled_ct_phantom
-from napari_qmedsam.gui.segment.preview import View
-from napari_qmedsam.gui.segment.rectangles import rectangle
+from napari_qmedsam.gui.segment.preview import ModelInput
 from napari_qmedsam.gui.segment.segment_controls import SegmentChoices
 from napari_qmedsam.gui.segment.segment_panel import SegmentPanel
 from napari_qmedsam.gui.shared.icons import icon, theme_ink
 from napari_qmedsam.gui.shared.layers import image_layer
 from napari_qmedsam.gui.shared.loading import Downloading, ModelChoice
 from napari_qmedsam.gui.shared.panel_choices import recall
+from napari_qmedsam.gui.shared.rectangles import rectangle
 from napari_qmedsam.models.configuration import CONFIGS
 from napari_qmedsam.preprocessing import SliceGeometry, slice_image
 from napari_qmedsam.prompts import Box2D
@@ -43,7 +43,7 @@ def another(panel, backend):
 
 
 def is_idle(panel):
-    return not panel.housekeeper.is_busy
+    return not panel.autosaver.is_busy
 
 
 # Preview ------------------------------------------------------------------
@@ -54,7 +54,7 @@ def test_preview_is_what_the_model_is_given(panel, volume, backend, finish, qtbo
     encode = backend.encode
     backend.encode = lambda x: given.append(x) or encode(x)
     panel.workspace.image.contrast_limits = (50, 260)
-    panel.workspace.go_to(3)
+    panel.workspace.view.go_to(3)
     draw(panel, 3)
     panel.segment_slice()
     finish(panel)
@@ -71,7 +71,7 @@ def test_preview_is_what_the_model_is_given(panel, volume, backend, finish, qtbo
 @pytest.mark.parametrize("model", ["demo", "medsam_vit_b"])
 def test_preview_of_a_view_uses_the_models_own_steps(volume, model):
     config, window = CONFIGS[model], CT_PRESETS["bone"]
-    picture = View(volume, 0, 2, window, config).model_input()
+    picture = ModelInput(volume, 0, 2, window, config).picture()
     geometry = SliceGeometry.of(config, *volume.shape[1:])
     prepared = geometry.prepare(slice_image(volume.array, 2, window))
     assert picture.shape == (config.input_size, config.input_size, 3)
@@ -120,7 +120,7 @@ def test_unsaved_work_is_offered_and_restored(
     panel.edits.rename(1, "bar")
     panel.segment_range()
     finish(panel)
-    painted = panel.workspace.labels.data.copy()
+    painted = panel.workspace.labels_layer.layer.data.copy()
     panel.close_down()
     viewer = ViewerModel()
     viewer.add_layer(Layer.create(*image_layer(volume.with_array(volume.array), "b")))
@@ -132,8 +132,8 @@ def test_unsaved_work_is_offered_and_restored(
         bar.take.click()
         assert bar.isHidden()
         assert [o.name for o in again.workspace.session.objects.values()] == ["bar"]
-        np.testing.assert_array_equal(again.workspace.labels.data, painted)
-        assert again.workspace.boxes.nshapes == 1
+        np.testing.assert_array_equal(again.workspace.labels_layer.layer.data, painted)
+        assert again.workspace.box_layer.layer.nshapes == 1
         assert again.workspace.autosave.left_behind() is None
     finally:
         again.close_down()
@@ -145,10 +145,10 @@ def test_work_is_kept_on_disk_soon_after_a_change(panel, finish, qtbot):
     finish(panel)
     path = panel.workspace.autosave.path
     assert not path.exists()
-    panel.housekeeper.autosave()
+    panel.autosaver.autosave()
     qtbot.waitUntil(lambda: path.exists() and is_idle(panel), timeout=5000)
     written = path.stat().st_mtime_ns
-    panel.housekeeper.autosave()  # nothing has changed
+    panel.autosaver.autosave()  # nothing has changed
     assert is_idle(panel)
     assert path.stat().st_mtime_ns == written
 
@@ -164,7 +164,7 @@ def test_saved_labels_are_the_file_and_leave_nothing_to_recover(
     finish(panel)
     assert not panel.workspace.is_unsaved
     saved = read_labels(tmp_path / "labels.nii.gz")
-    np.testing.assert_array_equal(saved.array, panel.workspace.labels.data)
+    np.testing.assert_array_equal(saved.array, panel.workspace.labels_layer.layer.data)
     panel.close_down()
     assert not list((tmp_path / "home").rglob("*.npz"))
 
@@ -192,7 +192,7 @@ def test_a_download_shows_its_progress_and_can_be_cancelled(panel, finish, qtbot
             started.wait(0.01)
         raise Cancelled("Cancelled.")
 
-    panel.runner.load = load
+    panel.runner.models.load = load
     panel.controls.models.load.click()
     progress = panel.controls.progress
     qtbot.waitUntil(lambda: progress.value() == 250, timeout=5000)
@@ -207,7 +207,7 @@ def test_a_failed_download_says_why(panel, finish):
     def load(*_):
         raise DownloadFailed("Could not download LiteMedSAM: no connection.")
 
-    panel.runner.load = load
+    panel.runner.models.load = load
     panel.load_model()
     finish(panel)
     message = notification_manager.records[-1].message
@@ -218,7 +218,7 @@ def test_boxes_do_not_start_a_download_by_themselves(panel):
     panel.controls.automatic.setChecked(True)
     panel.controls.models.choose("medsam_vit_b")
     draw(panel, 2)
-    assert not panel.runner.is_busy
+    assert not panel.work.is_busy
     assert panel.controls.status.text().startswith("Press Load to download")
 
 
@@ -231,18 +231,18 @@ def test_renamed_layers_stay_the_panels_own(panel, finish):
     assert panel.controls.image.currentText() == "scan"
     panel.segment_range()
     finish(panel)
-    panel.workspace.labels.name = "mine"
+    panel.workspace.labels_layer.layer.name = "mine"
     panel.undo()
-    assert not panel.workspace.labels.data.any()
+    assert not panel.workspace.labels_layer.layer.data.any()
 
 
 def test_boxes_of_a_removed_layer_come_back_by_undo(panel):
     draw(panel, 2)
-    panel.viewer.layers.remove(panel.workspace.boxes)
+    panel.viewer.layers.remove(panel.workspace.box_layer.layer)
     assert not panel.workspace.session.objects
     panel.undo()
-    assert panel.workspace.boxes.nshapes == 1
-    assert panel.workspace.boxes in panel.viewer.layers
+    assert panel.workspace.box_layer.layer.nshapes == 1
+    assert panel.workspace.box_layer.layer in panel.viewer.layers
 
 
 def test_two_viewers_work_side_by_side(
@@ -260,13 +260,13 @@ def test_two_viewers_work_side_by_side(
     for each in (panel, other):
         finish(each)
     filled = [
-        np.flatnonzero(p.workspace.labels.data.any((1, 2))).tolist()
+        np.flatnonzero(p.workspace.labels_layer.layer.data.any((1, 2))).tolist()
         for p in (panel, other)
     ]
     assert filled == [[2], [4]]
     viewer.close()
     panel.undo()
-    assert not panel.workspace.labels.data.any()
+    assert not panel.workspace.labels_layer.layer.data.any()
 
 
 @pytest.mark.parametrize("theme", ["dark", "light"])
@@ -327,12 +327,12 @@ def test_sample_opened_after_the_panel_brings_its_boxes(viewer, dock, panel):
     assert panel.controls.image.currentText() == "CT phantom"
     assert len(panel.workspace.session.objects) == len(BOXED_ORGANS)
     assert panel.controls.table.rowCount() == len(BOXED_ORGANS)
-    assert not panel.runner.is_busy
+    assert not panel.work.is_busy
 
 
 def test_the_first_box_leaves_an_offered_recovery_there(panel):
     turned = []
-    panel.images.turned.connect(lambda: turned.append(True))
+    panel.workspaces.turned.connect(lambda: turned.append(True))
     panel.workspace.draw_boxes()
     assert not turned
 
@@ -342,7 +342,7 @@ def left_unsaved(panel, finish):
     draw(panel, 2)
     panel.segment_range()
     finish(panel)
-    painted = panel.workspace.labels.data.copy()
+    painted = panel.workspace.labels_layer.layer.data.copy()
     panel.close_down()
     return painted
 
@@ -383,7 +383,7 @@ def test_an_offer_waits_while_another_image_is_looked_at_and_is_undone(
         assert len(again.workspace.session.objects) == 1
         again.undo()
         assert len(again.workspace.session.objects) == 2
-        assert not again.workspace.labels.data.any()
+        assert not again.workspace.labels_layer.layer.data.any()
     finally:
         again.close_down()
 

@@ -4,10 +4,10 @@ import pytest
 from napari.layers import Labels, Layer
 from napari.utils.notifications import notification_manager
 
-from napari_qmedsam.gui.segment.rectangles import rectangle
 from napari_qmedsam.gui.segment.segment_panel import SegmentPanel
 from napari_qmedsam.gui.shared.colours import colour_of
 from napari_qmedsam.gui.shared.layers import RESULT, image_layer
+from napari_qmedsam.gui.shared.rectangles import rectangle
 from napari_qmedsam.prompts import Box2D
 from napari_qmedsam.volumes.volume import Volume
 from napari_qmedsam.volumes.windows import CT_PRESETS, Window
@@ -54,13 +54,13 @@ def last_message():
 
 
 def test_drawn_box_becomes_its_mask(panel, finish):
-    panel.workspace.go_to(2)
+    panel.workspace.view.go_to(2)
     drag(panel, 2, FIRST)
     panel.segment_slice()
     finish(panel)
     expected = np.zeros((6, 64, 48), int)
     expected[2, 10:20, 5:25] = 1
-    np.testing.assert_array_equal(panel.workspace.labels.data, expected)
+    np.testing.assert_array_equal(panel.workspace.labels_layer.layer.data, expected)
     assert panel.controls.runs.text().startswith("threshold · fake fp32 on CPU · ")
 
 
@@ -68,7 +68,7 @@ def test_labels_lie_exactly_on_the_image(panel, finish):
     draw(panel, 1, FIRST)
     panel.segment_range()
     finish(panel)
-    image, labels = panel.workspace.image, panel.workspace.labels
+    image, labels = panel.workspace.image, panel.workspace.labels_layer.layer
     np.testing.assert_array_equal(labels.scale, image.scale)
     np.testing.assert_array_equal(labels.translate, image.translate)
     np.testing.assert_array_equal(np.asarray(labels.affine), np.asarray(image.affine))
@@ -101,7 +101,7 @@ def test_copied_rectangle_is_a_new_object(panel):
     table = layer.features.copy()
     table["object_id"] = 1
     layer.features = table
-    panel.workspace.sync_boxes()
+    panel.workspace.box_layer.read()
     assert list(layer.features["object_id"]) == [1, 2]
 
 
@@ -114,7 +114,7 @@ def test_range_reports_progress_and_undoes_as_one_step(panel, finish):
     panel.controls.progress.valueChanged.connect(seen.append)
     panel.segment_range()
     finish(panel)
-    labels = panel.workspace.labels.data
+    labels = panel.workspace.labels_layer.layer.data
     assert sorted(np.flatnonzero((labels == 1).any((1, 2)))) == [1, 2, 3, 4]
     assert sorted(np.flatnonzero((labels == 2).any((1, 2)))) == [0, 1]
     assert {1, 2, 3, 4, 5} <= set(seen)
@@ -142,7 +142,7 @@ def test_several_steps_are_undone_and_redone(panel, finish):
         np.testing.assert_array_equal(labels, state)
         panel.undo()  # the slices of the box
     assert panel.workspace.session.objects == {}
-    assert panel.workspace.boxes.nshapes == 0
+    assert panel.workspace.box_layer.layer.nshapes == 0
     assert not panel.controls.undo.isEnabled()
     panel.redo()
     for state in states[1:]:
@@ -152,14 +152,14 @@ def test_several_steps_are_undone_and_redone(panel, finish):
 
 
 def test_cancel_keeps_whole_slices(panel, backend, finish, qtbot, hold):
-    hold(backend, panel.runner.worker, after=4)
+    hold(backend, panel.worker, after=4)
     draw(panel, 0, FIRST)
     panel.edits.set_range(1, 0, 6)
     panel.segment_range()
     qtbot.waitUntil(lambda: panel.controls.progress.value() >= 2, timeout=20_000)
     panel.controls.cancel.click()
     finish(panel)
-    labels = panel.workspace.labels.data
+    labels = panel.workspace.labels_layer.layer.data
     done = np.flatnonzero(labels.any(axis=(1, 2)))
     assert 2 <= len(done) < 6
     expected = np.zeros((64, 48), int)
@@ -180,14 +180,14 @@ def test_saved_labels_have_the_affine_of_the_volume(panel, volume, finish, tmp_p
     finish(panel)
     saved = nib.load(path)
     np.testing.assert_allclose(saved.affine, volume.affine, atol=1e-6)
-    shown = panel.workspace.labels.data
+    shown = panel.workspace.labels_layer.layer.data
     np.testing.assert_array_equal(np.asarray(saved.dataobj).T, shown)
 
 
 def test_without_box_the_error_is_a_notification(panel):
     panel.segment_slice()
     assert last_message() == (
-        f"There is no box on slice {panel.workspace.slice_index} to segment. "
+        f"There is no box on slice {panel.workspace.view.slice_index} to segment. "
         "Draw one first."
     )
     assert panel.controls.status.text() == last_message()
@@ -227,8 +227,8 @@ def test_failed_loading_is_a_notification(panel, finish):
     def fail(*_):
         raise BadCheckpoint("There is no weights file 'x'.")
 
-    panel.runner.load = fail
-    draw(panel, panel.workspace.slice_index, FIRST)
+    panel.runner.models.load = fail
+    draw(panel, panel.workspace.view.slice_index, FIRST)
     panel.segment_slice()
     finish(panel)
     assert last_message() == "There is no weights file 'x'."
@@ -267,7 +267,7 @@ def test_brush_strokes_are_steps_of_undo(panel, finish, edit_dimensions):
     draw(panel, 2, FIRST)
     panel.segment_range()
     finish(panel)
-    labels = panel.workspace.labels
+    labels = panel.workspace.labels_layer.layer
     before = labels.data.copy()
     labels.n_edit_dimensions, labels.brush_size = edit_dimensions, 20
     with labels.block_history():
@@ -337,10 +337,10 @@ def test_layers_may_be_deleted(panel, finish):
     panel.segment_range()
     finish(panel)
     workspace, layers = panel.workspace, panel.viewer.layers
-    layers.remove(workspace.labels)
+    layers.remove(workspace.labels_layer.layer)
     assert not workspace.session.labels.any()
     assert not panel.controls.undo.isEnabled()
-    layers.remove(workspace.boxes)
+    layers.remove(workspace.box_layer.layer)
     assert not workspace.session.objects
     layers.remove(workspace.image)
     assert panel.workspace is None
@@ -373,19 +373,21 @@ def test_plain_2d_image_is_segmented(viewer, dock, backend, finish):
     panel.workspace.draw_boxes().add_rectangles(rectangle(0, FIRST, 2))
     panel.segment_slice()
     finish(panel)
-    np.testing.assert_array_equal(panel.workspace.labels.data, image.astype(int))
+    np.testing.assert_array_equal(
+        panel.workspace.labels_layer.layer.data, image.astype(int)
+    )
     panel.close_down()
 
 
 def test_closing_the_window_during_work_ends_it(
     window, panel, backend, qtbot, told_to_stop, hold
 ):
-    hold(backend, panel.runner.worker, after=1)
+    hold(backend, panel.worker, after=1)
     draw(panel, 0, FIRST)
     panel.edits.set_range(1, 0, 6)
     panel.segment_range()
     qtbot.waitUntil(lambda: backend.encoded >= 1, timeout=20_000)
-    with told_to_stop(panel.runner.worker):
+    with told_to_stop(panel.worker):
         window.close()
     assert backend.encoded < 6
 
@@ -393,12 +395,12 @@ def test_closing_the_window_during_work_ends_it(
 def test_closing_the_dock_during_work_ends_it(
     window, panel, backend, qtbot, told_to_stop, hold
 ):
-    hold(backend, panel.runner.worker, after=1)
+    hold(backend, panel.worker, after=1)
     draw(panel, 0, FIRST)
     panel.edits.set_range(1, 0, 6)
     panel.segment_range()
     qtbot.waitUntil(lambda: backend.encoded >= 1, timeout=20_000)
-    with told_to_stop(panel.runner.worker):
+    with told_to_stop(panel.worker):
         window.window.remove_dock_widget(panel)
     (labels,) = (x for x in panel.viewer.layers if isinstance(x, Labels))
     assert labels.metadata[RESULT]

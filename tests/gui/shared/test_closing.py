@@ -113,7 +113,7 @@ def test_window_that_was_never_shown_lets_its_panels_go(window, add_panel, clock
     add, told = add_panel
     add().widget()
     for watch in window.findChildren(ClosingWatch):
-        watch.look()  # work began
+        watch.watch_window()  # work began
     window.close()
     assert len(told) == 1
 

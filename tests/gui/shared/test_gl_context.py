@@ -12,7 +12,7 @@ import time
 import numpy as np
 import napari
 from qtpy.QtWidgets import QApplication
-from napari_qmedsam.gui.segment.rectangles import box_style, features_of, BoxRow
+from napari_qmedsam.gui.shared.rectangles import box_style, features_of, BoxRow
 from napari_qmedsam.volumes.volume import Modality, Source, Volume
 
 def draw():

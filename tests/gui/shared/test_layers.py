@@ -3,13 +3,13 @@ import pytest
 from napari.layers import Image, Layer, Shapes
 
 from napari_qmedsam.errors import InvalidBox, InvalidVolume
-from napari_qmedsam.gui.segment.rectangles import PlacedBox, box_on_slice, rectangle
 from napari_qmedsam.gui.shared.layers import (
     image_layer,
     placement_of,
     volume_of,
     window_of,
 )
+from napari_qmedsam.gui.shared.rectangles import PlacedBox, box_on_slice, rectangle
 from napari_qmedsam.prompts import Box2D
 from napari_qmedsam.volumes.grid import display_affine
 from napari_qmedsam.volumes.volume import Modality, Volume

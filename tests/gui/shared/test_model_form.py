@@ -8,11 +8,11 @@ from qtpy.QtWidgets import QFileDialog
 
 from napari_qmedsam.checkpoints.resolve import resolve_model
 from napari_qmedsam.checkpoints.saving import save_model
-from napari_qmedsam.gui.segment.rectangles import rectangle
 from napari_qmedsam.gui.segment.segment_panel import SegmentPanel
 from napari_qmedsam.gui.shared.layers import image_layer
 from napari_qmedsam.gui.shared.loading import ModelChoice
 from napari_qmedsam.gui.shared.model_form import FILE, FOLDER, ModelForm
+from napari_qmedsam.gui.shared.rectangles import rectangle
 from napari_qmedsam.models import build_model
 from napari_qmedsam.models.fake_quantized.model import collect_statistics, fake_quantize
 from napari_qmedsam.models.fake_quantized.settings import FakeQuantSettings
@@ -125,14 +125,14 @@ def loaded(viewer, dock, volume, dialog_gives, qtbot, monkeypatch, tmp_path):
         dialog_gives(path)
         ask(form, entry)
         form.load.click()
-        qtbot.waitUntil(lambda: not panel.runner.is_busy, timeout=120_000)
-        info = panel.runner.segmenter.backend.info
-        panel.workspace.go_to(2)
+        qtbot.waitUntil(lambda: not panel.work.is_busy, timeout=120_000)
+        info = panel.runner.models.segmenter.backend.info
+        panel.workspace.view.go_to(2)
         panel.workspace.draw_boxes().add_rectangles(
             rectangle(2, Box2D(3, 8, 27, 22), 3)
         )
         panel.segment_slice()
-        qtbot.waitUntil(lambda: not panel.runner.is_busy, timeout=120_000)
+        qtbot.waitUntil(lambda: not panel.work.is_busy, timeout=120_000)
         assert panel.controls.status.text() == "Done."
         return info, panel.controls.runs.text()
 

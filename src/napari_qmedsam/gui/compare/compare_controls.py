@@ -16,15 +16,14 @@ from napari_qmedsam.gui.compare.comparison_layers import View
 from napari_qmedsam.gui.compare.size_plot import SizePlot
 from napari_qmedsam.gui.compare.variant_table import VariantTable
 from napari_qmedsam.gui.shared.forms import (
+    Controls,
     button,
     choice,
     column,
     form,
     row,
-    status_line,
     work_grid,
 )
-from napari_qmedsam.gui.shared.progress import StepBar
 
 if TYPE_CHECKING:
     import napari
@@ -61,11 +60,11 @@ class CompareChoices:
     tolerance: float = TOLERANCE_MM
 
 
-class CompareControls(QWidget):
+class CompareControls(Controls):
     """Every control, without what it does."""
 
     def __init__(self, viewer: "napari.viewer.Viewer", parent: QWidget) -> None:
-        super().__init__(parent)
+        super().__init__(parent, "What happens, and what the figures were measured on.")
         self.image = choice(self, "Image layer that is segmented.")
         self.labels = choice(self, "Labels layer that counts as the truth.")
         self.labels.setPlaceholderText("Choose…")
@@ -94,11 +93,6 @@ class CompareControls(QWidget):
         self.scores.addItem(MEAN, None)
         self.table = VariantTable(self)
         self.plot = SizePlot(viewer)
-        self.progress = StepBar(self)
-        self.show_progress = self.progress.show_steps
-        self.status = status_line(
-            self, "What happens, and what the figures were measured on."
-        )
         self.view = choice(
             self,
             "Show the masks of the variants as layers, side by side in a grid, one "

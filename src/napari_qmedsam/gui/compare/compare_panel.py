@@ -1,12 +1,13 @@
 """The panel "Compare": variants on the same boxes, judged by labels and by eye."""
 
+from collections.abc import Iterable
 from contextlib import closing
 from functools import partial
 from threading import Thread
 from typing import TYPE_CHECKING
 
 from napari.layers import Image, Layer
-from qtpy.QtWidgets import QVBoxLayout, QWidget
+from qtpy.QtWidgets import QWidget
 
 from napari_qmedsam.errors import (
     Cancelled,
@@ -33,22 +34,13 @@ from napari_qmedsam.gui.compare.compare_controls import (
 from napari_qmedsam.gui.compare.compare_export import TableExport
 from napari_qmedsam.gui.compare.compare_views import CompareViews
 from napari_qmedsam.gui.compare.layer_pair import LayerPair
-from napari_qmedsam.gui.segment.workspace import Workspace
-from napari_qmedsam.gui.shared.closing import ClosingWatch
-from napari_qmedsam.gui.shared.docking import TabsWhereLow
-from napari_qmedsam.gui.shared.forms import Scrolled
-from napari_qmedsam.gui.shared.layers import COMPARED, window_of
+from napari_qmedsam.gui.shared.box_layer import read_boxes
+from napari_qmedsam.gui.shared.layers import window_of
 from napari_qmedsam.gui.shared.loading import LoadModel, ModelChoice, load_model
-from napari_qmedsam.gui.shared.navigation import show_slice, slice_in_view
+from napari_qmedsam.gui.shared.navigation import SliceView
 from napari_qmedsam.gui.shared.notices import errors_shown
-from napari_qmedsam.gui.shared.panel_choices import (
-    recall,
-    remember,
-    restore,
-    take,
-)
-from napari_qmedsam.gui.shared.viewer_state import state_of
-from napari_qmedsam.gui.shared.work import Work
+from napari_qmedsam.gui.shared.panel import Panel, connect_buttons
+from napari_qmedsam.gui.shared.panel_choices import restore
 from napari_qmedsam.gui.shared.worker import Report, ShouldStop
 from napari_qmedsam.runtime import Backend
 from napari_qmedsam.segmentation.variants import Variant
@@ -58,7 +50,7 @@ if TYPE_CHECKING:
     import napari
 
 
-class ComparePanel(QWidget):
+class ComparePanel(Panel[CompareControls, CompareChoices]):
     """Run variants of a model on the same boxes and look at the differences.
 
     Parameters
@@ -71,27 +63,17 @@ class ComparePanel(QWidget):
     def __init__(
         self, viewer: "napari.viewer.Viewer", load: LoadModel = load_model
     ) -> None:
-        super().__init__()
-        self.viewer, self.load, self.state = viewer, load, state_of(viewer)
-        self.work = Work(self)
-        self.worker = self.work.worker
+        super().__init__(viewer, partial(CompareControls, viewer), CompareChoices)
+        restore(self.choices, self.controls)
+        self.load = load
         self._running: Image | None = None
-        self.controls = CompareControls(viewer, self)
-        self.remembered = recall(CompareChoices)
-        restore(self.remembered, self.controls)
         self.views = CompareViews(viewer, self.controls, self.work)
         self.export = TableExport(
             self, self.views.compared, self.controls.status.setText
         )
-        self.pair = LayerPair(
-            viewer, self.controls.image, self.controls.labels, self._is_ours, self
-        )
-        layout = QVBoxLayout(self)
-        layout.addWidget(Scrolled(self.controls))
-        self._watch = ClosingWatch(self, self._let_go)
-        TabsWhereLow(self, self.controls)
+        self.pair = LayerPair(viewer, self.controls, self)
+        self.start()
         self._connect()
-        self.controls.show_progress(0, 1)
         self.pair.start()
         self._show_rows()
         self.controls.status.setText(
@@ -104,7 +86,7 @@ class ComparePanel(QWidget):
 
     def compare(self) -> None:
         """Run the ticked variants on the boxes and score them."""
-        with errors_shown(self.work.said.emit):
+        with errors_shown(self.say):
             session = self._checked_session()
             image, reference = self.pair.image(), self.pair.reference()
             if reference.shape != session.volume.shape:
@@ -147,7 +129,7 @@ class ComparePanel(QWidget):
                             raise Cancelled("Cancelled.")
 
             self._drop_layers()
-            self._remember()
+            self.remember()
             self._running = image
             self.work.start(
                 job,
@@ -156,10 +138,6 @@ class ComparePanel(QWidget):
                 self._progressed,
                 partial(self._take, image, made),
             )
-
-    def cancel(self) -> None:
-        """Stop now; variants that are done stay."""
-        self.work.cancel("Stopping…")
 
     # Choices --------------------------------------------------------------
 
@@ -175,7 +153,7 @@ class ComparePanel(QWidget):
             lacks.append("Tick at least one variant; the panel Quantize makes them.")
         session = None
         is_drawn = self.controls.boxes.currentText() == DRAWN
-        if is_drawn and self.pair.chosen_image() is not None:
+        if is_drawn and self.pair.images.chosen is not None:
             session = self._session()
             if not session.objects:
                 lacks.append(f"Draw a box in the panel Segment, or choose '{AROUND}'.")
@@ -187,19 +165,15 @@ class ComparePanel(QWidget):
     def _session(self) -> Session:
         """Return the image's session, its boxes taken from their layer."""
         image = self.pair.image()
-        # Nobody has read the box layer if the panel Segment is not open.
-        workspace = Workspace(self.viewer, image, self.work.said.emit)
-        try:
-            workspace.sync_boxes()
-        finally:
-            workspace.close()
-        return workspace.session
+        session = self.state.session_of(image)
+        read_boxes(self.viewer, image, session)
+        return session
 
     def _place(self, image: Image) -> tuple[int | None, int]:
         """Return slice and axis to compare on; None for the whole range."""
         if self.controls.scope.currentText() != SLICE:
             return None, 0
-        axis, index = slice_in_view(self.viewer, image)
+        axis, index = SliceView(self.viewer, image).place
         return index, axis
 
     # Work -----------------------------------------------------------------
@@ -208,7 +182,7 @@ class ComparePanel(QWidget):
         doing = "loading…" if step.slice_index is None else f"slice {step.slice_index}"
         if step.slice_index is None and step.done and step.done == step.total:
             doing = "scoring…"
-        self.work.said.emit(f"{step.variant}: {doing}")
+        self.say(f"{step.variant}: {doing}")
         self.work.progressed.emit(step.done, step.total)
 
     def _take(
@@ -242,7 +216,7 @@ class ComparePanel(QWidget):
         rows = rows_of(self.views.comparison, list(self.state.variants), object_id)
         self.controls.table.show_rows(rows)
         self.controls.plot.show_rows(rows)
-        self._enable()
+        self.enable()
 
     def _variant_chosen(self, name: str) -> None:
         """Go to the slice on which a variant does worst."""
@@ -253,37 +227,36 @@ class ComparePanel(QWidget):
             assert self.views.layers is not None
             place = result.worst_slice
             if self.views.layers.image in self.viewer.layers:
-                show_slice(self.viewer, self.views.layers.image, place)
+                axis, index = place
+                SliceView(self.viewer, self.views.layers.image).go_to(index, axis)
             score = 100 * result.slice_dsc[place]
             self.controls.status.setText(
                 f"{name} does worst on slice {slice_text(place)}: DSC {score:.1f} %."
             )
-        self._enable()
+        self.enable()
 
-    def _enable(self) -> None:
-        """Let only those controls be used that make sense now."""
-        controls, is_free = self.controls, not self.worker.is_busy
-        is_compared = is_free and self.views.comparison is not None
-        for control, makes_sense in (
-            (controls.compare, is_free),
-            (controls.cancel, not is_free),
-            (controls.image, is_free),
-            (controls.labels, is_free),
-            (controls.view, is_compared),
-            (controls.differences, is_compared),
-            (controls.distance, is_compared),
-            (controls.copy_csv, is_compared),
-            (controls.copy_markdown, is_compared),
-            (controls.save, is_compared),
-            (controls.scores, is_compared),
+    def enabled(self) -> Iterable[tuple[QWidget, bool]]:
+        """Return each control that is not always of use, and whether it is now."""
+        controls, is_free = self.controls, not self.work.is_busy
+        yield controls.cancel, not is_free
+        for control in (controls.compare, controls.image, controls.labels):
+            yield control, is_free
+        for control in (
+            controls.view,
+            controls.differences,
+            controls.distance,
+            controls.copy_csv,
+            controls.copy_markdown,
+            controls.save,
+            controls.scores,
         ):
-            control.setEnabled(makes_sense)
+            yield control, is_free and self.views.comparison is not None
 
     # Layers ---------------------------------------------------------------
 
     def _show_spacing(self) -> None:
         text = ""
-        image = self.pair.chosen_image()
+        image = self.pair.images.chosen
         if image is not None:
             try:
                 spacing = self.state.session_of(image).volume.spacing_mm
@@ -293,12 +266,8 @@ class ComparePanel(QWidget):
                 self.controls.status.setText(str(error))
         self.controls.spacing.setText(text)
 
-    def _is_ours(self, layer: Layer) -> bool:
-        copies = [] if self.views.layers is None else self.views.layers.copies
-        return COMPARED in layer.metadata or layer in copies
-
     def _layer_removed(self, layer: Layer) -> None:
-        if self.worker.is_busy and layer is self._running:
+        if self.work.is_busy and layer is self._running:
             self.cancel()
         if self.views.layers is not None and layer is self.views.layers.image:
             self.worker.cancel()
@@ -311,42 +280,26 @@ class ComparePanel(QWidget):
 
     def _connect(self) -> None:
         controls = self.controls
-        for button, action in (
-            (controls.compare, self.compare),
-            (controls.cancel, self.cancel),
-            (controls.copy_csv, self.export.copy_csv),
-            (controls.copy_markdown, self.export.copy_markdown),
-            (controls.save, self.export.save),
-        ):
-            # clicked carries a bool that none of them wants.
-            button.clicked.connect(lambda _, action=action: action())
+        connect_buttons(
+            [
+                (controls.compare, self.compare),
+                (controls.cancel, self.cancel),
+                (controls.copy_csv, self.export.copy_csv),
+                (controls.copy_markdown, self.export.copy_markdown),
+                (controls.save, self.export.save),
+            ]
+        )
         controls.table.chosen.connect(self._variant_chosen)
         controls.scores.activated.connect(lambda _: self._show_rows())
-        self.pair.changed.connect(self._show_spacing)
-        self.pair.removed.connect(self._layer_removed)
-        self.work.said.connect(controls.status.setText)
-        self.work.progressed.connect(controls.show_progress)
-        self.work.changed.connect(self._enable)
-        self.work.changed.connect(self._watch.look)
+        self.pair.images.changed.connect(self._show_spacing)
+        self.pair.images.removed.connect(self._layer_removed)
         self.state.variants_changed.connect(self._show_rows)
 
-    def _remember(self) -> None:
-        """Keep what was chosen for the next start."""
-        take(self.remembered, self.controls)
-        remember(self.remembered)
-
-    # Closing --------------------------------------------------------------
-
-    def close_down(self) -> None:
-        """Stop the work, within a second, and let go of viewer and layers."""
-        self._watch.close()
-
-    def _let_go(self) -> list[Thread]:
-        self._remember()
-        running = self.worker.close()
-        self.pair.close_down()
+    def close_layers(self) -> Iterable[Thread]:
+        """Let go of viewer and layers; there are no threads but the work's."""
+        self.pair.close()
         if self.views.layers is not None:
             self.views.layers.close()
         self.controls.plot.close_down()
         self.state.variants_changed.disconnect(self._show_rows)
-        return running
+        return []

@@ -15,16 +15,15 @@ from qtpy.QtWidgets import (
 from napari_qmedsam.checkpoints.packed.granularity import Permutation
 from napari_qmedsam.gui.quantize.error_plot import ErrorPlot
 from napari_qmedsam.gui.shared.forms import (
+    Controls,
     button,
     choice,
     column,
     form,
     row,
-    status_line,
     work_grid,
 )
 from napari_qmedsam.gui.shared.model_form import ModelForm
-from napari_qmedsam.gui.shared.progress import StepBar
 from napari_qmedsam.quantization.job import Budget
 from napari_qmedsam.quantization.settings import (
     DEFAULT_GROUP,
@@ -88,11 +87,11 @@ class QuantizeChoices:
     slices: int = 32
 
 
-class QuantizeControls(QWidget):
+class QuantizeControls(Controls):
     """Every control, without what it does."""
 
     def __init__(self, viewer: "napari.viewer.Viewer", parent: QWidget) -> None:
-        super().__init__(parent)
+        super().__init__(parent, "What happens, and how large and exact the result is.")
         self.models = ModelForm(self)
         self.models.setToolTip("Float model to quantize, and what the result runs on.")
         # Nothing is to be loaded here but what is quantized.
@@ -101,11 +100,6 @@ class QuantizeControls(QWidget):
         self._make_settings()
         self._make_calibration()
         self.plot = ErrorPlot(viewer)
-        self.progress = StepBar(self)
-        self.show_progress = self.progress.show_steps
-        self.status = status_line(
-            self, "What happens, and how large and exact the result is."
-        )
         self.variants = QListWidget(self)
         self.variants.setToolTip(
             "Models to be compared; the panel Compare shows their figures."

@@ -1,13 +1,13 @@
 """The panel "Quantize": a float model in, variants of fewer bits out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_qmedsam.checkpoints.packed.model_file import SUFFIX
 from napari_qmedsam.checkpoints.resolve import resolve_model
@@ -21,20 +21,11 @@ from napari_qmedsam.gui.quantize.quantize_controls import (
     QuantizeControls,
 )
 from napari_qmedsam.gui.quantize.variant_list import VariantList
-from napari_qmedsam.gui.shared.closing import ClosingWatch
-from napari_qmedsam.gui.shared.docking import TabsWhereLow
-from napari_qmedsam.gui.shared.forms import Scrolled
 from napari_qmedsam.gui.shared.layers import scans, volume_of
 from napari_qmedsam.gui.shared.loading import report_download
 from napari_qmedsam.gui.shared.notices import errors_shown
-from napari_qmedsam.gui.shared.panel_choices import (
-    recall,
-    remember,
-    restore,
-    take,
-)
-from napari_qmedsam.gui.shared.viewer_state import state_of
-from napari_qmedsam.gui.shared.work import Work
+from napari_qmedsam.gui.shared.panel import Panel, connect_buttons
+from napari_qmedsam.gui.shared.panel_choices import restore
 from napari_qmedsam.gui.shared.worker import Report, ShouldStop
 from napari_qmedsam.quantization.job import QuantizationJob
 from napari_qmedsam.quantization.whole_model import QuantizationProgress
@@ -53,7 +44,7 @@ Make = Callable[[ModelSource, Report, ShouldStop], Variant]
 """Quantizes a float model."""
 
 
-class QuantizePanel(QWidget):
+class QuantizePanel(Panel[QuantizeControls, QuantizeChoices]):
     """Quantize models after training, and keep the list of variants.
 
     Parameters
@@ -62,30 +53,20 @@ class QuantizePanel(QWidget):
     """
 
     def __init__(self, viewer: "napari.viewer.Viewer") -> None:
-        super().__init__()
-        self.viewer, self.state = viewer, state_of(viewer)
-        self.work = Work(self)
-        self.worker = self.work.worker
-        self.controls = QuantizeControls(viewer, self)
+        super().__init__(viewer, partial(QuantizeControls, viewer), QuantizeChoices)
         self.variants = VariantList(self, self.controls, self.work, self.state)
-        self.remembered = recall(QuantizeChoices)
         self.folder: Path | None = None
         self._layers_known = False
-        layout = QVBoxLayout(self)
-        layout.addWidget(Scrolled(self.controls))
         self._restore()
-        self._watch = ClosingWatch(self, self._let_go)
-        TabsWhereLow(self, self.controls)
+        self.start()
         self._connect()
-        self.controls.show_progress(0, 1)
         self.controls.status.setText("Choose a model and a size.")
-        self._enable()
 
     # What the buttons do --------------------------------------------------
 
     def quantize(self) -> None:
         """Quantize the chosen model; the result joins the variants."""
-        with errors_shown(self.work.said.emit):
+        with errors_shown(self.say):
             choice = self.controls.models.choice()
             plan, target = self._plan(), self.state.new_model()
             quantized = self._by_nncf if self.controls.is_nncf else self._layerwise
@@ -106,17 +87,13 @@ class QuantizePanel(QWidget):
                 variants.append(made)
 
             self._layers_known = False
-            self._remember()
+            self.remember()
             self.work.start(
                 job,
                 "Preparing…",
                 partial(self.variants.add, variants),
                 self._progressed,
             )
-
-    def cancel(self) -> None:
-        """Stop now; nothing is kept."""
-        self.work.cancel("Stopping…")
 
     # Ways to quantize -----------------------------------------------------
 
@@ -193,44 +170,40 @@ class QuantizePanel(QWidget):
         plot.add(error)
         work.said.emit(f"{step.layer}: relative error {error:.1e}")
 
-    def _enable(self) -> None:
-        """Let only those controls be used that make sense now."""
-        controls, is_free = self.controls, not self.worker.is_busy
-        is_chosen = controls.variants.currentItem() is not None
-        for control, makes_sense in (
-            (controls.fields, is_free),
-            (controls.quantize, is_free),
-            (controls.cancel, not is_free),
-            (controls.load, is_free),
-            (controls.load_qat, is_free),
-            (controls.save, is_free and is_chosen),
-            (controls.remove, is_free and is_chosen),
+    def enabled(self) -> Iterable[tuple[QWidget, bool]]:
+        """Return each control that is not always of use, and whether it is now."""
+        controls, is_free = self.controls, not self.work.is_busy
+        yield controls.cancel, not is_free
+        for control in (
+            controls.fields,
+            controls.quantize,
+            controls.load,
+            controls.load_qat,
         ):
-            control.setEnabled(makes_sense)
+            yield control, is_free
+        is_chosen = controls.variants.currentItem() is not None
+        for control in (controls.save, controls.remove):
+            yield control, is_free and is_chosen
 
     def _connect(self) -> None:
         controls = self.controls
-        for button, action in (
-            (controls.quantize, self.quantize),
-            (controls.cancel, self.cancel),
-            (controls.load, self.variants.load_model),
-            (controls.load_qat, self.variants.load_qat),
-            (controls.save, self.variants.save),
-            (controls.remove, self.variants.remove),
-        ):
-            # clicked carries a bool that none of them wants.
-            button.clicked.connect(lambda _, action=action: action())
+        connect_buttons(
+            [
+                (controls.quantize, self.quantize),
+                (controls.cancel, self.cancel),
+                (controls.load, self.variants.load_model),
+                (controls.load_qat, self.variants.load_qat),
+                (controls.save, self.variants.save),
+                (controls.remove, self.variants.remove),
+            ]
+        )
         controls.calibration.activated.connect(lambda _: self._calibration_chosen())
-        controls.variants.itemSelectionChanged.connect(self._enable)
-        self.work.said.connect(controls.status.setText)
-        self.work.progressed.connect(controls.show_progress)
-        self.work.changed.connect(self._enable)
-        self.work.changed.connect(self._watch.look)
+        controls.variants.itemSelectionChanged.connect(self.enable)
 
     # Between starts -------------------------------------------------------
 
     def _restore(self) -> None:
-        known, controls = self.remembered, self.controls
+        known, controls = self.choices, self.controls
         folder = Path(known.folder) if known.folder else None
         if folder is not None and folder.is_dir():
             self.folder = folder
@@ -239,23 +212,15 @@ class QuantizePanel(QWidget):
         controls.models.choose_again(known.model, known.backend)
         restore(known, controls)
 
-    def _remember(self) -> None:
-        known, controls = self.remembered, self.controls
-        choice = controls.models.choice()
+    def remember(self) -> None:
+        """Keep what was chosen for the next start."""
+        known, choice = self.choices, self.controls.models.choice()
         known.model, known.backend = choice.model, choice.backend
         known.folder = "" if self.folder is None else str(self.folder)
-        take(known, controls)
-        remember(known)
+        super().remember()
 
-    # Closing --------------------------------------------------------------
-
-    def close_down(self) -> None:
-        """Stop the work, within a second, and let go of the viewer."""
-        self._watch.close()
-
-    def _let_go(self) -> list[Thread]:
-        self._remember()
-        running = self.worker.close()
+    def close_layers(self) -> Iterable[Thread]:
+        """Let go of the viewer; there are no threads but the work's."""
         self.controls.plot.close_down()
         self.variants.close_down()
-        return running
+        return []

@@ -14,7 +14,7 @@ class KeyAction:
     Parameters
     ----------
     name : str
-        Of the panel's method.
+        What the panel calls it.
     key : str
         As napari writes it.
     button : str
@@ -68,28 +68,42 @@ ACTIONS = (
 """None of the keys is one of napari's on a shapes, points or labels layer."""
 
 
-def bind(layer: Layer, methods: Mapping[str, Callable[[], None]]) -> None:
-    """Bind the keys on one layer.
+class KeyBindings:
+    """Binds the keys on the panel's own layers, and takes them off again.
 
     Parameters
     ----------
-    layer : Layer
-        One of the panel's own.
-    methods : mapping
-        By the names in `ACTIONS`.
+    actions : mapping
+        What to do, by the names in `ACTIONS`.
     """
-    for action in ACTIONS:
 
-        def run(_: Layer, method: Callable[[], None] = methods[action.name]) -> None:
-            method()
+    def __init__(self, actions: Mapping[str, Callable[[], None]]) -> None:
+        self._actions = actions
+        self._bound: list[Layer] = []
 
-        layer.bind_key(action.key, run, overwrite=True)
+    def bind(self, layer: Layer) -> None:
+        """Bind the keys on one layer."""
+        self._bound.append(layer)
+        for action in ACTIONS:
 
+            def run(
+                _: Layer, do: Callable[[], None] = self._actions[action.name]
+            ) -> None:
+                do()
 
-def unbind(layer: Layer) -> None:
-    """Take the keys off a layer."""
-    for action in ACTIONS:
-        layer.bind_key(action.key, None, overwrite=True)
+            layer.bind_key(action.key, run, overwrite=True)
+
+    def unbind(self, layer: Layer) -> None:
+        """Take the keys off a layer that has them."""
+        if layer in self._bound:
+            self._bound.remove(layer)
+            for action in ACTIONS:
+                layer.bind_key(action.key, None, overwrite=True)
+
+    def close(self) -> None:
+        """Take the keys off all layers."""
+        for layer in list(self._bound):
+            self.unbind(layer)
 
 
 def tip(name: str) -> str:

@@ -1,74 +1,86 @@
 """The layer of labels, which shares its array with a session."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
-from napari.layers import Image, Labels
-from napari.utils.events import Event
+from napari.layers import Image, Labels, Layer
+from napari.utils.events import Event, EventEmitter
 
 from napari_qmedsam.errors import InvalidSettings
 from napari_qmedsam.gui.segment.brush_strokes import slices_around
 from napari_qmedsam.gui.shared.colours import label_colours, with_hidden
-from napari_qmedsam.gui.shared.layers import RESULT, VOLUME, placement_of
+from napari_qmedsam.gui.shared.layers import RESULT, is_of, is_result
 from napari_qmedsam.gui.shared.notices import Say, errors_shown
+from napari_qmedsam.gui.shared.session_layer import Objects, SessionLayer
 from napari_qmedsam.segmentation.measuring import Tally
 from napari_qmedsam.session import Session
 
 
-class LabelsLayer:
+class LabelsLayer(SessionLayer[Labels]):
     """Labels of a session in the viewer, and the strokes of napari's brush.
+
+    The layer shares its array with the session.
 
     Parameters
     ----------
-    image : Image
-    session : Session
+    image, session, say
+        As for :class:`SessionLayer`.
     on_brush, on_colours : callable
         Called after a stroke, and after the layer has other colours.
-    say : callable
-        Called with what is wrong with the layer's array.
     """
 
     def __init__(
         self,
         image: Image,
         session: Session,
-        on_brush: Callable[[], None],
-        on_colours: Callable[[], None],
         say: Say,
+        on_brush: Callable[[], None] = lambda: None,
+        on_colours: Callable[[], None] = lambda: None,
     ) -> None:
-        self.image, self.session = image, session
+        super().__init__(image, session, say)
         self.tally = Tally(session.volume)
-        self.layer: Labels | None = None
         self._on_brush, self._on_colours = on_brush, on_colours
-        self._say = say
 
     def make(self) -> Labels:
         """Return a layer that lies on the image and shows the session's array."""
         array = self.session.labels
+        common = self._common("labels")
+        common["metadata"][RESULT] = True
         return Labels(
             array if self.image.ndim == 3 else array[0],
-            name=f"{self.image.name} labels",
-            metadata={VOLUME: self.session.volume, RESULT: True},
             colormap=label_colours(),
             opacity=0.5,
-            **placement_of(self.image),
+            **common,
         )
+
+    def fits(self, layer: Layer) -> bool:
+        """Tell whether these are labels that a panel painted for this volume."""
+        return is_result(layer) and is_of(layer, self.session.volume)
 
     def take(self, layer: Labels) -> None:
         """Listen to a layer, and let the session paint into it."""
-        self.layer = layer
-        layer.events.colormap.connect(self._on_colours)
-        layer.events.paint.connect(self._painted)
+        super().take(layer)
         with errors_shown(self._say):
             self.share()
         self._on_colours()
 
-    def drop(self) -> None:
-        """Let go of the layer; the session keeps its array."""
-        if self.layer is not None:
-            self.layer.events.colormap.disconnect(self._on_colours)
-            self.layer.events.paint.disconnect(self._painted)
-            self.layer = None
+    def remove(self) -> None:
+        """Let the session start again without a voxel."""
+        self.put(np.zeros(self.session.volume.shape, np.uint16))
+
+    def follow(self, before: Objects) -> None:
+        """Let the labels of hidden objects be transparent, if others are hidden now."""
+        if _hidden(before) != _hidden(self.session.objects):
+            self.show_visibility()
+
+    def _callbacks(
+        self, layer: Labels
+    ) -> Iterable[tuple[EventEmitter, Callable[..., None]]]:
+        events = layer.events
+        return [(events.colormap, self._recoloured), (events.paint, self._painted)]
+
+    def _recoloured(self) -> None:
+        self._on_colours()
 
     def share(self) -> None:
         """Let the session paint into what the layer shows.
@@ -119,7 +131,10 @@ class LabelsLayer:
     def show_visibility(self) -> None:
         """Let the labels of hidden objects be transparent."""
         if self.layer is not None:
-            objects = self.session.objects.values()
-            hidden = [o.object_id for o in objects if not o.is_visible]
-            largest = max([0, int(self.session.labels.max()), *self.session.objects])
-            self.layer.colormap = with_hidden(hidden, largest)
+            objects = self.session.objects
+            largest = max([0, int(self.session.labels.max()), *objects])
+            self.layer.colormap = with_hidden(_hidden(objects), largest)
+
+
+def _hidden(objects: Objects) -> set[int]:
+    return {i for i, o in objects.items() if not o.is_visible}

@@ -1,18 +1,14 @@
 """The layer of points that refine boxes, kept equal to a session's objects."""
 
-from collections.abc import Callable
-
 import numpy as np
-from napari.layers import Image, Points
-from napari.utils.events import Event
+from napari.layers import Layer, Points
 
 from napari_qmedsam.errors import InvalidSettings
-from napari_qmedsam.gui.segment.box_layer import SETTLED, Edit
-from napari_qmedsam.gui.segment.rectangles import ID, NO_ID
-from napari_qmedsam.gui.shared.layers import VOLUME, placement_of
-from napari_qmedsam.gui.shared.notices import Say, errors_shown
+from napari_qmedsam.gui.shared.layers import is_of
+from napari_qmedsam.gui.shared.rectangles import ID
+from napari_qmedsam.gui.shared.session_layer import Objects, PromptLayer
 from napari_qmedsam.prompts import Point
-from napari_qmedsam.session import Session
+from napari_qmedsam.segmentation.objects import SegmentObject
 from napari_qmedsam.volumes.reslicing import axis_order
 
 POSITIVE = "is_positive"
@@ -22,57 +18,35 @@ COLOURS = {True: "#3ddc84", False: "#ff4d4d"}
 """Green where the object is, red where it is not."""
 
 
-class PointLayer:
-    """Points to objects when the user sets some, objects to points otherwise.
-
-    Parameters
-    ----------
-    image : Image
-    session : Session
-    on_edit : callable
-        Called with the edits of the user, after the session has them.
-    say : callable
-        Called with what is wrong with a point.
-    """
-
-    def __init__(
-        self,
-        image: Image,
-        session: Session,
-        on_edit: Callable[[list[Edit]], None],
-        say: Say,
-    ) -> None:
-        self.image, self.session = image, session
-        self.layer: Points | None = None
-        self._on_edit, self._say = on_edit, say
-        self._syncing = False
+class PointLayer(PromptLayer[Points]):
+    """Points to objects when the user sets some, objects to points otherwise."""
 
     def make(self) -> Points:
         """Return an empty layer that lies on the image."""
         return Points(
             np.empty((0, self.image.ndim)),
             ndim=self.image.ndim,
-            name=f"{self.image.name} points",
-            metadata={VOLUME: self.session.volume},
             features={ID: np.empty(0, int), POSITIVE: np.empty(0, bool)},
             size=max(self.session.volume.shape[1:]) / 60,
             border_color="black",
-            **placement_of(self.image),
+            **self._common("points"),
         )
 
-    def take(self, layer: Points) -> None:
-        """Listen to a layer."""
-        self.layer = layer
-        layer.events.data.connect(self._changed)
-        if len(layer.data):
-            with errors_shown(self._say):
-                self.sync()
+    def fits(self, layer: Layer) -> bool:
+        """Tell whether these are points of this volume."""
+        is_ours = isinstance(layer, Points) and is_of(layer, self.session.volume)
+        return is_ours and ID in layer.features
 
-    def drop(self) -> None:
-        """Let go of the layer; the objects keep their points."""
-        if self.layer is not None:
-            self.layer.events.data.disconnect(self._changed)
-            self.layer = None
+    def remove(self) -> None:
+        """Take the points of every object away that is not locked."""
+        for object_id, o in list(self.session.objects.items()):
+            if o.points and not o.is_locked:
+                self.session.change_object(object_id, points=())
+
+    def follow(self, before: Objects) -> None:
+        """Set the points anew if other ones are to be seen."""
+        if _seen(before) != _seen(self.session.objects):
+            self.show()
 
     def aim(self, object_id: int, is_positive: bool) -> None:
         """Let the points that are set from now on be of this object and kind."""
@@ -81,7 +55,7 @@ class PointLayer:
         self.layer.current_face_color = COLOURS[is_positive]
         self.layer.mode = "add"
 
-    def sync(self) -> None:
+    def read(self) -> None:
         """Make the points of the session's objects what the layer says.
 
         Raises
@@ -101,7 +75,6 @@ class PointLayer:
                 is_positive = bool(features[POSITIVE])
                 axis = self.session.objects[object_id].axis
                 found[object_id].append(self._point(place, axis, is_positive))
-        edits = []
         for object_id, points in found.items():
             old = self.session.objects[object_id]
             if tuple(points) == old.points:
@@ -111,9 +84,6 @@ class PointLayer:
             except InvalidSettings:
                 self.show()
                 raise
-            changed = {p.slice_index for p in set(points) ^ set(old.points)}
-            edits += [Edit(object_id, old.axis, z) for z in sorted(changed)]
-        self._on_edit(edits)
 
     def show(self) -> None:
         """Set the points anew, as the session's objects say."""
@@ -125,20 +95,16 @@ class PointLayer:
                 places.append(self._place(point, o.axis))
                 ids.append(o.object_id)
                 kinds.append(point.is_positive)
-        self._syncing = True
-        try:
+        with self._showing():
             self.layer.data = np.array(places).reshape(-1, self.image.ndim)
             if places:
                 self.layer.features = {ID: ids, POSITIVE: kinds}
                 self.layer.face_color = [COLOURS[kind] for kind in kinds]
-        finally:
-            self._syncing = False
 
-    def _changed(self, event: Event) -> None:
-        if self._syncing or str(getattr(event, "action", "changed")) not in SETTLED:
-            return
-        with errors_shown(self._say):
-            self.sync()
+    def _edits(self, old: SegmentObject | None, new: SegmentObject) -> set[int]:
+        """Return the slices on which points came or went."""
+        known = set() if old is None else set(old.points)
+        return {point.slice_index for point in known ^ set(new.points)}
 
     def _point(self, place: np.ndarray, axis: int, is_positive: bool) -> Point:
         world = self.layer.data_to_world(place)
@@ -154,20 +120,6 @@ class PointLayer:
         return place if self.image.ndim == 3 else place[1:]
 
 
-def target_of(session: Session, selected: list[int]) -> int:
-    """Return the object that points and key boxes are for.
-
-    The selected one, or else the newest.
-
-    Raises
-    ------
-    InvalidSettings
-        If there is none, or several are selected.
-    """
-    if len(selected) > 1:
-        raise InvalidSettings("Select one object alone; key boxes and points are its.")
-    if selected:
-        return selected[0]
-    if not session.objects:
-        raise InvalidSettings("There is no object yet. Draw a box first.")
-    return max(session.objects, default=NO_ID)
+def _seen(objects: Objects) -> dict[int, tuple]:
+    """Return what of the objects is to be seen in the layer."""
+    return {i: (o.axis, o.points) for i, o in objects.items() if o.is_visible}

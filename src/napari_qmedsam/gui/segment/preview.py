@@ -24,8 +24,8 @@ DELAY_MS = 60
 
 
 @dataclass(frozen=True)
-class View:
-    """A slice as a model with this configuration is shown it."""
+class ModelInput:
+    """A slice as a model of this configuration is shown it."""
 
     volume: Volume
     axis: int
@@ -33,7 +33,7 @@ class View:
     window: Window
     config: ModelConfig
 
-    def model_input(self) -> NDArray[np.uint8]:
+    def picture(self) -> NDArray[np.uint8]:
         """Return the model input as (S, S, 3) uint8, by the model's own steps."""
         seen = seen_along(self.volume, self.axis)
         geometry = SliceGeometry.of(self.config, *seen.shape[1:], seen.pixel_aspect)
@@ -54,7 +54,7 @@ class Preview(QLabel):
             "model's input, empty margin in black."
         )
         self.worker = Worker(self)
-        self._wanted: View | None = None
+        self._wanted: ModelInput | None = None
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(DELAY_MS)
@@ -62,12 +62,12 @@ class Preview(QLabel):
         self.picture: NDArray[np.uint8] | None = None
         """(S, S, 3), of the view that is shown."""
 
-    def ask(self, view: View | None) -> None:
+    def ask(self, view: ModelInput | None) -> None:
         """Show another view soon; None shows nothing."""
         self._wanted = view
         self._timer.start()
 
-    def let_go(self) -> list[Thread]:
+    def stop(self) -> list[Thread]:
         """Make no more pictures; return the thread of one under way."""
         self._timer.stop()
         self._wanted = None
@@ -83,7 +83,7 @@ class Preview(QLabel):
             return
 
         def job(report: Report, should_stop: ShouldStop) -> None:
-            report(view.model_input())
+            report(view.picture())
 
         self.worker.start(job, self._show, self._ended)
 

@@ -1,40 +1,53 @@
-"""Loading, segmenting and saving, one after the other in the worker's thread."""
+"""What is to be segmented, one thing after the other in a thread."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-
-from qtpy.QtCore import QObject
 
 from napari_qmedsam.errors import Cancelled
+from napari_qmedsam.gui.segment.model_loader import ModelLoader
 from napari_qmedsam.gui.segment.workspace import Workspace
 from napari_qmedsam.gui.shared.loading import LoadModel, ModelChoice
+from napari_qmedsam.gui.shared.notices import errors_shown
+from napari_qmedsam.gui.shared.session_layer import Edit
 from napari_qmedsam.gui.shared.work import Work
 from napari_qmedsam.gui.shared.worker import Report, ShouldStop
-from napari_qmedsam.segmentation.embeddings import EmbeddingStore
-from napari_qmedsam.segmentation.propagation import (
-    Direction,
-    Propagation,
-    SliceUpdate,
-)
-from napari_qmedsam.segmentation.segmenter import SliceSegmenter
+from napari_qmedsam.segmentation.propagation import Direction, Propagation, SliceUpdate
+
+
+@dataclass(frozen=True)
+class SegmentOptions:
+    """What the panel's controls say of all that is segmented.
+
+    Parameters
+    ----------
+    model : ModelChoice
+    propagation : Propagation
+    protect : bool
+        Keep the labels of other objects.
+    is_automatic : bool
+        Segment slices as soon as their boxes or points change.
+    needs_download : bool
+        The model is not here yet; nobody has asked for a download by drawing.
+    """
+
+    model: ModelChoice
+    propagation: Propagation = Propagation.BOX
+    protect: bool = False
+    is_automatic: bool = True
+    needs_download: bool = False
 
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asked for with one press of a button.
+    """What the user asked for with one press of a button, or by drawing.
 
     Parameters
     ----------
     workspace : Workspace
-    choice : ModelChoice
     object_ids : tuple of int
     slice_index : int or None
         Only this slice; None for each object's whole range.
-    propagation : Propagation
-    protect : bool
-        Keep the labels of other objects.
     axis : int
         That `slice_index` counts along.
     direction : Direction or None
@@ -44,152 +57,161 @@ class Request:
     """
 
     workspace: Workspace
-    choice: ModelChoice
     object_ids: tuple[int, ...]
-    slice_index: int | None
-    propagation: Propagation
-    protect: bool
+    slice_index: int | None = None
     axis: int = 0
     direction: Direction | None = None
     join: bool = False
 
 
 class Runner:
-    """Does the work that requests stand for, one at a time.
+    """Segments what was drawn or asked for as soon as nothing else is done.
 
-    The model that was loaded last is kept; embeddings are kept for every
-    model, so that going back to one costs no encoding.
+    A slice whose boxes change again while it waits is segmented once. Of requests,
+    the last one waits: they come by keys, while the buttons are off.
 
     Parameters
     ----------
     load : callable
-    parent : QObject
+    work : Work
+    options : callable
+        Returns what the controls say, when work begins.
     """
 
-    def __init__(self, load: LoadModel, parent: QObject) -> None:
-        self.load, self.work = load, Work(parent)
-        self.worker = self.work.worker
-        self._store = EmbeddingStore()
-        self._loaded: tuple[ModelChoice, SliceSegmenter] | None = None
+    def __init__(
+        self, load: LoadModel, work: Work, options: Callable[[], SegmentOptions]
+    ) -> None:
+        self.work, self.models = work, ModelLoader(load, work)
+        self._options = options
+        self._edited: dict[tuple[Workspace, int, int], set[int]] = {}
+        self._later: Request | None = None
+        work.changed.connect(self.go_on)
 
     @property
-    def is_busy(self) -> bool:
-        """Whether something is being done."""
-        return self.work.is_busy
+    def is_waiting(self) -> bool:
+        """Whether something is to be segmented that has not begun."""
+        return bool(self._edited) or self._later is not None
+
+    def segment_edited(self, workspace: Workspace, edits: Sequence[Edit]) -> None:
+        """Segment the slices of boxes and points that changed, if that is wanted."""
+        options = self._options()
+        if not options.is_automatic:
+            return
+        if options.needs_download:
+            self.work.said.emit(
+                "Press Load to download the model; then slices are segmented as their "
+                "boxes change."
+            )
+            return
+        for edit in edits:
+            place = workspace, edit.axis, edit.slice_index
+            self._edited.setdefault(place, set()).add(edit.object_id)
+        self.go_on()
 
     def segment(self, request: Request) -> None:
-        """Load the model unless it is the one loaded, then segment.
+        """Segment, now or when the work under way is done.
 
         Raises
         ------
         InvalidSettings
             If there is nothing to segment.
         """
-        # Better said now than after a model has loaded.
-        session = request.workspace.session
-        session.prompts(request.object_ids, request.slice_index, request.axis)
-        if self.has_loaded(request.choice):
-            self._segment(request)
+        if self.work.is_busy:
+            self._later = request
         else:
-            self.load_model(request.choice, partial(self._segment, request))
-
-    def load_model(
-        self, choice: ModelChoice, on_success: Callable[[], None] | None = None
-    ) -> None:
-        """Load a model, with its download if it takes one."""
-
-        def job(report: Report, should_stop: ShouldStop) -> None:
-            backend = self.load(choice, report, should_stop)
-            self._loaded = choice, SliceSegmenter(backend, self._store)
-            if should_stop():
-                raise Cancelled("Cancelled.")
-
-        self.work.start(
-            job,
-            f"Loading {Path(choice.model).name}…",
-            on_success or (lambda: self.work.said.emit("Loaded.")),
-        )
-
-    def has_loaded(self, choice: ModelChoice) -> bool:
-        """Tell whether this is the model that is loaded."""
-        return self._loaded is not None and self._loaded[0] == choice
-
-    @property
-    def segmenter(self) -> SliceSegmenter | None:
-        """The model that is loaded."""
-        return None if self._loaded is None else self._loaded[1]
-
-    def save(
-        self,
-        workspace: Workspace,
-        path: str | Path,
-        on_success: Callable[[], None] = lambda: None,
-    ) -> None:
-        """Write a workspace's labels; `on_success` is called when they are there."""
-
-        def job(report: Report, should_stop: ShouldStop) -> None:
-            workspace.session.save_labels(path)
-
-        def saved() -> None:
-            on_success()
-            self.work.said.emit(f"Saved {path}.")
-
-        self.work.start(job, f"Saving {Path(path).name}…", saved)
+            self._start(request)
 
     def cancel(self) -> None:
-        """Stop now; what is done stays."""
+        """Stop now, and forget what waits; what is done stays."""
+        self._edited.clear()
+        self._later = None
         self.work.cancel("Stopping…")
 
-    def describe(self) -> str:
-        """Say what really runs, how fast, and how large it is."""
-        if self._loaded is None:
-            return "No model is loaded yet."
-        return description(self._loaded[1])
+    def go_on(self) -> None:
+        """Start what waits, changed boxes first, unless something is being done."""
+        while self.is_waiting and not self.work.is_busy:
+            request = self._next()
+            if request is not None:
+                with errors_shown(self.work.said.emit):
+                    self._start(request)
 
     # Helpers --------------------------------------------------------------
 
-    def _segment(self, request: Request) -> None:
-        workspace, session = request.workspace, request.workspace.session
-        workspace.labels_layer.share()
-        workspace.show_labels()
-        session.segmenter = self._loaded[1]
-        session.window = workspace.window()
-        # Boxes may have been deleted while the model loaded.
-        ids = [i for i in request.object_ids if i in session.objects]
-        if request.direction is not None:
-            updates = session.iter_propagate(
-                request.slice_index,
-                request.direction,
-                ids,
-                request.axis,
-                protect_existing=request.protect,
-            )
+    def _next(self) -> Request | None:
+        """Take what waits first; None if it makes no sense any more."""
+        if not self._edited:
+            request, self._later = self._later, None
+            return request
+        (workspace, axis, slice_index), edited = self._edited.popitem()
+        objects = workspace.session.objects
+        ids = [
+            i
+            for i in sorted(edited)
+            if i in objects
+            and not objects[i].is_locked
+            and objects[i].prompt.reaches(slice_index)
+        ]
+        if not ids:
+            return None
+        return Request(workspace, tuple(ids), slice_index, axis, join=True)
+
+    def _start(self, request: Request) -> None:
+        """Load the model unless it is the one loaded, then segment."""
+        # Better said now than after a model has loaded.
+        session, options = request.workspace.session, self._options()
+        session.prompts(request.object_ids, request.slice_index, request.axis)
+        segment = partial(self._segment, request, options)
+        if self.models.has_loaded(options.model):
+            segment()
         else:
-            updates = session.iter_segment(
-                ids,
-                request.slice_index,
-                request.propagation,
-                protect_existing=request.protect,
-                axis=request.axis,
-                join=request.join,
-            )
+            self.models.start(options.model, segment)
+
+    def _segment(self, request: Request, options: SegmentOptions) -> None:
+        workspace = request.workspace
 
         def progressed(update: SliceUpdate) -> None:
             self.work.progressed.emit(update.done, update.total)
             workspace.labels_changed(update.slice_index, update.axis)
 
         def ended(error: BaseException | None) -> None:
-            workspace.refresh()
-            # Objects that were propagated reach further now.
+            workspace.redraw()
+            # Objects whose masks were propagated reach further now.
             workspace.box_layer.update()
-            workspace.on_change()
+            workspace.changed.emit()
 
+        workspace.labels_layer.share()
+        workspace.show_labels()
         self.work.start(
-            partial(segment_until, updates),
+            partial(segment_until, self._updates(request, options)),
             "Segmenting…",
             lambda: self.work.said.emit("Done."),
             progressed,
             ended,
+        )
+
+    def _updates(
+        self, request: Request, options: SegmentOptions
+    ) -> Iterator[SliceUpdate]:
+        session = request.workspace.session
+        session.segmenter = self.models.segmenter
+        session.window = request.workspace.window()
+        # Boxes may have been deleted while the model loaded.
+        ids = [i for i in request.object_ids if i in session.objects]
+        if request.direction is not None:
+            return session.iter_propagate(
+                request.slice_index,
+                request.direction,
+                ids,
+                request.axis,
+                protect_existing=options.protect,
+            )
+        return session.iter_segment(
+            ids,
+            request.slice_index,
+            options.propagation,
+            protect_existing=options.protect,
+            axis=request.axis,
+            join=request.join,
         )
 
 
@@ -218,16 +240,3 @@ def segment_until(
         raise Cancelled("Cancelled.")
     finally:
         updates.close()
-
-
-def description(segmenter: SliceSegmenter) -> str:
-    """Say what runs: model, runtime, precision, device, speed and sizes."""
-    info = segmenter.backend.info
-    parts = [info.model, f"{info.backend} {info.precision} on {info.device.upper()}"]
-    encoding, decoding = segmenter.milliseconds
-    if encoding is not None:
-        parts.append(f"{encoding + (decoding or 0):.0f} ms per slice")
-    parts.append(f"{info.weights_bytes / 1e6:.1f} MB on disk")
-    if info.memory_bytes:
-        parts.append(f"{info.memory_bytes / 1e6:.1f} MB in memory")
-    return " · ".join(parts)

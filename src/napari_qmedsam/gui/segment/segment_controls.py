@@ -17,8 +17,10 @@ from qtpy.QtWidgets import (
 from napari_qmedsam.gui.segment.keys import tip
 from napari_qmedsam.gui.segment.object_table import ObjectTable
 from napari_qmedsam.gui.segment.preview import Preview
+from napari_qmedsam.gui.segment.runner import SegmentOptions
 from napari_qmedsam.gui.segment.window_form import WindowForm
 from napari_qmedsam.gui.shared.forms import (
+    Controls,
     button,
     choice,
     column,
@@ -28,14 +30,13 @@ from napari_qmedsam.gui.shared.forms import (
 )
 from napari_qmedsam.gui.shared.icons import icon
 from napari_qmedsam.gui.shared.model_form import ModelForm
-from napari_qmedsam.gui.shared.progress import StepBar
 from napari_qmedsam.segmentation.propagation import Propagation
 
 PROPAGATIONS = {
     Propagation.BOX: "Boxes as drawn",
     Propagation.MASK: "Follow the mask",
 }
-"""How a box is carried from slice to slice, as the panel says it."""
+"""How the slices of a range are prompted, as the panel says it."""
 
 
 @dataclass
@@ -64,11 +65,11 @@ class SegmentChoices:
     folder: str = ""
 
 
-class SegmentControls(QWidget):
+class SegmentControls(Controls):
     """Every control, without what it does."""
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent, "What happens.")
         self.image = choice(self, "Image layer to segment.")
         self.view = choice(
             self,
@@ -99,15 +100,18 @@ class SegmentControls(QWidget):
         self.protect.setToolTip(
             "Keep the voxels of objects that are not being segmented."
         )
-        self.progress = StepBar(self)
-        self.show_progress = self.progress.show_steps
-        self.status = status_line(self, "What happens.")
         self._make_buttons()
         self._arrange()
 
-    def chosen_propagation(self) -> Propagation:
-        """Return how 3D boxes prompt the slices they cover."""
-        return Propagation(self.propagation.currentData())
+    def options(self) -> SegmentOptions:
+        """Return how it is to be segmented."""
+        return SegmentOptions(
+            self.models.choice(),
+            Propagation(self.propagation.currentData()),
+            self.protect.isChecked(),
+            self.automatic.isChecked(),
+            self.models.needs_download(),
+        )
 
     def set_ink(self, colour: str) -> None:
         """Draw the icons in another colour."""
@@ -117,10 +121,12 @@ class SegmentControls(QWidget):
 
     def _make_buttons(self) -> None:
         self._icons: dict[QPushButton, str] = {}
-        self.draw = self._button("Box", tip("draw_boxes"), "box")
-        self.key_box = self._button("Key box", tip("add_key_box"), "key_box")
-        self.positive = self._button("Point", tip("set_positive"), "positive")
-        self.negative = self._button("Point", tip("set_negative"), "negative")
+        self.buttons: dict[str, QPushButton] = {}
+        """Those that keys work as well, by the names of their actions."""
+        self.draw = self._key_button("draw_boxes", "Box", "box")
+        self.key_box = self._key_button("add_key_box", "Key box", "key_box")
+        self.positive = self._key_button("set_positive", "Point", "positive")
+        self.negative = self._key_button("set_negative", "Point", "negative")
         self.from_here = self._button(
             "From here",
             "Let the selected objects, or all, start on the slice in view.",
@@ -131,15 +137,36 @@ class SegmentControls(QWidget):
         self.remove = self._button(
             "Remove", "Remove the selected objects with their voxels.", "remove"
         )
-        self.up = self._button("Up", tip("propagate_up"), "up")
-        self.down = self._button("Down", tip("propagate_down"), "down")
-        self.on_slice = self._button("Slice", tip("segment_slice"))
-        self.on_range = self._button("Range", tip("segment_range"))
-        self.cancel = self._button("Cancel", tip("cancel"))
-        self.undo = self._button("Undo", tip("undo"), "undo")
-        self.redo = self._button("Redo", tip("redo"), "redo")
-        self.save = self._button("Save…", tip("save_labels"), "save")
-        self.help = self._button("Keys", tip("show_help"), "help")
+        self.up = self._key_button("propagate_up", "Up", "up")
+        self.down = self._key_button("propagate_down", "Down", "down")
+        self.on_slice = self._key_button("segment_slice", "Slice")
+        self.on_range = self._key_button("segment_range", "Range")
+        self.cancel = self._key_button("cancel", "Cancel")
+        self.undo = self._key_button("undo", "Undo", "undo")
+        self.redo = self._key_button("redo", "Redo", "redo")
+        self.save = self._key_button("save_labels", "Save…", "save")
+        self.help = self._key_button("show_help", "Keys", "help")
+        self.of_objects = (
+            self.key_box,
+            self.positive,
+            self.negative,
+            self.from_here,
+            self.to_here,
+        )
+        """Of use where there are objects."""
+        self.of_masks = (
+            self.remove,
+            self.on_slice,
+            self.on_range,
+            self.up,
+            self.down,
+        )
+        """Of use where there are objects and nothing paints them."""
+
+    def _key_button(self, action: str, text: str, icon_name: str = "") -> QPushButton:
+        made = self._button(text, tip(action), icon_name)
+        self.buttons[action] = made
+        return made
 
     def _button(self, text: str, tooltip: str, name: str = "") -> QPushButton:
         made = button(self, text, tooltip)
@@ -169,9 +196,9 @@ class SegmentControls(QWidget):
         seen.addWidget(self.preview)
         seen.addLayout(options, 1)
         work = QGridLayout()
-        label = QLabel("Propagate", self)
-        label.setToolTip("From the masks on this slice to the slices beyond.")
-        work.addWidget(label, 0, 0, 1, 2)
+        propagate = QLabel("Propagate", self)
+        propagate.setToolTip("From the masks on this slice to the slices beyond.")
+        work.addWidget(propagate, 0, 0, 1, 2)
         work.addWidget(self.down, 0, 2, 1, 3)
         work.addWidget(self.up, 0, 5, 1, 3)
         work.addWidget(self.progress, 1, 0, 1, 6)

@@ -4,57 +4,44 @@ It passes on what the user does to the session of the chosen image layer and
 shows what comes back.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
+from napari.layers import Image
+from qtpy.QtWidgets import QWidget
 
 from napari_qmedsam.errors import InvalidSettings
-from napari_qmedsam.gui.segment.box_layer import Edit
-from napari_qmedsam.gui.segment.housekeeping import Housekeeper, RecoveryBar
-from napari_qmedsam.gui.segment.image_choice import ImageChoice
-from napari_qmedsam.gui.segment.keys import ACTIONS, HelpDialog
+from napari_qmedsam.gui.segment.autosaver import Autosaver
+from napari_qmedsam.gui.segment.keys import HelpDialog, KeyBindings
+from napari_qmedsam.gui.segment.labels_export import ask_where_to_save, save_labels
 from napari_qmedsam.gui.segment.object_edits import ObjectEdits
-from napari_qmedsam.gui.segment.panel_view import PanelView
-from napari_qmedsam.gui.segment.point_layer import target_of
+from napari_qmedsam.gui.segment.recovery_bar import RecoveryBar
 from napari_qmedsam.gui.segment.runner import Request, Runner
 from napari_qmedsam.gui.segment.segment_controls import SegmentChoices, SegmentControls
-from napari_qmedsam.gui.segment.waiting import Waiting
+from napari_qmedsam.gui.segment.slice_display import SliceDisplay
+from napari_qmedsam.gui.segment.voxel_counter import VoxelCounter
 from napari_qmedsam.gui.segment.workspace import Workspace
-from napari_qmedsam.gui.shared.closing import ClosingWatch
-from napari_qmedsam.gui.shared.docking import TabsWhereLow
-from napari_qmedsam.gui.shared.forms import Scrolled
+from napari_qmedsam.gui.segment.workspaces import Workspaces
+from napari_qmedsam.gui.shared.icons import theme_ink
+from napari_qmedsam.gui.shared.layer_chooser import LayerChooser
+from napari_qmedsam.gui.shared.layers import is_scan
 from napari_qmedsam.gui.shared.loading import LoadModel, load_model
 from napari_qmedsam.gui.shared.notices import errors_shown
-from napari_qmedsam.gui.shared.panel_choices import (
-    preference,
-    recall,
-    remember,
-    restore,
-    take,
-)
-from napari_qmedsam.segmentation.autosave import Recovery
+from napari_qmedsam.gui.shared.panel import Panel, connect_buttons
+from napari_qmedsam.gui.shared.panel_choices import preference, restore
 from napari_qmedsam.segmentation.propagation import Direction
-from napari_qmedsam.volumes.registry import FORMATS
-from napari_qmedsam.volumes.windows import Window
 
 if TYPE_CHECKING:
     import napari
-
-SAVE_FILTERS = ";;".join(
-    f"{kind.title} ({' '.join(f'*{suffix}' for suffix in kind.written)})"
-    for kind in FORMATS
-    if kind.write_labels is not None
-)
 
 MINIMUM_WIDTH = 412
 """Pixels at which nothing of the panel is cut off."""
 
 
-class SegmentPanel(QWidget):
+class SegmentPanel(Panel[SegmentControls, SegmentChoices]):
     """Segment boxes of an image layer with a MedSAM-family model.
 
     Parameters
@@ -64,212 +51,52 @@ class SegmentPanel(QWidget):
         How a chosen model is loaded; exchanged by tests.
     """
 
+    MARGIN = 6
+
     def __init__(
         self, viewer: "napari.viewer.Viewer", load: LoadModel = load_model
     ) -> None:
-        super().__init__()
-        self.viewer = viewer
-        self.runner = Runner(load, self)
-        self.say = self.runner.work.said.emit
-        self.controls = SegmentControls(self)
-        self.recovery = RecoveryBar(self)
-        self.remembered = recall(SegmentChoices)
-        self.waiting = Waiting(self.runner, self._request)
-        self._watch = ClosingWatch(self, self._let_go)
-        TabsWhereLow(self, self.controls)
-        methods = {a.name: getattr(self, a.name) for a in ACTIONS}
-        self.images = ImageChoice(viewer, self.controls.image, methods, self.say, self)
-        self.housekeeper = Housekeeper(
-            self.images.workspaces, lambda: self.runner.is_busy, self
-        )
-        self.housekeeper.is_autosaving = preference("autosave", True)
-        self.view = PanelView(self)
-        self.edits = ObjectEdits(
-            self.controls.table, self._chosen, self.view.show_objects, self.say
-        )
-        self._arrange()
+        super().__init__(viewer, SegmentControls, SegmentChoices)
+        controls = self.controls
         self._restore()
+        self.runner = Runner(load, self.work, controls.options)
+        self.images: LayerChooser[Image] = LayerChooser(
+            viewer, controls.image, lambda x: [i for i in x if is_scan(i)], self
+        )
+        self.workspaces = Workspaces(viewer, self.images, self.say, self)
+        self.edits = ObjectEdits(
+            controls.table, self.chosen, self.say, self.show_objects
+        )
+        self.keys = KeyBindings(self._actions())
+        self.display = SliceDisplay(viewer, controls, preference("preview", True))
+        self.counter = VoxelCounter(self.workspaces.all, self)
+        self.autosaver = Autosaver(
+            self.workspaces.all,
+            lambda: self.work.is_busy,
+            self,
+            preference("autosave", True),
+        )
+        self.recovery = RecoveryBar(self.say, self)
+        self.setMinimumWidth(MINIMUM_WIDTH)
+        self.start(self.recovery)
         self._connect()
-        self.controls.show_progress(0, 1)
         self.images.start()
-        self.view.show_theme()
-        self.view.show_model()
+        self.show_theme()
+        self.show_model()
 
     @property
     def workspace(self) -> Workspace | None:
         """What belongs to the chosen image layer; None if there is none."""
-        return self.images.workspace
+        return self.workspaces.current
 
-    # What the buttons and keys do -----------------------------------------
+    def chosen(self) -> Workspace:
+        """Return the workspace.
 
-    def draw_boxes(self) -> None:
-        """Turn the rectangle tool of the box layer on."""
-        with errors_shown(self.say):
-            self._chosen().draw_boxes()
-        self.view.enable()
-
-    def add_key_box(self) -> None:
-        """Put the selected object's box on the slice in view, to be adjusted."""
-        with errors_shown(self.say):
-            self._chosen().add_key_box(self._target())
-        self.view.enable()
-
-    def set_positive(self) -> None:
-        """Turn the point tool on, for points inside the selected object."""
-        self._set_points(True)
-
-    def set_negative(self) -> None:
-        """Turn the point tool on, for points outside the selected object."""
-        self._set_points(False)
-
-    def segment_slice(self) -> None:
-        """Segment the boxes on the slice in view."""
-        with errors_shown(self.say):
-            self._segment(self._chosen().slice_index)
-
-    def segment_range(self) -> None:
-        """Segment the objects over all their slices."""
-        with errors_shown(self.say):
-            self._segment(None)
-
-    def propagate_up(self) -> None:
-        """Propagate the masks of the slice in view to higher slices."""
-        with errors_shown(self.say):
-            self._segment(self._chosen().slice_index, Direction.UP)
-
-    def propagate_down(self) -> None:
-        """Propagate the masks of the slice in view to lower slices."""
-        with errors_shown(self.say):
-            self._segment(self._chosen().slice_index, Direction.DOWN)
-
-    def cancel(self) -> None:
-        """Stop now; what is done stays."""
-        self.waiting.clear()
-        self.runner.cancel()
-
-    def undo(self) -> None:
-        """Take the last change of masks or boxes back."""
-        self._travel(Workspace.undo)
-
-    def redo(self) -> None:
-        """Make the last undone change again."""
-        self._travel(Workspace.redo)
-
-    def load_model(self) -> None:
-        """Load the chosen model now, with its download if it takes one."""
-        if not self.runner.is_busy:
-            self.runner.load_model(self.controls.models.choice())
-
-    def save_labels(self, path: str | Path | None = None) -> None:
-        """Write the labels on the grid of the image file; without path, ask."""
-        with errors_shown(self.say):
-            workspace = self._chosen()
-            workspace.labels_layer.check()
-            workspace.labels_layer.share()
-            path = path or self._ask_where_to_save(workspace)
-            if path and not self.runner.is_busy:
-                self.remembered.folder = str(Path(path).parent)
-                self.runner.save(workspace, path, partial(self._saved, workspace))
-
-    def show_help(self) -> None:
-        """List the keys and how the work goes."""
-        HelpDialog(self).show()
-
-    def choose_image(self, layer: "napari.layers.Image") -> None:
-        """Work on another image layer; each keeps its own session."""
-        self.images.choose(layer)
-
-    def _segment(
-        self, slice_index: int | None, direction: Direction | None = None
-    ) -> None:
-        workspace = self._chosen()
-        ids = self.controls.table.selected_ids() or workspace.session.objects
-        request = self._request(
-            workspace, tuple(ids), slice_index, axis=workspace.axis, direction=direction
-        )
-        if self.runner.is_busy:
-            self.waiting.postpone(request)  # by a key, while the buttons are off
-            return
-        self.runner.segment(request)
-
-    def _request(
-        self,
-        workspace: Workspace,
-        ids: tuple[int, ...],
-        slice_index: int | None,
-        **more,
-    ) -> Request:
-        controls = self.controls
-        return Request(
-            workspace,
-            controls.models.choice(),
-            ids,
-            slice_index,
-            controls.chosen_propagation(),
-            controls.protect.isChecked(),
-            **more,
-        )
-
-    def _set_points(self, is_positive: bool) -> None:
-        with errors_shown(self.say):
-            self._chosen().set_points(self._target(), is_positive)
-            if str(self.controls.models.choice().model).startswith("demo"):
-                self.say(
-                    "The demo model was not trained with points and hardly heeds them."
-                )
-
-    def _travel(self, step: Callable[[Workspace], None]) -> None:
-        with errors_shown(self.say):
-            if not self.runner.is_busy:
-                step(self._chosen())
-        self.view.enable()
-        self.housekeeper.stir()
-
-    def _target(self) -> int:
-        selected = self.controls.table.selected_ids()
-        return target_of(self._chosen().session, selected)
-
-    def _ask_where_to_save(self, workspace: Workspace) -> str:
-        source = Path(workspace.session.volume.source.path or workspace.image.name)
-        name = source.name.removesuffix(".gz")
-        stem = Path(name).stem if source.suffix else name
-        folder = source.parent
-        if not workspace.session.volume.source.path and self.remembered.folder:
-            folder = Path(self.remembered.folder)
-        start = str(folder / f"{stem}_labels.nii.gz")
-        path, _ = QFileDialog.getSaveFileName(self, "Save labels", start, SAVE_FILTERS)
-        return path if not path or Path(path).suffix else f"{path}.nii.gz"
-
-    def _saved(self, workspace: Workspace) -> None:
-        workspace.mark_saved()
-        self.housekeeper.saved(workspace)
-
-    # Boxes that change ----------------------------------------------------
-
-    def _boxes_edited(self, workspace: Workspace, edits: list[Edit]) -> None:
-        """Segment the slices of boxes that changed, if that is wanted."""
-        if not self.controls.automatic.isChecked():
-            return
-        if self.controls.models.needs_download():
-            self.say(
-                "Press Load to download the model; then slices are segmented as their "
-                "boxes change."
-            )
-            return
-        self.waiting.add(workspace, edits)
-
-    # What the forms do ----------------------------------------------------
-
-    def _window_chosen(self, window: Window) -> None:
-        if self.workspace is not None:
-            self.workspace.image.contrast_limits = (window.lower, window.upper)
-            self.view.show_window()
-
-    def _looked_along(self, index: int) -> None:
-        if self.workspace is not None:
-            self.workspace.look_along(index)
-
-    def _chosen(self) -> Workspace:
+        Raises
+        ------
+        InvalidSettings
+            If there is none.
+        """
         if self.workspace is None:
             raise InvalidSettings(
                 "There is no image to segment. Open one, or File > Open Sample > "
@@ -277,106 +104,233 @@ class SegmentPanel(QWidget):
             )
         return self.workspace
 
+    # What the buttons and keys do -----------------------------------------
+
+    def draw_boxes(self) -> None:
+        """Turn the rectangle tool of the box layer on."""
+        with errors_shown(self.say):
+            self.chosen().draw_boxes()
+        self.enable()
+
+    def set_points(self, is_positive: bool) -> None:
+        """Turn the point tool on, for points inside the selected object or outside."""
+        with errors_shown(self.say):
+            self.chosen().set_points(self.edits.target(), is_positive)
+            if str(self.controls.models.choice().model).startswith("demo"):
+                self.say(
+                    "The demo model was not trained with points and hardly heeds them."
+                )
+
+    def segment_slice(self) -> None:
+        """Segment the boxes on the slice in view."""
+        self._segment(is_slice=True)
+
+    def segment_range(self) -> None:
+        """Segment the objects over all their slices."""
+        self._segment(is_slice=False)
+
+    def propagate(self, direction: Direction) -> None:
+        """Take the masks of the slice in view to the next ones that way."""
+        self._segment(is_slice=True, direction=direction)
+
+    def cancel(self) -> None:
+        """Stop now; what is done stays."""
+        self.runner.cancel()
+
+    def undo(self) -> None:
+        """Take the last change of masks or boxes back."""
+        if not self.work.is_busy:
+            self.edits.undo()
+
+    def redo(self) -> None:
+        """Make the last undone change again."""
+        if not self.work.is_busy:
+            self.edits.redo()
+
+    def load_model(self) -> None:
+        """Load the chosen model now, with its download if it takes one."""
+        if not self.work.is_busy:
+            self.runner.models.start(self.controls.models.choice())
+
+    def save_labels(self, path: str | Path | None = None) -> None:
+        """Write the labels on the grid of the image file; without path, ask."""
+        with errors_shown(self.say):
+            workspace = self.chosen()
+            workspace.labels_layer.check()
+            workspace.labels_layer.share()
+            path = path or ask_where_to_save(self, workspace, self.choices.folder)
+            if path and not self.work.is_busy:
+                self.choices.folder = str(Path(path).parent)
+                on_success = partial(self.autosaver.saved, workspace)
+                save_labels(workspace, Path(path), self.work, on_success)
+
+    def show_help(self) -> None:
+        """List the keys and how the work goes."""
+        HelpDialog(self).show()
+
+    def choose_image(self, layer: Image) -> None:
+        """Work on another image layer; each keeps its own session."""
+        self.images.choose(layer)
+
+    def _actions(self) -> dict[str, Callable[[], None]]:
+        return {
+            "draw_boxes": self.draw_boxes,
+            "add_key_box": self.edits.add_key_box,
+            "set_positive": partial(self.set_points, True),
+            "set_negative": partial(self.set_points, False),
+            "segment_slice": self.segment_slice,
+            "segment_range": self.segment_range,
+            "propagate_up": partial(self.propagate, Direction.UP),
+            "propagate_down": partial(self.propagate, Direction.DOWN),
+            "cancel": self.cancel,
+            "undo": self.undo,
+            "redo": self.redo,
+            "save_labels": self.save_labels,
+            "show_help": self.show_help,
+        }
+
+    def _segment(self, is_slice: bool, direction: Direction | None = None) -> None:
+        with errors_shown(self.say):
+            workspace = self.chosen()
+            ids = self.controls.table.selected_ids() or workspace.session.objects
+            axis, slice_index = workspace.view.place
+            self.runner.segment(
+                Request(
+                    workspace,
+                    tuple(ids),
+                    slice_index if is_slice else None,
+                    axis,
+                    direction,
+                )
+            )
+
+    # What is shown --------------------------------------------------------
+
+    def show_objects(self) -> None:
+        """Show the objects of the workspace, and what may be done with them."""
+        table, workspace = self.controls.table, self.workspace
+        objects = [] if workspace is None else workspace.session.objects.values()
+        table.show_objects(
+            list(objects),
+            [workspace.colour_of(o.object_id) for o in objects],
+            [workspace.session.volume.shape[o.axis] for o in objects],
+        )
+        self._show_measures(workspace)
+        self.enable()
+        self._look_after()
+
+    def show_model(self) -> None:
+        """Say what really runs, or that the chosen model is still to be loaded."""
+        choice, models = self.controls.models.choice(), self.runner.models
+        self.controls.runs.setText(models.describe(choice))
+        self.display.config = models.config(choice)
+        self.display.show_slice()
+
+    def show_theme(self) -> None:
+        """Draw the icons so that they can be seen in napari's theme."""
+        self.controls.set_ink(theme_ink(self.viewer.theme))
+
+    def enabled(self) -> Iterable[tuple[QWidget, bool]]:
+        """Return each control that is not always of use, and whether it is now."""
+        controls, workspace = self.controls, self.workspace
+        is_free, is_chosen = not self.work.is_busy, workspace is not None
+        history = workspace.session.history if is_chosen else None
+        has_objects = is_chosen and bool(workspace.session.objects)
+        for control in (controls.image, controls.models):
+            yield control, is_free
+        yield controls.cancel, not is_free
+        yield controls.view, is_chosen and workspace.image.ndim == 3
+        yield controls.window_form, is_chosen and not workspace.image.rgb
+        yield controls.draw, is_chosen
+        for control in controls.of_objects:
+            yield control, has_objects
+        for control in controls.of_masks:
+            yield control, is_free and has_objects
+        yield controls.undo, is_free and is_chosen and history.can_undo
+        yield controls.redo, is_free and is_chosen and history.can_redo
+        has_labels = is_chosen and workspace.labels_layer.layer is not None
+        yield controls.save, is_free and has_labels
+
+    def _show_measures(self, workspace: Workspace | None) -> None:
+        if workspace is not None and workspace is self.workspace:
+            self.controls.table.show_measures(workspace.tally.measure)
+
+    # What happens ---------------------------------------------------------
+
+    def _made(self, workspace: Workspace) -> None:
+        """Listen to a new workspace."""
+        for own in workspace.layers:
+            if own.layer is not None:
+                self.keys.bind(own.layer)
+        workspace.layer_taken.connect(self.keys.bind)
+        workspace.changed.connect(self.show_objects)
+        workspace.edited.connect(self.runner.segment_edited)
+        self.autosaver.look_for_recovery(workspace)
+
+    def _turned(self) -> None:
+        """Show another workspace, or none."""
+        self.recovery.offer(self.workspace)
+        self.display.turn(self.workspace)
+        self.show_objects()
+
+    def _look_after(self) -> None:
+        """Count and keep what may have changed."""
+        self.counter.start()
+        self.autosaver.start()
+
+    def _connect(self) -> None:
+        controls, actions = self.controls, self._actions()
+        connect_buttons((controls.buttons[name], do) for name, do in actions.items())
+        connect_buttons(
+            [
+                (controls.from_here, self.edits.start_here),
+                (controls.to_here, self.edits.end_here),
+                (controls.remove, self.edits.remove),
+                (controls.models.load, self.load_model),
+            ]
+        )
+        controls.models.changed.connect(self.remember)
+        controls.models.changed.connect(self.show_model)
+        controls.automatic.toggled.connect(lambda _: self.remember())
+        controls.protect.toggled.connect(lambda _: self.remember())
+        controls.propagation.activated.connect(lambda _: self.remember())
+        controls.window_form.refused.connect(controls.status.setText)
+        self.work.changed.connect(self.show_model)
+        self.work.changed.connect(self._look_after)
+        self.images.removed.connect(self.keys.unbind)
+        self.workspaces.made.connect(self._made)
+        self.workspaces.turned.connect(self._turned)
+        self.workspaces.losing.connect(self.cancel)
+        self.workspaces.lost.connect(self.autosaver.keep)
+        self.autosaver.found.connect(lambda: self.recovery.offer(self.workspace))
+        self.counter.counted.connect(self._show_measures)
+        self.viewer.events.theme.connect(self.show_theme)
+
     # Between starts -------------------------------------------------------
 
     def _restore(self) -> None:
-        known, controls = self.remembered, self.controls
+        known, controls = self.choices, self.controls
         restore(known, controls)
         controls.models.folder = known.folder
         controls.models.choose_again(known.model, known.backend, known.precision)
 
-    def _remember(self) -> None:
-        known, controls = self.remembered, self.controls
-        take(known, controls)
-        choice = controls.models.choice()
+    def remember(self) -> None:
+        """Keep what was chosen for the next start."""
+        known, models = self.choices, self.controls.models
+        choice = models.choice()
         known.model, known.backend = choice.model, choice.backend
         known.precision = choice.precision
-        known.folder = controls.models.folder or known.folder
-        remember(known)
+        known.folder = models.folder or known.folder
+        super().remember()
 
-    def _recovery_found(self, workspace: Workspace, recovery: Recovery) -> None:
-        workspace.recovery = recovery
-        self._offer_recovery()
-
-    def _offer_recovery(self) -> None:
-        """Offer what there is for the image that is worked on, or nothing."""
-        workspace = self.workspace
-        self.recovery.offer(None if workspace is None else workspace.recovery)
-
-    def _recovery_answered(self) -> None:
-        if self.workspace is not None:
-            self.workspace.recovery = None
-
-    def _recover(self, recovery: Recovery) -> None:
-        with errors_shown(self.say):
-            self._chosen().recover(recovery)
-        self.view.show_objects()
-
-    # Closing --------------------------------------------------------------
-
-    def close_down(self) -> None:
-        """Stop the work, within a second, and let go of viewer and layers."""
-        self._watch.close()
-
-    def _let_go(self) -> list[Thread]:
-        self._remember()
-        running = self.runner.worker.close()
-        running += self.controls.preview.let_go()
-        running += self.housekeeper.let_go(list(self.images.workspaces()))
-        self.view.disconnect_viewer()
-        self.images.close_down()
+    def close_layers(self) -> Iterable[Thread]:
+        """Let go of viewer and layers; return threads of the panel's own."""
+        running = self.controls.preview.stop()
+        running += self.autosaver.close(self.workspaces.all())
+        self.counter.stop()
+        self.viewer.events.theme.disconnect(self.show_theme)
+        self.display.close()
+        self.images.close()
+        self.keys.close()
+        self.workspaces.close()
         return running
-
-    # Making ---------------------------------------------------------------
-
-    def _arrange(self) -> None:
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(6, 6, 6, 6)
-        layout.addWidget(self.recovery)
-        layout.addWidget(Scrolled(self.controls))
-        self.setMinimumWidth(MINIMUM_WIDTH)
-
-    def _connect(self) -> None:
-        controls, runner, images = self.controls, self.runner, self.images
-        controls.window_form.window_chosen.connect(self._window_chosen)
-        controls.view.activated.connect(self._looked_along)
-        for button, action in (
-            (controls.draw, self.draw_boxes),
-            (controls.key_box, self.add_key_box),
-            (controls.positive, self.set_positive),
-            (controls.negative, self.set_negative),
-            (controls.from_here, self.edits.start_here),
-            (controls.to_here, self.edits.end_here),
-            (controls.remove, self.edits.remove),
-            (controls.up, self.propagate_up),
-            (controls.down, self.propagate_down),
-            (controls.on_slice, self.segment_slice),
-            (controls.on_range, self.segment_range),
-            (controls.cancel, self.cancel),
-            (controls.undo, self.undo),
-            (controls.redo, self.redo),
-            (controls.save, self.save_labels),
-            (controls.help, self.show_help),
-            (controls.models.load, self.load_model),
-        ):
-            # clicked carries a bool that none of them wants.
-            button.clicked.connect(partial(_call, action))
-        controls.models.changed.connect(self._remember)
-        controls.automatic.toggled.connect(lambda _: self._remember())
-        controls.protect.toggled.connect(lambda _: self._remember())
-        controls.propagation.activated.connect(lambda _: self._remember())
-        images.edited.connect(self._boxes_edited)
-        images.entered.connect(self.housekeeper.look_for_recovery)
-        images.turned.connect(self._offer_recovery)
-        images.lost.connect(self.housekeeper.keep)
-        images.losing.connect(self.cancel)
-        self.housekeeper.found.connect(self._recovery_found)
-        self.recovery.accepted.connect(self._recover)
-        self.recovery.answered.connect(self._recovery_answered)
-        runner.work.changed.connect(self._watch.look)
-        runner.work.changed.connect(self.waiting.go_on)
-        self.view.connect()
-
-
-def _call(action: Callable[[], None], *_: object) -> None:
-    action()

@@ -33,7 +33,7 @@ class ClosingWatch(QObject):
         self._is_over = self._is_asked = False
         panel.installEventFilter(self)
 
-    def look(self) -> None:
+    def watch_window(self) -> None:
         """Watch the window that the panel is in now; called when work begins."""
         window = self._panel.window()
         # A dock that floats is hidden by its closing, and may be shown again.
@@ -52,7 +52,7 @@ class ClosingWatch(QObject):
         kind, panel = event.type(), self._panel
         if watched is panel:
             if kind == QEvent.Type.Show:
-                self.look()
+                self.watch_window()
             elif kind == QEvent.Type.Close or (
                 kind == QEvent.Type.ParentChange and panel.parent() is None
             ):

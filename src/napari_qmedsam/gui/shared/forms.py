@@ -16,6 +16,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_qmedsam.gui.shared.progress import StepBar
+
 Item = QWidget | QLayout
 
 
@@ -81,6 +83,22 @@ class Scrolled(QScrollArea):
         bar = self.verticalScrollBar().sizeHint().width() + 4
         width = self.widget().minimumSizeHint().width() + bar
         return QSize(width, super().minimumSizeHint().height())
+
+
+class Controls(QWidget):
+    """A panel's controls, without what they do.
+
+    Parameters
+    ----------
+    parent : QWidget
+    status_tip : str
+        Tooltip of the line that says what happens.
+    """
+
+    def __init__(self, parent: QWidget, status_tip: str) -> None:
+        super().__init__(parent)
+        self.progress = StepBar(self)
+        self.status = status_line(self, status_tip)
 
 
 def work_grid(start: QWidget, cancel: QWidget, progress: QWidget) -> QGridLayout:

@@ -87,6 +87,16 @@ def is_scan(layer: Layer) -> bool:
     return isinstance(layer, Image) and COMPARED not in layer.metadata
 
 
+def is_result(layer: Layer) -> bool:
+    """Tell labels that the panel Segment paints into from others."""
+    return isinstance(layer, Labels) and bool(layer.metadata.get(RESULT))
+
+
+def is_of(layer: Layer, volume: Volume) -> bool:
+    """Tell whether a layer was made for this volume."""
+    return layer.metadata.get(VOLUME) is volume
+
+
 def scans(layers: Iterable[Layer]) -> list[Image]:
     """Return the image layers that are scans, without copies of the same volume."""
     found: dict[int, Image] = {}

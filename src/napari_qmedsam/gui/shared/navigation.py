@@ -19,59 +19,81 @@ if TYPE_CHECKING:
     import napari
 
 
-def axis_in_view(viewer: "napari.viewer.Viewer", image: Image) -> int:
-    """Return the array axis that the slices in view lie across; 0 in a 3D view."""
-    if image.ndim == 2 or viewer.dims.ndisplay == 3:
-        return 0
-    first = viewer.dims.ndim - 3
-    hidden = [axis - first for axis in viewer.dims.not_displayed if axis >= first]
-    return hidden[-1] if hidden else 0
+class SliceView:
+    """The slice of an image that a viewer shows.
 
-
-def slice_in_view(viewer: "napari.viewer.Viewer", image: Image) -> Slice:
-    """Return axis and index of the slice that is shown."""
-    if image.ndim == 2:
-        return 0, 0
-    axis = axis_in_view(viewer, image)
-    position = image.world_to_data(viewer.dims.point)[axis]
-    return axis, int(np.clip(np.rint(position), 0, _shape(image)[axis] - 1))
-
-
-def show_slice(viewer: "napari.viewer.Viewer", image: Image, place: Slice) -> None:
-    """Go to a slice; one across another axis turns the view."""
-    if image.ndim == 2:
-        return
-    axis, index = place
-    look_along(viewer, image, axis)
-    middle = [n / 2 for n in _shape(image)]
-    middle[axis] = index
-    first = viewer.dims.ndim - 3
-    viewer.dims.set_point(range(first, first + 3), image.data_to_world(middle))
-
-
-def look_along(viewer: "napari.viewer.Viewer", image: Image, axis: int) -> None:
-    """Show slices across an axis; what else is displayed stays."""
-    dims = viewer.dims
-    is_seen = dims.ndisplay == 2 and axis_in_view(viewer, image) == axis
-    if image.ndim == 2 or is_seen:
-        return
-    dims.ndisplay = 2
-    first = dims.ndim - 3
-    dims.order = (*range(first), *(first + i for i in axis_order(axis)))
-    _turn_upright(viewer, image, axis)
-    viewer.reset_view()
-
-
-def _turn_upright(viewer: "napari.viewer.Viewer", image: Image, axis: int) -> None:
-    """Let the patient's head be up where rows run from foot to head.
-
-    napari can turn the screen from 0.6 on; the display world stays.
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+    image : Image
     """
-    volume, camera = image.metadata.get(VOLUME), camera_of(viewer)
-    if volume is not None and hasattr(camera, "orientation2d"):
-        rows = anatomical_axes(volume.affine)[axis_order(axis)[1]]
-        camera.orientation2d = ("up" if rows == SUPERIOR else "down", "right")
 
+    def __init__(self, viewer: "napari.viewer.Viewer", image: Image) -> None:
+        self.viewer, self.image = viewer, image
 
-def _shape(image: Image) -> tuple[int, int, int]:
-    return (image.data[0] if image.multiscale else image.data).shape[:3]
+    @property
+    def is_3d(self) -> bool:
+        """Whether the viewer shows volumes as a whole."""
+        return self.viewer.dims.ndisplay == 3
+
+    @property
+    def axis(self) -> int:
+        """The array axis that the slices in view lie across; 0 in a 3D view."""
+        dims = self.viewer.dims
+        if self.image.ndim == 2 or self.is_3d:
+            return 0
+        first = dims.ndim - 3
+        hidden = [axis - first for axis in dims.not_displayed if axis >= first]
+        return hidden[-1] if hidden else 0
+
+    @property
+    def slice_index(self) -> int:
+        """The slice that is shown, along `axis`."""
+        return self.place[1]
+
+    @property
+    def place(self) -> Slice:
+        """Axis and index of the slice that is shown."""
+        if self.image.ndim == 2:
+            return 0, 0
+        axis = self.axis
+        position = self.image.world_to_data(self.viewer.dims.point)[axis]
+        return axis, int(np.clip(np.rint(position), 0, self._shape[axis] - 1))
+
+    def go_to(self, slice_index: int, axis: int = 0) -> None:
+        """Show a slice, across the axis if that is not in view."""
+        if self.image.ndim == 2:
+            return
+        self.look_along(axis)
+        middle = [n / 2 for n in self._shape]
+        middle[axis] = slice_index
+        dims = self.viewer.dims
+        first = dims.ndim - 3
+        dims.set_point(range(first, first + 3), self.image.data_to_world(middle))
+
+    def look_along(self, axis: int) -> None:
+        """Show slices across an axis; what else is displayed stays."""
+        dims = self.viewer.dims
+        is_seen = dims.ndisplay == 2 and self.axis == axis
+        if self.image.ndim == 2 or is_seen:
+            return
+        dims.ndisplay = 2
+        first = dims.ndim - 3
+        dims.order = (*range(first), *(first + i for i in axis_order(axis)))
+        self._turn_upright(axis)
+        self.viewer.reset_view()
+
+    def _turn_upright(self, axis: int) -> None:
+        """Let the patient's head be up where rows run from foot to head.
+
+        napari can turn the screen from 0.6 on; the display world stays.
+        """
+        volume, camera = self.image.metadata.get(VOLUME), camera_of(self.viewer)
+        if volume is not None and hasattr(camera, "orientation2d"):
+            rows = anatomical_axes(volume.affine)[axis_order(axis)[1]]
+            camera.orientation2d = ("up" if rows == SUPERIOR else "down", "right")
+
+    @property
+    def _shape(self) -> tuple[int, ...]:
+        image = self.image
+        return (image.data[0] if image.multiscale else image.data).shape[:3]

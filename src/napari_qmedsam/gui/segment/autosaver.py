@@ -1,14 +1,12 @@
-"""What goes on beside the work: counting voxels, keeping unsaved work safe."""
+"""Keeping unsaved work safe on disk, and finding what an earlier session left."""
 
 import logging
-import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from threading import Thread
 from typing import Any
 
 from qtpy.QtCore import QObject, QTimer, Signal
-from qtpy.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QWidget
 
 from napari_qmedsam.gui.segment.workspace import Workspace
 from napari_qmedsam.gui.shared.worker import Job, Report, ShouldStop, Worker
@@ -16,19 +14,15 @@ from napari_qmedsam.segmentation.autosave import Recovery
 
 log = logging.getLogger(__name__)
 
-COUNT_SECONDS = 0.01
-"""Longest that counting may hold the interface up at a time."""
-
 AUTOSAVE_MS = 3000
 """How long after a change it is kept on disk, if nobody is painting then."""
 
-
 RETRY_MS = 100
-"""How long what found the housekeeper busy waits."""
+"""How long what found the autosaver busy waits."""
 
 
-class Housekeeper(QObject):
-    """Counts and autosaves the workspaces of a panel, when nothing else is done.
+class Autosaver(QObject):
+    """Writes the workspaces of a panel that have changed, when nothing else is done.
 
     Parameters
     ----------
@@ -37,50 +31,51 @@ class Housekeeper(QObject):
     is_busy : callable
         Tells whether somebody paints; nothing is written then.
     parent : QObject
+    is_autosaving : bool
+        Whether anything is written; what was left earlier is found anyway.
     """
 
-    counted = Signal(object)
-    """A workspace whose voxels have been counted anew."""
-
-    found = Signal(object, object)
-    """A workspace, and the :class:`Recovery` that there is for it."""
+    found = Signal()
+    """A workspace has got a `recovery`."""
 
     def __init__(
         self,
         workspaces: Callable[[], Iterable[Workspace]],
         is_busy: Callable[[], bool],
         parent: QObject,
+        is_autosaving: bool = True,
     ) -> None:
         super().__init__(parent)
-        self.is_autosaving = True
+        self.is_autosaving = is_autosaving
         self._is_over = False
         self._workspaces, self._is_busy = workspaces, is_busy
         self._kept: dict[Workspace, int] = {}
         self._worker = Worker(self)
-        self._counting = self._timer(20, self._count)
-        self._saving = self._timer(AUTOSAVE_MS, self.autosave)
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(AUTOSAVE_MS)
+        self._timer.timeout.connect(self.autosave)
 
     @property
     def is_busy(self) -> bool:
         """Whether something is being written or read."""
         return self._worker.is_busy
 
-    def stir(self) -> None:
-        """Something may have changed."""
-        if not self._counting.isActive():
-            self._counting.start()
-        if not self._saving.isActive():
-            self._saving.start()
+    def start(self) -> None:
+        """Write what has changed a while from now."""
+        if not self._timer.isActive():
+            self._timer.start()
 
     def look_for_recovery(self, workspace: Workspace) -> None:
-        """Tell by `found` what an earlier session left for this volume."""
+        """Give a workspace what an earlier session left for its volume."""
 
         def job(report: Report, should_stop: ShouldStop) -> None:
             report(workspace.autosave.left_behind())
 
         def tell(recovery: Recovery | None) -> None:
             if recovery is not None:
-                self.found.emit(workspace, recovery)
+                workspace.recovery = recovery
+                self.found.emit()
 
         self._start_when_free(job, tell)
 
@@ -92,7 +87,7 @@ class Housekeeper(QObject):
             if not workspace.is_unsaved or self._is_kept(workspace):
                 continue
             if self._is_busy() or self._worker.is_busy:
-                self._saving.start()
+                self._timer.start()
                 return
             self._kept[workspace] = workspace.revision
             job = partial(_write, workspace, False)
@@ -109,14 +104,13 @@ class Housekeeper(QObject):
         workspace.autosave.discard()
         self._kept.pop(workspace, None)
 
-    def let_go(self, workspaces: list[Workspace]) -> list[Thread]:
+    def close(self, workspaces: list[Workspace]) -> list[Thread]:
         """Keep unsaved work for the next start, and stop.
 
         A large volume is written in a thread that outlasts the window.
         """
         self._is_over = True
-        self._counting.stop()
-        self._saving.stop()
+        self._timer.stop()
         earlier = self._worker.close()
         unsaved = [w for w in workspaces if w.is_unsaved and self.is_autosaving]
         for workspace in workspaces:
@@ -140,83 +134,13 @@ class Housekeeper(QObject):
         elif not self._is_over:
             self._worker.start(job, tell, lambda error: None)
 
-    def _count(self) -> None:
-        for workspace in self._workspaces():
-            if not workspace.tally.is_current:
-                workspace.tally.count(workspace.session.labels, COUNT_SECONDS)
-                self.counted.emit(workspace)
-                self._counting.start()
-                return
-
     def _is_kept(self, workspace: Workspace) -> bool:
         return self._kept.get(workspace) == workspace.revision
 
     def _written(self, error: BaseException | None) -> None:
         if error is not None:
             log.warning("Cannot keep unsaved work: %s", error)
-        self._saving.start()
-
-    def _timer(self, milliseconds: int, action: Callable[[], None]) -> QTimer:
-        timer = QTimer(self)
-        timer.setSingleShot(True)
-        timer.setInterval(milliseconds)
-        timer.timeout.connect(action)
-        return timer
-
-
-class RecoveryBar(QFrame):
-    """Offers what an earlier session left behind; hidden while there is nothing."""
-
-    accepted = Signal(object)
-    """The :class:`Recovery` that is to be taken over."""
-
-    answered = Signal()
-    """It was taken over or discarded."""
-
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self._recovery: Recovery | None = None
-        self.text = QLabel(self)
-        self.text.setWordWrap(True)
-        self.text.setToolTip(
-            "Boxes and labels that were kept when they were not saved."
-        )
-        self.take = QPushButton("Restore", self)
-        self.take.setToolTip("Put these boxes and labels in place of what is here.")
-        self.drop = QPushButton("Discard", self)
-        self.drop.setToolTip("Delete them.")
-        layout = QHBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.text, 1)
-        layout.addWidget(self.take)
-        layout.addWidget(self.drop)
-        self.take.clicked.connect(self._take)
-        self.drop.clicked.connect(self._drop)
-        self.hide()
-
-    def offer(self, recovery: Recovery | None) -> None:
-        """Offer this; None offers nothing."""
-        self._recovery = recovery
-        if recovery is not None:
-            when = time.strftime("%d %b %H:%M", time.localtime(recovery.saved))
-            count = len(recovery.objects)
-            objects = "1 object" if count == 1 else f"{count} objects"
-            self.text.setText(f"Unsaved work of {when}: {objects}.")
-        self.setVisible(recovery is not None)
-
-    def _take(self) -> None:
-        recovery = self._recovery
-        self.offer(None)
-        self.answered.emit()
-        if recovery is not None:
-            self.accepted.emit(recovery)
-            recovery.discard()
-
-    def _drop(self) -> None:
-        if self._recovery is not None:
-            self._recovery.discard()
-        self.offer(None)
-        self.answered.emit()
+        self._timer.start()
 
 
 def _write(

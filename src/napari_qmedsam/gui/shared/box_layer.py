@@ -2,41 +2,35 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-from napari.layers import Image, Labels, Shapes
-from napari.utils.events import Event
+from napari.layers import Image, Layer, Shapes
 from numpy.typing import NDArray
 
 from napari_qmedsam.errors import InvalidBox, InvalidSettings
-from napari_qmedsam.gui.segment.rectangles import (
+from napari_qmedsam.gui.shared.colours import colour_of
+from napari_qmedsam.gui.shared.layers import is_of, is_result
+from napari_qmedsam.gui.shared.navigation import SliceView
+from napari_qmedsam.gui.shared.notices import Say
+from napari_qmedsam.gui.shared.rectangles import (
     NO_ID,
     BoxRow,
     PlacedBox,
+    are_boxes,
     box_on_slice,
     box_style,
     rectangle,
     rows_of,
     write_rows,
 )
-from napari_qmedsam.gui.shared.colours import colour_of
-from napari_qmedsam.gui.shared.layers import VOLUME, placement_of
-from napari_qmedsam.gui.shared.notices import Say, errors_shown
+from napari_qmedsam.gui.shared.session_layer import Edit, Objects, PromptLayer
 from napari_qmedsam.prompts import Box3D
 from napari_qmedsam.segmentation.objects import SegmentObject
 from napari_qmedsam.session import Session
 
-SETTLED = ("added", "changed", "removed")
-"""Actions of a layer's data after which they are whole."""
-
-
-@dataclass(frozen=True)
-class Edit:
-    """A slice of an object on which its box or points were changed."""
-
-    object_id: int
-    axis: int
-    slice_index: int
+if TYPE_CHECKING:
+    import napari
 
 
 @dataclass
@@ -49,69 +43,59 @@ class _Reading:
     fault: InvalidBox | None = None
 
 
-class BoxLayer:
+class BoxLayer(PromptLayer[Shapes]):
     """Rectangles to objects when the user draws, objects to rectangles otherwise.
 
     Parameters
     ----------
-    image : Image
-    session : Session
+    image, session, say, on_edit
+        As for :class:`PromptLayer`.
     axis : callable
         Tells the axis that the slices in view lie across.
-    on_edit : callable
-        Called with the edits of the user, none if boxes only went, after the
-        session has them.
-    say : callable
-        Called with what is wrong with a rectangle.
+    colour : callable
+        Returns the RGBA of an object by its id.
     """
 
     def __init__(
         self,
         image: Image,
         session: Session,
-        axis: Callable[[], int],
-        on_edit: Callable[[list[Edit]], None],
         say: Say,
+        on_edit: Callable[[list[Edit]], None] = lambda _: None,
+        axis: Callable[[], int] = lambda: 0,
+        colour: Callable[[int], NDArray[np.floating]] = colour_of,
     ) -> None:
-        self.image, self.session = image, session
-        self.layer: Shapes | None = None
-        self.labels: Labels | None = None
-        self.target = NO_ID
-        """Object that the next rectangle is a key box of; `NO_ID` for a new one."""
-        self._axis, self._on_edit, self._say = axis, on_edit, say
-        self._syncing = False
+        super().__init__(image, session, say, on_edit)
+        self._axis, self._colour = axis, colour
 
     def make(self) -> Shapes:
         """Return an empty layer that lies on the image."""
         style = box_style(self.session.volume)
         style["text"]["translation"] = np.zeros(self.image.ndim)
-        layer = Shapes(
-            ndim=self.image.ndim,
-            name=f"{self.image.name} boxes",
-            metadata={VOLUME: self.session.volume},
-            **style,
-            **placement_of(self.image),
-        )
+        layer = Shapes(ndim=self.image.ndim, **style, **self._common("boxes"))
         write_rows(layer, [])
         return layer
 
-    def take(self, layer: Shapes) -> None:
-        """Listen to a layer; its rectangles become objects."""
-        self.layer = layer
-        layer.events.data.connect(self._changed)
-        if layer.nshapes:
-            with errors_shown(self._say):
-                self.sync()
+    def fits(self, layer: Layer) -> bool:
+        """Tell whether these are boxes of this volume."""
+        return are_boxes(layer) and is_of(layer, self.session.volume)
 
-    def drop(self) -> None:
-        """Let go of the layer; the objects stay."""
-        if self.layer is not None:
-            self.layer.events.data.disconnect(self._changed)
-            self.layer = None
+    def remove(self) -> None:
+        """Remove every object, locked or not: its rectangles are gone."""
+        for object_id in list(self.session.objects):
+            self.session.change_object(object_id, is_locked=False)
+            self.session.remove_object(object_id)
+
+    def follow(self, before: Objects) -> None:
+        """Draw the rectangles anew, or only what stands beside them."""
+        if _drawn(before) == _drawn(self.session.objects):
+            self.update()
+        else:
+            self.show()
 
     # Rectangles to objects ------------------------------------------------
 
-    def sync(self) -> None:
+    def read(self) -> None:
         """Make the session's objects what the rectangles say.
 
         New rectangles, and copies on the same slice, are new objects; a copy
@@ -128,25 +112,17 @@ class BoxLayer:
         """
         if self.layer is None:
             return
-        reading = self._read()
-        before = dict(self.session.objects)
+        reading = self._reading()
         try:
             self._apply(reading)
         except InvalidSettings:
             self.show()
             raise
         self._write(reading)
-        self._on_edit(_edits(before, self.session.objects))
         if reading.fault is not None:
             raise reading.fault
 
-    def forget(self) -> None:
-        """Remove every object, locked or not: its rectangles are gone."""
-        for object_id in list(self.session.objects):
-            self.session.change_object(object_id, is_locked=False)
-            self.session.remove_object(object_id)
-
-    def _read(self) -> _Reading:
+    def _reading(self) -> _Reading:
         layer, reading = self.layer, _Reading()
         rows = rows_of(layer)
         indices: dict[tuple[int, int], int] = {}
@@ -159,7 +135,8 @@ class BoxLayer:
             known = reading.places.get(row.object_id, [])
             is_new = row.object_id == NO_ID or _clashes(place, known)
             if is_new:
-                row = self._new_row(place, [*rows, *reading.rows])
+                object_id = self._next_id([*rows, *reading.rows])
+                row = BoxRow(object_id, f"object {object_id}")
             if place is not None:
                 there = reading.places.setdefault(row.object_id, [])
                 # Drawn anew on the slice of a key box: that one goes.
@@ -178,14 +155,6 @@ class BoxLayer:
         box = Box3D.on_slice(place.slice_index, place.box)
         box = box.clip(*self.session.shape_along(place.axis))
         return replace(place, box=box.in_plane)
-
-    def _new_row(self, place: PlacedBox | None, rows: list[BoxRow]) -> BoxRow:
-        target = self.session.objects.get(self.target)
-        self.target = NO_ID
-        if target is not None and place is not None and target.axis == place.axis:
-            return BoxRow(target.object_id, target.name)
-        object_id = self._next_id(rows)
-        return BoxRow(object_id, f"object {object_id}")
 
     def _next_id(self, rows: list[BoxRow]) -> int:
         # Voxels outlive their rectangle, so their ids are not given again.
@@ -211,13 +180,10 @@ class BoxLayer:
                 )
 
     def _write(self, reading: _Reading) -> None:
-        self._syncing = True
-        try:
+        with self._showing():
             if reading.unusable:
                 self.layer.selected_data = set(reading.unusable)
                 self.layer.remove_selected()
-        finally:
-            self._syncing = False
         self._write_rows(
             [
                 row.object_id
@@ -226,12 +192,10 @@ class BoxLayer:
             ]
         )
 
-    def _changed(self, event: Event) -> None:
-        # While a rectangle is drawn or dragged its data are not final.
-        if self._syncing or str(getattr(event, "action", "changed")) not in SETTLED:
-            return
-        with errors_shown(self._say):
-            self.sync()
+    def _edits(self, old: SegmentObject | None, new: SegmentObject) -> set[int]:
+        """Return the slices whose key box is new or was changed."""
+        known = set(old.keys) if old is not None and old.axis == new.axis else set()
+        return {key.slice_index for key in new.keys if key not in known}
 
     # Objects to rectangles ------------------------------------------------
 
@@ -251,15 +215,12 @@ class BoxLayer:
                 kept.append(missing.pop(same[0])[0])
             else:
                 wrong.add(index)
-        self._syncing = True
-        try:
+        with self._showing():
             if wrong:
                 self.layer.selected_data = wrong
                 self.layer.remove_selected()
             if missing:
                 self.layer.add_rectangles([vertices for _, vertices in missing])
-        finally:
-            self._syncing = False
         self._write_rows([*kept, *(object_id for object_id, _ in missing)])
 
     def _wanted(self) -> list[tuple[int, NDArray]]:
@@ -295,10 +256,10 @@ class BoxLayer:
         ]
         write_rows(self.layer, rows)
         if rows:
-            colours = np.array([colour_of(row.object_id, self.labels) for row in rows])
+            colours = np.array([self._colour(row.object_id) for row in rows])
             colours[[not row.is_visible for row in rows], 3] = 0
             self.layer.edge_color = colours
-        following = colour_of(self._next_id(rows), self.labels)
+        following = self._colour(self._next_id(rows))
         with self.layer.block_update_properties():
             self.layer.current_edge_color = following
 
@@ -349,17 +310,32 @@ def _range_of(made: SegmentObject, row: BoxRow) -> dict[str, Box3D]:
     return {"box": replace(made.box, z_min=row.z_min, z_max=row.z_max)}
 
 
-def _edits(
-    before: dict[int, SegmentObject], after: dict[int, SegmentObject]
-) -> list[Edit]:
-    """Return the slices whose key box is new or was changed."""
-    edits = []
-    for object_id, o in after.items():
-        old = before.get(object_id)
-        known = set(old.keys) if old is not None and old.axis == o.axis else set()
-        edits += [
-            Edit(object_id, o.axis, key.slice_index)
-            for key in o.keys
-            if key not in known
-        ]
-    return edits
+def _drawn(objects: Objects) -> dict[int, tuple]:
+    """Return what of the objects their rectangles depend on."""
+    return {i: (o.axis, o.keys or o.box) for i, o in objects.items()}
+
+
+def read_boxes(viewer: "napari.viewer.Viewer", image: Image, session: Session) -> None:
+    """Make the session's objects what the boxes drawn on its image say.
+
+    Nobody else has read them where the panel Segment is not open.
+
+    Raises
+    ------
+    InvalidBox, InvalidSettings
+        As :meth:`BoxLayer.read`.
+    """
+    view, layers = SliceView(viewer, image), list(viewer.layers)
+    painted = [x for x in layers if is_result(x) and is_of(x, session.volume)]
+    reader = BoxLayer(
+        image,
+        session,
+        lambda _: None,
+        axis=lambda: view.axis,
+        colour=lambda i: colour_of(i, painted[0] if painted else None),
+    )
+    for layer in layers:
+        if reader.fits(layer):
+            reader.layer = layer
+            reader.read()
+            return

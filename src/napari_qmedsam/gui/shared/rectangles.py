@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from napari.layers import Image, Shapes
+from napari.layers import Image, Layer, Shapes
 from numpy.typing import NDArray
 
 from napari_qmedsam.errors import InvalidBox
@@ -103,7 +103,7 @@ def box_style(volume: Volume) -> dict[str, Any]:
     }
 
 
-def box_layer(boxes: Sequence[DrawnBox], volume: Volume, name: str) -> LayerData:
+def box_layer_data(boxes: Sequence[DrawnBox], volume: Volume, name: str) -> LayerData:
     """Return a shapes layer with a rectangle for each box."""
     rectangles = [
         rectangle(drawn.slice_index, drawn.box.in_plane, 3) for drawn in boxes
@@ -122,6 +122,11 @@ def box_layer(boxes: Sequence[DrawnBox], volume: Volume, name: str) -> LayerData
         **placement(volume),
     }
     return rectangles, arguments, "shapes"
+
+
+def are_boxes(layer: Layer) -> bool:
+    """Tell whether the shapes of a layer are boxes of objects."""
+    return isinstance(layer, Shapes) and ID in layer.features
 
 
 def features_of(rows: Sequence[BoxRow]) -> dict[str, NDArray]:

@@ -1,0 +1,55 @@
+"""Saving the labels of a workspace to a file."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from qtpy.QtWidgets import QFileDialog, QWidget
+
+from napari_qmedsam.gui.segment.workspace import Workspace
+from napari_qmedsam.gui.shared.work import Work
+from napari_qmedsam.gui.shared.worker import Report, ShouldStop
+from napari_qmedsam.volumes.registry import FORMATS
+
+SAVE_FILTERS = ";;".join(
+    f"{kind.title} ({' '.join(f'*{suffix}' for suffix in kind.written)})"
+    for kind in FORMATS
+    if kind.write_labels is not None
+)
+
+
+def ask_where_to_save(parent: QWidget, workspace: Workspace, folder: str) -> str:
+    """Ask for a file beside the image; `folder` is for images that have none."""
+    source = Path(workspace.session.volume.source.path or workspace.image.name)
+    name = source.name.removesuffix(".gz")
+    stem = Path(name).stem if source.suffix else name
+    is_file = bool(workspace.session.volume.source.path)
+    beside = source.parent if is_file or not folder else Path(folder)
+    start = str(beside / f"{stem}_labels.nii.gz")
+    path, _ = QFileDialog.getSaveFileName(parent, "Save labels", start, SAVE_FILTERS)
+    return path if not path or Path(path).suffix else f"{path}.nii.gz"
+
+
+def save_labels(
+    workspace: Workspace, path: Path, work: Work, on_success: Callable[[], None]
+) -> None:
+    """Write a workspace's labels on the grid of its image file.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    path : Path
+    work : Work
+        Does it.
+    on_success : callable
+        Called when they are there.
+    """
+
+    def job(report: Report, should_stop: ShouldStop) -> None:
+        workspace.session.save_labels(path)
+
+    def saved() -> None:
+        workspace.mark_saved()
+        on_success()
+        work.said.emit(f"Saved {path}.")
+
+    work.start(job, f"Saving {path.name}…", saved)

@@ -1,0 +1,88 @@
+"""The model that the panel Segment works with: loading it, and what is known of it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from napari_qmedsam.checkpoints.catalogue import CATALOGUE
+from napari_qmedsam.checkpoints.download import is_fetched, weights_path
+from napari_qmedsam.errors import Cancelled
+from napari_qmedsam.gui.shared.loading import LoadModel, ModelChoice
+from napari_qmedsam.gui.shared.work import Work
+from napari_qmedsam.gui.shared.worker import Report, ShouldStop
+from napari_qmedsam.models.configuration import CONFIGS, ModelConfig
+from napari_qmedsam.segmentation.embeddings import EmbeddingStore
+from napari_qmedsam.segmentation.segmenter import SliceSegmenter
+
+
+class ModelLoader:
+    """Keeps the model that was loaded last.
+
+    Embeddings are kept for every model, so that going back to one costs no encoding.
+
+    Parameters
+    ----------
+    load : callable
+    work : Work
+    """
+
+    def __init__(self, load: LoadModel, work: Work) -> None:
+        self.load, self._work = load, work
+        self._store = EmbeddingStore()
+        self._choice: ModelChoice | None = None
+        self.segmenter: SliceSegmenter | None = None
+        """The model that is loaded."""
+
+    def has_loaded(self, choice: ModelChoice) -> bool:
+        """Tell whether this is the model that is loaded."""
+        return self.segmenter is not None and self._choice == choice
+
+    def start(
+        self, choice: ModelChoice, on_success: Callable[[], None] | None = None
+    ) -> None:
+        """Load a model, with its download if it takes one."""
+
+        def job(report: Report, should_stop: ShouldStop) -> None:
+            backend = self.load(choice, report, should_stop)
+            self.segmenter = SliceSegmenter(backend, self._store)
+            self._choice = choice
+            if should_stop():
+                raise Cancelled("Cancelled.")
+
+        self._work.start(
+            job,
+            f"Loading {Path(choice.model).name}…",
+            on_success or (lambda: self._work.said.emit("Loaded.")),
+        )
+
+    def config(self, choice: ModelChoice) -> ModelConfig | None:
+        """Return the configuration of a model, as far as it is known."""
+        if self.segmenter is not None and self._choice == choice:
+            return self.segmenter.backend.config
+        entry = CATALOGUE.get(choice.model)
+        return CONFIGS[entry.architecture] if entry is not None else None
+
+    def describe(self, choice: ModelChoice) -> str:
+        """Say what really runs, or that the chosen model is still to be loaded."""
+        if self.segmenter is not None and self._choice == choice:
+            return description(self.segmenter)
+        entry, state = CATALOGUE.get(choice.loaded_name), "not loaded yet"
+        if entry is not None and is_fetched(entry):
+            state += f" · {weights_path(entry).stat().st_size / 1e6:.1f} MB on disk"
+        elif entry is not None:
+            state = "to be downloaded"
+            if entry.size_bytes:
+                state += f" ({entry.size_bytes / 1e6:.0f} MB)"
+        return f"{choice.loaded_name} on {choice.backend}: {state}"
+
+
+def description(segmenter: SliceSegmenter) -> str:
+    """Say what runs: model, runtime, precision, device, speed and sizes."""
+    info = segmenter.backend.info
+    parts = [info.model, f"{info.backend} {info.precision} on {info.device.upper()}"]
+    encoding, decoding = segmenter.milliseconds
+    if encoding is not None:
+        parts.append(f"{encoding + (decoding or 0):.0f} ms per slice")
+    parts.append(f"{info.weights_bytes / 1e6:.1f} MB on disk")
+    if info.memory_bytes:
+        parts.append(f"{info.memory_bytes / 1e6:.1f} MB in memory")
+    return " · ".join(parts)

@@ -1,0 +1,116 @@
+"""The workspaces of the images that were worked on, and which one is in hand."""
+
+from typing import TYPE_CHECKING
+
+from napari.layers import Image, Layer
+from qtpy.QtCore import QObject, Signal
+
+from napari_qmedsam.gui.segment.workspace import Workspace
+from napari_qmedsam.gui.shared.layer_chooser import LayerChooser
+from napari_qmedsam.gui.shared.layers import VOLUME
+from napari_qmedsam.gui.shared.notices import Say, errors_shown
+from napari_qmedsam.gui.shared.rectangles import are_boxes
+
+if TYPE_CHECKING:
+    import napari
+
+
+class Workspaces(QObject):
+    """Keeps a workspace for each image layer that was chosen, while it is there.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+    images : LayerChooser
+    say : callable
+        Called with what is wrong with an image, or with what was drawn on it.
+    parent : QObject
+    """
+
+    made = Signal(object)
+    """A workspace that is new."""
+
+    turned = Signal()
+    """Another workspace, or none, is in hand from now on."""
+
+    losing = Signal()
+    """The image or the labels of the workspace in hand go."""
+
+    lost = Signal(object)
+    """A workspace whose image has gone; it is closed afterwards."""
+
+    def __init__(
+        self,
+        viewer: "napari.viewer.Viewer",
+        images: LayerChooser[Image],
+        say: Say,
+        parent: QObject,
+    ) -> None:
+        super().__init__(parent)
+        self.viewer, self.images = viewer, images
+        self.current: Workspace | None = None
+        self._say = say
+        self._by_image: dict[Image, Workspace] = {}
+        self._shown: Image | None = None
+        images.changed.connect(self._turn)
+        images.added.connect(self._layer_added)
+        images.removed.connect(self._layer_removed)
+
+    def all(self) -> list[Workspace]:
+        """Return all that there are."""
+        return list(self._by_image.values())
+
+    def close(self) -> None:
+        """Let go of all layers, which stay as they are."""
+        self.current = None
+        for workspace in self.all():
+            workspace.close()
+        self._by_image.clear()
+
+    def _turn(self) -> None:
+        """Go to the workspace of the image that is chosen."""
+        image = self.images.chosen
+        if image is self._shown and image is not None:
+            return
+        self.current, self._shown, is_new = None, image, False
+        if image is not None:
+            with errors_shown(self._say):
+                is_new = image not in self._by_image
+                if is_new:
+                    self._by_image[image] = Workspace(self.viewer, image, self._say)
+                self.current = self._by_image[image]
+        if is_new and self.current is not None:
+            self.made.emit(self.current)
+        self.turned.emit()
+
+    def _layer_added(self, layer: Layer) -> None:
+        for workspace in self.all():
+            workspace.adopt(layer)
+        if are_boxes(layer):
+            self._go_to_image_of(layer)
+
+    def _go_to_image_of(self, boxes: Layer) -> None:
+        """Go to the image that came with boxes, if nothing has been drawn yet."""
+        volume = boxes.metadata.get(VOLUME)
+        if volume is None or (
+            self.current is not None and self.current.session.objects
+        ):
+            return
+        for image in self.images.layers:
+            if image.metadata.get(VOLUME) is volume:
+                self.images.choose(image)
+                return
+
+    def _layer_removed(self, layer: Layer) -> None:
+        current = self.current
+        if current is not None and layer in (
+            current.image,
+            current.labels_layer.layer,
+        ):
+            self.losing.emit()
+        workspace = self._by_image.pop(layer, None)
+        if workspace is not None:
+            self.lost.emit(workspace)
+            workspace.close()
+        for other in self.all():
+            other.layer_removed(layer)
