@@ -16,6 +16,16 @@ class Box2D:
     """A box on one slice, in voxel indices; the maximum is excluded.
 
     ``Box2D(2, 3, 5, 7)`` covers columns 2, 3, 4 and rows 3, 4, 5, 6.
+
+    Parameters
+    ----------
+    x_min, y_min, x_max, y_max : float
+        Columns and rows.
+
+    Raises
+    ------
+    InvalidBox
+        If a number is not finite, or the box is empty.
     """
 
     x_min: float
@@ -98,7 +108,15 @@ class Box2D:
     def jitter(
         self, pixels: int, height: int, width: int, rng: np.random.Generator
     ) -> "Box2D":
-        """Move each side by up to `pixels`, inside the slice, never to nothing."""
+        """Move each side by up to `pixels`, inside the slice, never to nothing.
+
+        Parameters
+        ----------
+        pixels : int
+        height, width : int
+            Of the slice.
+        rng : numpy.random.Generator
+        """
         if pixels <= 0:
             return self
         d = rng.integers(-pixels, pixels + 1, size=4)
@@ -111,7 +129,20 @@ class Box2D:
 
 @dataclass(frozen=True)
 class Box3D:
-    """A box over several slices, in voxel indices; every maximum is excluded."""
+    """A box over several slices, in voxel indices; every maximum is excluded.
+
+    Parameters
+    ----------
+    x_min, y_min : float
+    z_min : int
+    x_max, y_max : float
+    z_max : int
+
+    Raises
+    ------
+    InvalidBox
+        If a number is not finite, a slice index not whole, or the box empty.
+    """
 
     x_min: float
     y_min: float
@@ -152,7 +183,12 @@ class Box3D:
         )
 
     def clip(self, depth: int, height: int, width: int) -> "Box3D":
-        """Return the part inside a (depth, height, width) volume.
+        """Return the part inside a volume.
+
+        Parameters
+        ----------
+        depth, height, width : int
+            Of the volume: slices, rows, columns.
 
         Raises
         ------

@@ -2,11 +2,16 @@
 
 import os
 from collections.abc import Callable, Generator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from napari_qmedsam.errors import InvalidSettings
+from napari_qmedsam.evaluation.rules import TOLERANCE_MM
+from napari_qmedsam.runtime.registry import Device
 from napari_qmedsam.segmentation.annotation import Annotation, are_locked
 from napari_qmedsam.segmentation.early_stop import EarlyStop
 from napari_qmedsam.segmentation.objects import ObjectPrompt
@@ -20,9 +25,13 @@ from napari_qmedsam.segmentation.propagation import (
 from napari_qmedsam.segmentation.result import Segmentation, run_to_end
 from napari_qmedsam.segmentation.runs import paint_updates, propagate_objects
 from napari_qmedsam.segmentation.segmenter import SliceSegmenter
-from napari_qmedsam.segmentation.variants import Variants
+from napari_qmedsam.segmentation.variants import Variant, Variants, variant_of
 from napari_qmedsam.volumes.volume import Volume
-from napari_qmedsam.volumes.windows import Window
+from napari_qmedsam.volumes.windows import Window, parse_window
+
+if TYPE_CHECKING:
+    from napari_qmedsam.evaluation.results_table import ComparisonTable
+    from napari_qmedsam.quantization.whole_model import QuantizationProgress
 
 
 class Session(Annotation):
@@ -62,7 +71,18 @@ class Session(Annotation):
         slice_index: int | None = None,
         axis: int = 0,
     ) -> list[ObjectPrompt]:
-        """Return what :meth:`segment` would segment; its arguments, its errors."""
+        """Return what :meth:`segment` would segment.
+
+        Parameters
+        ----------
+        object_ids, slice_index, axis
+            As for :meth:`segment`.
+
+        Raises
+        ------
+        InvalidSettings, InvalidBox
+            As :meth:`segment`.
+        """
         ids = list(self.objects if object_ids is None else dict.fromkeys(object_ids))
         chosen = [self._object(object_id) for object_id in ids]
         if slice_index is not None:
@@ -237,6 +257,115 @@ class Session(Annotation):
             stop,
         )
 
+    # Quantizing and comparing ---------------------------------------------
+
+    def quantize(
+        self,
+        bits: int = 4,
+        target: str | os.PathLike | None = None,
+        *,
+        calibration: str | os.PathLike | Volume | None = None,
+        slices: int = 32,
+        seed: int = 0,
+        progress: "Callable[[QuantizationProgress], None]" = lambda step: None,
+        **settings: Any,
+    ) -> Variant:
+        """Quantize the session's float model; the result is a further variant.
+
+        :meth:`segment` goes on with the model it had; :meth:`compare` shows what
+        the bits cost.
+
+        Parameters
+        ----------
+        bits : int
+            Bits per code, 1 to 8.
+        target : path, optional
+            Where the model's file is written, ending in ``.qmedsam.safetensors``; a
+            file of that name is replaced. Default: named by model, method and bits,
+            in the current folder.
+        calibration : path or Volume, optional
+            Images to calibrate on, this session's ``volume`` for example. Default:
+            phantoms.
+        slices : int
+            How many slices of them.
+        seed : int
+            Which of them, or which phantoms.
+        progress : callable
+            Called after every calibration slice and every layer.
+        **settings
+            Further fields of
+            :class:`~napari_qmedsam.quantization.settings.QuantizationSettings`.
+
+        Raises
+        ------
+        InvalidSettings
+            If the session has no float model among its variants.
+        QMedSAMError
+            As :func:`~napari_qmedsam.quantize`.
+        """
+        from napari_qmedsam.workflows import quantize
+
+        source = next((v for v in self.variants if v.is_float), None)
+        if source is None:
+            raise InvalidSettings(
+                "The session has no float model to quantize. Open it with "
+                "open_session(image, model), or add one to its variants."
+            )
+        made = quantize(
+            source.model,
+            target,
+            bits=bits,
+            calibration=calibration,
+            slices=slices,
+            seed=seed,
+            progress=progress,
+            **settings,
+        )
+        return self.variants.add(replace(made, runtime=source.runtime))
+
+    def compare(
+        self,
+        reference: str | os.PathLike | Volume | NDArray[np.integer],
+        *,
+        tolerance_mm: float = TOLERANCE_MM,
+        propagation: Propagation = Propagation.BOX,
+        progress: Callable[[str, int, int], None] = lambda name, done, total: None,
+    ) -> "ComparisonTable":
+        """Segment the session's boxes with each of its variants, and score them.
+
+        The session's own labels stay as they are.
+
+        Parameters
+        ----------
+        reference : path, Volume or (Z, Y, X) integer array
+            True labels. Each object is scored by the label that fits its box best.
+        tolerance_mm : float
+            Of the normalised surface distance.
+        propagation : Propagation
+            How a 3D box prompts the slices it covers.
+        progress : callable
+            Called after each slice with the model's name, and slices done and
+            planned.
+
+        Raises
+        ------
+        InvalidSettings
+            If there is no object or no variant, or nothing of the reference lies in
+            a box.
+        """
+        from napari_qmedsam.workflows import compare
+
+        return compare(
+            self.volume,
+            reference,
+            list(self.variants),
+            objects=list(self.objects.values()),
+            window=self.window,
+            tolerance_mm=tolerance_mm,
+            propagation=propagation,
+            progress=progress,
+        )
+
     def model(self) -> SliceSegmenter:
         """Return the segmenter.
 
@@ -251,19 +380,52 @@ class Session(Annotation):
 
 
 def open_session(
-    path: str | os.PathLike, model: str = "demo", backend: str = "openvino"
+    image: str | os.PathLike,
+    model: str = "demo",
+    *,
+    weights: str | os.PathLike | None = None,
+    backend: str = "openvino",
+    precision: str = "fp32",
+    device: str = "auto",
+    window: Window | str | None = None,
+    frame: int | None = None,
+    series: str | None = None,
 ) -> Session:
     """Read a volume, load a model, and start a session on both.
 
+    The model is the first of the session's variants.
+
     Parameters
     ----------
-    path : path
-        Anything :func:`~napari_qmedsam.volumes.read_volume` reads.
-    model, backend : str
-        As for :func:`~napari_qmedsam.runtime.load_backend`.
-    """
-    from napari_qmedsam.runtime import load_backend
-    from napari_qmedsam.volumes import read_volume
+    image : path
+        Anything :func:`~napari_qmedsam.read_volume` reads: NIfTI, NRRD, MetaImage,
+        a MedSAM ``.npz``, a picture, or a DICOM folder.
+    model, weights, backend, precision, device
+        As for :func:`~napari_qmedsam.load_model`.
+    window : Window or str, optional
+        What the model sees: a window, ``"lower,upper"``, or a preset's name such as
+        ``"lung"``. Default: the volume's own.
+    frame : int, optional
+        Which frame of a 4D file.
+    series : str, optional
+        Which DICOM series: UID or exact description.
 
-    volume = read_volume(Path(path))
-    return Session(volume, SliceSegmenter(load_backend(model, backend)))
+    Raises
+    ------
+    QMedSAMError
+        If the image cannot be read or the model not be had.
+    """
+    from napari_qmedsam.volumes.reading import read_volume
+    from napari_qmedsam.workflows import load_model
+
+    seen = parse_window(window) if isinstance(window, str) else window
+    volume = read_volume(Path(image), frame=frame, series=series)
+    segmenter = load_model(
+        model, weights=weights, backend=backend, precision=precision, device=device
+    )
+    session = Session(volume, segmenter, seen)
+    named = str(model if weights is None else weights)
+    variant = variant_of(named, backend=backend, precision=precision)
+    runtime = replace(variant.runtime, device=Device(device))
+    session.variants.add(replace(variant, runtime=runtime))
+    return session

@@ -217,11 +217,9 @@ def _run(job: "QuantizationJob", target: Path) -> dict[str, Any]:
 
 def _target(output: Path | None, model: str, recipe: "Recipe") -> Path:
     from napari_qmedsam.checkpoints.packed.model_file import SUFFIX
+    from napari_qmedsam.quantization.job import default_target
 
-    if output is None:
-        settings = recipe.settings
-        stem = Path(model).name.split(".")[0]
-        output = Path(f"{stem}-{settings.method.value}-{settings.bit_width}bit{SUFFIX}")
+    output = output or default_target(model, recipe.settings)
     if not output.name.endswith(SUFFIX):
         raise InvalidSettings(f"The output '{output.name}' must end in {SUFFIX}.")
     shared.check_file_target(output)

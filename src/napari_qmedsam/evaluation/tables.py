@@ -1,6 +1,7 @@
-"""Tables as text: CSV for programs, Markdown for people."""
+"""Tables as text: CSV for programs, Markdown, HTML and plain text for people."""
 
 import csv
+import html
 import io
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,6 +29,49 @@ def markdown_text(cells: Cells) -> str:
         *("| " + " | ".join(row) + " |" for row in body),
     ]
     return "\n".join(lines) + "\n"
+
+
+def plain_text(cells: Cells) -> str:
+    """Return a table in columns of a fixed width, numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = []
+    for row in cells:
+        padded = [
+            cell.rjust(width) if _is_number(cell) else cell.ljust(width)
+            for cell, width in zip(row, widths, strict=True)
+        ]
+        lines.append("  ".join(padded).rstrip())
+    return "\n".join(lines) + "\n"
+
+
+def html_text(cells: Cells, note: str = "") -> str:
+    """Return a table as HTML; names that hold ``<`` or ``&`` are shown as they are.
+
+    Parameters
+    ----------
+    cells : sequence of sequence of str
+    note : str
+        A sentence below the table.
+    """
+
+    def row(tag: str, texts: Sequence[str]) -> str:
+        inner = "".join(f"<{tag}>{html.escape(text)}</{tag}>" for text in texts)
+        return f"<tr>{inner}</tr>"
+
+    head, *body = cells
+    rows = "".join(row("td", texts) for texts in body)
+    return (
+        f"<table><thead>{row('th', head)}</thead><tbody>{rows}</tbody></table>"
+        f"<p>{html.escape(note)}</p>"
+    )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 FORMATS = {".csv": csv_text, ".md": markdown_text}

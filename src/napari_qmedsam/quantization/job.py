@@ -32,6 +32,19 @@ SLICES_PER_SAVE = 8
 """Calibration slices between two savings of their sums."""
 
 
+def default_target(model: str, settings: QuantizationSettings) -> Path:
+    """Return what a model's file is called in the current folder if nobody says.
+
+    Parameters
+    ----------
+    model : str
+        A name or a weights file.
+    settings : QuantizationSettings
+    """
+    stem = Path(model).name.split(".")[0]
+    return Path(f"{stem}-{settings.method.value}-{settings.bit_width}bit{SUFFIX}")
+
+
 @dataclass(frozen=True)
 class Budget:
     """A size instead of a bit-width; exactly one of the two.

@@ -128,6 +128,13 @@ class Annotation:
         The object reaches to that slice from then on. An object without key
         boxes gets its own box as the first, on its middle slice.
 
+        Parameters
+        ----------
+        object_id : int
+        slice_index : int
+            Along the object's axis.
+        box : Box2D
+
         Raises
         ------
         InvalidBox, InvalidSettings
