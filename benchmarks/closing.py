@@ -76,7 +76,7 @@ def quantization(panels: dict, folder: Path) -> None:
 
 
 def nncf(panels: dict, folder: Path) -> None:
-    from napari_qmedsam.segmentation.variants import NNCF
+    from napari_qmedsam.quantization.methods import NNCF
 
     method = panels["Quantize"].controls.method
     method.setCurrentIndex(method.findData(NNCF))
@@ -84,9 +84,9 @@ def nncf(panels: dict, folder: Path) -> None:
 
 
 def evaluation(panels: dict, folder: Path) -> None:
+    from napari_qmedsam.evaluation.variants import Variant
     from napari_qmedsam.gui.compare.compare_controls import AROUND
     from napari_qmedsam.runtime import BackendName, Runtime
-    from napari_qmedsam.segmentation.variants import Variant
 
     panel = panels["Compare"]
     panel.controls.boxes.setCurrentText(AROUND)

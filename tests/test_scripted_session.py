@@ -12,12 +12,12 @@ from napari_qmedsam.evaluation.comparison import Comparison
 from napari_qmedsam.evaluation.comparison_table import note_of, table_cells
 from napari_qmedsam.evaluation.matching import match_objects
 from napari_qmedsam.evaluation.tables import save_table
+from napari_qmedsam.evaluation.variants import load_variant, variant_of
 from napari_qmedsam.phantoms.abdomen import abdomen_case
 from napari_qmedsam.prompts import Box2D, Box3D
 from napari_qmedsam.quantization.job import QuantizationJob
 from napari_qmedsam.quantization.settings import QuantizationSettings
 from napari_qmedsam.segmentation.propagation import Direction
-from napari_qmedsam.segmentation.variants import load_variant, variant_of
 from napari_qmedsam.volumes.volume import Modality
 from napari_qmedsam.volumes.writing import write_labels
 

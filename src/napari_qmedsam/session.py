@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from napari_qmedsam.errors import InvalidSettings
 from napari_qmedsam.evaluation.rules import TOLERANCE_MM
+from napari_qmedsam.evaluation.variants import Variant, Variants, variant_of
 from napari_qmedsam.runtime.registry import Device
 from napari_qmedsam.segmentation.annotation import Annotation, are_locked
 from napari_qmedsam.segmentation.early_stop import EarlyStop
@@ -25,7 +26,6 @@ from napari_qmedsam.segmentation.propagation import (
 from napari_qmedsam.segmentation.result import Segmentation, run_to_end
 from napari_qmedsam.segmentation.runs import paint_updates, propagate_objects
 from napari_qmedsam.segmentation.segmenter import SliceSegmenter
-from napari_qmedsam.segmentation.variants import Variant, Variants, variant_of
 from napari_qmedsam.volumes.volume import Volume
 from napari_qmedsam.volumes.windows import Window, parse_window
 

@@ -14,6 +14,7 @@ from napari_qmedsam.evaluation.comparison import Comparison
 from napari_qmedsam.evaluation.matching import boxes_of_labels, match_objects
 from napari_qmedsam.evaluation.results_table import ComparisonTable
 from napari_qmedsam.evaluation.rules import TOLERANCE_MM
+from napari_qmedsam.evaluation.variants import Variant, load_variant, variant_of
 from napari_qmedsam.quantization.job import QuantizationJob, default_target
 from napari_qmedsam.quantization.settings import QuantizationSettings
 from napari_qmedsam.quantization.whole_model import QuantizationProgress
@@ -21,7 +22,6 @@ from napari_qmedsam.runtime import load_backend
 from napari_qmedsam.segmentation.objects import SegmentObject
 from napari_qmedsam.segmentation.propagation import Propagation
 from napari_qmedsam.segmentation.segmenter import SliceSegmenter
-from napari_qmedsam.segmentation.variants import Variant, load_variant, variant_of
 from napari_qmedsam.volumes.labels import labels_on_grid, read_labels
 from napari_qmedsam.volumes.reading import read_volume
 from napari_qmedsam.volumes.volume import Volume

@@ -19,9 +19,9 @@ from napari_qmedsam.evaluation.matching import boxes_of_labels, match_objects
 from napari_qmedsam.evaluation.metrics import signed_surface_distance
 from napari_qmedsam.evaluation.scores import Scores
 from napari_qmedsam.evaluation.tables import csv_text, markdown_text, save_table
+from napari_qmedsam.evaluation.variants import Variant
 from napari_qmedsam.prompts import Box3D
 from napari_qmedsam.segmentation.propagation import Propagation
-from napari_qmedsam.segmentation.variants import Variant
 from napari_qmedsam.session import Session
 
 FP32 = Variant("tiny FP32", "tiny", architecture="tiny", file_bytes=4_000_000)

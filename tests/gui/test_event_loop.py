@@ -12,6 +12,7 @@ from napari.layers import Layer
 
 from napari_qmedsam.checkpoints.catalogue import CATALOGUE
 from napari_qmedsam.checkpoints.saving import save_model
+from napari_qmedsam.evaluation.variants import Variant
 from napari_qmedsam.gui.compare.compare_controls import AROUND
 from napari_qmedsam.gui.compare.compare_panel import ComparePanel
 from napari_qmedsam.gui.quantize.quantize_panel import QuantizePanel
@@ -22,7 +23,6 @@ from napari_qmedsam.models import build_model
 from napari_qmedsam.prompts import Box2D
 from napari_qmedsam.runtime import load_backend
 from napari_qmedsam.segmentation.propagation import Direction
-from napari_qmedsam.segmentation.variants import Variant
 from napari_qmedsam.volumes.volume import Modality, Volume
 
 pytestmark = [pytest.mark.gui, pytest.mark.slow]

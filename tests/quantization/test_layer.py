@@ -6,7 +6,12 @@ import torch
 from pydantic import ValidationError
 
 from napari_qmedsam.errors import CalibrationMismatch, UnsupportedQuantization
-from napari_qmedsam.quantization import QuantizationSettings, quantize_weight
+from napari_qmedsam.quantization import (
+    Method,
+    Permutation,
+    QuantizationSettings,
+    quantize_weight,
+)
 
 
 def test_the_result_is_an_object_and_a_pair(layer):
@@ -117,3 +122,24 @@ def test_the_package_is_light():
         "q.Granularity; assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("method", Method)
+def test_every_method_has_a_solver_and_keeps_what_its_traits_say(method):
+    torch.manual_seed(0)
+    weight, inputs = torch.randn(8, 64), torch.randn(100, 64)
+    traits = method.traits
+    gram = inputs.T @ inputs if traits.needs_inputs else None
+    for permutation in traits.permutations:
+        granularity = None if permutation is Permutation.ROWS else "channel"
+        result = quantize_weight(
+            weight,
+            gram,
+            method=method,
+            permutation=permutation,
+            granularity=granularity,
+            sweeps=2,
+        )
+        assert len(result.objective) == (2 if traits.has_sweeps else 1)
+        assert result.tensor.permutation is permutation
+    assert QuantizationSettings.of(method=method).permutation is traits.permutations[0]

@@ -11,6 +11,7 @@ from napari_qmedsam.checkpoints.saving import save_model
 from napari_qmedsam.cli import main
 from napari_qmedsam.datasets.calibration_plan import CalibrationPlan
 from napari_qmedsam.errors import Cancelled, UnsupportedBackend
+from napari_qmedsam.evaluation.variants import GRAPHS, load_variant, variant_of
 from napari_qmedsam.models import build_model
 from napari_qmedsam.models.fake_quantized.model import collect_statistics, fake_quantize
 from napari_qmedsam.models.fake_quantized.settings import FakeQuantSettings
@@ -27,7 +28,6 @@ from napari_qmedsam.runtime import (
     nncf_subprocess,
 )
 from napari_qmedsam.runtime.exporting import ExportFormat, export_model
-from napari_qmedsam.segmentation.variants import GRAPHS, load_variant, variant_of
 from napari_qmedsam.volumes.volume import Volume
 from napari_qmedsam.volumes.writing import write_volume
 

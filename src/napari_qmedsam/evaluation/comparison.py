@@ -20,6 +20,7 @@ from napari_qmedsam.evaluation.metrics import dice, signed_surface_distance
 from napari_qmedsam.evaluation.rules import TOLERANCE_MM
 from napari_qmedsam.evaluation.scores import Scores
 from napari_qmedsam.evaluation.variant_result import ComparisonStep, VariantResult
+from napari_qmedsam.evaluation.variants import Variant
 from napari_qmedsam.runtime.protocol import Backend
 from napari_qmedsam.segmentation.history import Slice
 from napari_qmedsam.segmentation.painting import paint
@@ -29,7 +30,6 @@ from napari_qmedsam.segmentation.propagation import (
     segment_volume,
 )
 from napari_qmedsam.segmentation.segmenter import SliceSegmenter
-from napari_qmedsam.segmentation.variants import Variant
 from napari_qmedsam.volumes.labels import labels_on_grid
 from napari_qmedsam.volumes.reslicing import axis_order, stacked_along
 from napari_qmedsam.volumes.volume import Volume

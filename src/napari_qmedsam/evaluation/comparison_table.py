@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from napari_qmedsam.evaluation.comparison import Comparison
 from napari_qmedsam.evaluation.scores import SCORE_NAMES, Scores, headings
+from napari_qmedsam.evaluation.variants import Variant
 from napari_qmedsam.segmentation.history import Slice
-from napari_qmedsam.segmentation.variants import Variant
 
 HEADINGS = (
     "variant",

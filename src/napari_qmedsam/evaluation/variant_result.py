@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_qmedsam.evaluation.scores import Scores
+from napari_qmedsam.evaluation.variants import Variant
 from napari_qmedsam.segmentation.history import Slice
-from napari_qmedsam.segmentation.variants import Variant
 
 
 @dataclass(frozen=True, eq=False)

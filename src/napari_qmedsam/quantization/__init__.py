@@ -16,8 +16,8 @@ if TYPE_CHECKING:
         QuantizedWeight,
         quantize_weight,
     )
+    from napari_qmedsam.quantization.methods import Method
     from napari_qmedsam.quantization.settings import (
-        Method,
         Order,
         QuantizationSettings,
     )
@@ -26,7 +26,7 @@ _HOMES = {
     "GramAccumulator": "quantization.gram",
     "Granularity": "checkpoints.packed.granularity",
     "LayerReport": "quantization.layer",
-    "Method": "quantization.settings",
+    "Method": "quantization.methods",
     "Order": "quantization.settings",
     "Permutation": "checkpoints.packed.granularity",
     "QuantizationSettings": "quantization.settings",

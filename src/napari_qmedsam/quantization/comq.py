@@ -7,19 +7,21 @@ objective. Permutation-COMQ is the same descent with other units: the true
 inputs stay in their true order, so that undoing the permutation costs nothing.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import fields
 
 import torch
 from torch import Tensor
 
 from napari_qmedsam.checkpoints.packed.scale_format import as_stored
 from napari_qmedsam.checkpoints.packed.units import UnitMap
+from napari_qmedsam.quantization.problem import Grid, LayerProblem, Solution
 from napari_qmedsam.quantization.scales import scale_step
 from napari_qmedsam.quantization.settings import (
     Order,
     QuantizationSettings,
     ScaleFormat,
 )
+from napari_qmedsam.quantization.shrinkage import search_shrinkage
 from napari_qmedsam.quantization.sweeps import (
     State,
     greedy_order,
@@ -32,42 +34,28 @@ NEGLIGIBLE = 1e-12
 """Inputs with less than this share of the largest ``‖x_i‖²`` count as dead."""
 
 
-@dataclass(frozen=True)
-class Grid:
-    """Codes, or none yet, with scale and zero point of each unit."""
+def quantize_layer(problem: LayerProblem) -> Solution:
+    """Quantize one layer from the best first scale that is known, never below RTN.
 
-    scale: Tensor
-    zero_point: Tensor
-    codes: Tensor | None = None
-
-
-@dataclass(frozen=True)
-class Solution:
-    """Codes and unit values, and how the descent went.
-
-    Parameters
-    ----------
-    codes : Tensor, (groups, m, n)
-        Whole numbers, each from z to z + 2**b - 1.
-    scale, zero_point : Tensor, one per unit
-    objectives : tuple of float
-        ``‖X W_q - X W‖²`` after each sweep; never rises.
+    λ is searched for each unit unless the settings give it.
     """
+    shrinkage: float | Tensor | None = problem.settings.shrinkage
+    if shrinkage is None:
+        shrinkage, _ = search_shrinkage(
+            problem.units,
+            problem.weight,
+            problem.importance,
+            problem.settings.bit_width,
+        )
+    solution = solve(problem, problem.rounded(shrinkage))
+    (rounded,) = problem.nearest.objectives
+    if solution.objectives[-1] <= rounded:
+        return solution
+    # A poor λ can do that; then rounding is the best that is known.
+    return Solution(problem.nearest.grid, (*solution.objectives[:-1], rounded))
 
-    codes: Tensor
-    scale: Tensor
-    zero_point: Tensor
-    objectives: tuple[float, ...]
 
-
-def solve(
-    weight: Tensor,
-    gram: Tensor,
-    units: UnitMap,
-    start: Grid,
-    settings: QuantizationSettings,
-    scale_format: ScaleFormat,
-) -> Solution:
+def solve(problem: LayerProblem, start: Grid) -> Solution:
     """Quantize one layer by coordinate descent.
 
     Starts from the float weight, as the papers do: the first sweep puts every
@@ -75,18 +63,13 @@ def solve(
 
     Parameters
     ----------
-    weight : Tensor, (groups, m, n)
-    gram : Tensor, (groups, m, m)
-        Of the same dtype.
-    units : UnitMap
+    problem : LayerProblem
+        Fitted scales are rounded to its format.
     start : Grid
-        Scale and zero point of each unit.
-    settings : QuantizationSettings
-    scale_format : ScaleFormat
-        FLOAT16 or FLOAT32. Fitted scales are rounded to it, so that objectives
-        hold for the file.
+        Scale and zero point of each unit; its codes are not used.
     """
-    gram, inverse = without_dead_inputs(gram)
+    weight, units, settings = problem.weight, problem.units, problem.settings
+    gram, inverse = without_dead_inputs(problem.gram)
     rows = None
     if settings.order is Order.DESCENDING:
         # Ascending 1 / ‖x_i‖²; dead inputs come first, which does not matter.
@@ -94,7 +77,7 @@ def solve(
         weight, gram, inverse = _reordered(weight, gram, inverse, rows)
         units = units.reordered(rows)
     state, objectives = _descend(
-        weight, gram, inverse, units, start, settings, scale_format
+        weight, gram, inverse, units, start, settings, problem.scale_format
     )
     codes = state.codes
     dead = (inverse == 0)[:, :, None]
@@ -105,7 +88,7 @@ def solve(
         codes = torch.where(dead, nearest, codes)
     if rows is not None:
         codes = _take_rows(codes, rows.argsort(dim=1))
-    return Solution(codes, state.scale, state.zero_point, tuple(objectives))
+    return Solution(Grid(state.scale, state.zero_point, codes), tuple(objectives))
 
 
 def _descend(
@@ -159,7 +142,6 @@ def _descend(
 
 def at(weight: Tensor, gram: Tensor, units: UnitMap, grid: Grid) -> State:
     """Return the state of a layer with these codes on this grid."""
-    assert grid.codes is not None
     quantized = grid.codes * units.expand(grid.scale)
     gradient = gram @ (weight - quantized)
     return State(quantized, grid.codes, gradient, grid.scale, grid.zero_point)

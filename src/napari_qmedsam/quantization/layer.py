@@ -5,26 +5,23 @@ From here on out: weights as torch keeps them, (out, in) or (out, in, kh, kw).
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from napari_qmedsam.checkpoints.packed.granularity import Permutation
-from napari_qmedsam.checkpoints.packed.scale_format import as_stored
+from napari_qmedsam.checkpoints.packed.scale_format import ScaleFormat
 from napari_qmedsam.checkpoints.packed.tensor import QuantizedTensor
 from napari_qmedsam.checkpoints.packed.units import UnitMap, unit_map
 from napari_qmedsam.errors import CalibrationMismatch, UnsupportedQuantization
-from napari_qmedsam.quantization.comq import Grid, at, solve
+from napari_qmedsam.quantization.methods import Method
+from napari_qmedsam.quantization.problem import Grid, LayerProblem, Solution
 from napari_qmedsam.quantization.row_orders import row_groups
-from napari_qmedsam.quantization.settings import (
-    Method,
-    QuantizationSettings,
-    ScaleFormat,
-)
-from napari_qmedsam.quantization.shrinkage import search_shrinkage
-from napari_qmedsam.quantization.uniform import fit_grid, nearest_codes
+from napari_qmedsam.quantization.settings import QuantizationSettings
 
 DOUBLE_WORK = 3e8
 """Layers with at most this many multiplications per product with the Gram
@@ -160,63 +157,27 @@ def quantize_weight(
     layout = weight.detach().to(dtype).reshape(groups, -1, m)
     layout = layout.transpose(1, 2).contiguous()  # (groups, m, n)
 
-    importance = matrices.diagonal(dim1=1, dim2=2)
     granularity, permutation = settings.units
     if permutation is Permutation.ROWS:
+        importance = matrices.diagonal(dim1=1, dim2=2)
         units = row_groups(layout, importance, granularity, settings.bit_width)
     else:
         units = unit_map(layout, granularity, permutation)
     scale_format = _resolved_format(settings, units)
-    rtn = _rounded(layout, units, settings, 1.0, scale_format)
-    rtn_objective = _objective(layout, matrices, units, rtn)
-    grid = rtn
-    objective: tuple[float, ...] = (rtn_objective,)
-    if settings.method is Method.RTN:
-        if settings.shrinkage is not None:
-            grid = _rounded(layout, units, settings, settings.shrinkage, scale_format)
-            objective = (_objective(layout, matrices, units, grid),)
-    else:
-        shrinkage: float | Tensor | None = settings.shrinkage
-        if shrinkage is None:
-            shrinkage, _ = search_shrinkage(
-                units, layout, importance, settings.bit_width
-            )
-        start = _rounded(layout, units, settings, shrinkage, scale_format)
-        solution = solve(layout, matrices, units, start, settings, scale_format)
-        grid = Grid(solution.scale, solution.zero_point, solution.codes)
-        objective = solution.objectives
-        if objective[-1] > rtn_objective:
-            # A poor λ can do that; then rounding is the best that is known.
-            grid, objective = rtn, (*objective[:-1], rtn_objective)
-    tensor = _as_tensor(grid, weight, units, settings, scale_format)
+    problem = LayerProblem(layout, matrices, units, settings, scale_format)
+    solution = solver_of(settings.method)(problem)
+    tensor = _as_tensor(solution.grid, weight, units, settings, scale_format)
     energy = float((layout * (matrices @ layout)).sum(dtype=torch.float64))
     seconds = time.perf_counter() - started
-    return QuantizedWeight(
-        tensor, LayerReport(rtn_objective, objective, max(energy, 0.0), seconds)
-    )
+    (rounded,) = problem.nearest.objectives
+    report = LayerReport(rounded, solution.objectives, max(energy, 0.0), seconds)
+    return QuantizedWeight(tensor, report)
 
 
-def _rounded(
-    weight: Tensor,
-    units: UnitMap,
-    settings: QuantizationSettings,
-    shrinkage: float | Tensor,
-    scale_format: ScaleFormat,
-) -> Grid:
-    """Return the weight rounded to the nearest levels of section 2.2."""
-    bounds = units.minimum(weight), units.maximum(weight)
-    scale, zero_point = fit_grid(*bounds, settings.bit_width, shrinkage)
-    scale = as_stored(scale, scale_format)
-    codes = nearest_codes(
-        weight, units.expand(scale), units.expand(zero_point), settings.bit_width
-    )
-    return Grid(scale, zero_point, codes)
-
-
-def _objective(weight: Tensor, gram: Tensor, units: UnitMap, grid: Grid) -> float:
-    state = at(weight, gram, units, grid)
-    product = (weight - state.quantized) * state.gradient
-    return max(float(product.sum(dtype=torch.float64)), 0.0)
+def solver_of(method: Method) -> Callable[[LayerProblem], Solution]:
+    """Import the function by which a method quantizes a layer."""
+    module, name = method.traits.solver.split(".")
+    return getattr(import_module(f"napari_qmedsam.quantization.{module}"), name)
 
 
 def _resolved_format(settings: QuantizationSettings, units: UnitMap) -> ScaleFormat:
@@ -237,7 +198,6 @@ def _as_tensor(
     settings: QuantizationSettings,
     scale_format: ScaleFormat,
 ) -> QuantizedTensor:
-    assert grid.codes is not None
     levels = grid.codes - units.expand(grid.zero_point)
     index = units.stored_index
     granularity, permutation = settings.units
@@ -269,10 +229,10 @@ def _checked_gram(
     """Return the Gram matrices as (groups, m, m)."""
     out, m = weight.shape[0], weight[0].numel()
     if gram is None:
-        if settings.method is not Method.RTN:
+        if settings.method.traits.needs_inputs:
             raise CalibrationMismatch(
-                f"Method '{settings.method.value}' needs the Gram matrix of the "
-                "calibration inputs; only rtn does without."
+                f"Method '{settings.method}' needs the Gram matrix of the calibration "
+                "inputs; only rtn does without."
             )
         return torch.eye(m, device=weight.device)[None]
     matrices = gram.detach()

@@ -22,14 +22,7 @@ from napari_qmedsam.checkpoints.packed.granularity import (
 )
 from napari_qmedsam.checkpoints.packed.scale_format import ScaleFormat
 from napari_qmedsam.errors import UnsupportedQuantization
-
-
-class Method(str, Enum):
-    """How codes and scales are found."""
-
-    RTN = "rtn"
-    COMQ = "comq"
-    PERMUTATION_COMQ = "permutation-comq"
+from napari_qmedsam.quantization.methods import METHODS, Method
 
 
 class Order(str, Enum):
@@ -118,8 +111,10 @@ class QuantizationSettings(BaseModel):
         # Unknown names are left for the fields to complain about.
         if values.get("permutation") is None:
             method = values.get("method", Method.PERMUTATION_COMQ)
-            permutes = method == Method.PERMUTATION_COMQ
-            values["permutation"] = Permutation.ROWS if permutes else Permutation.NONE
+            traits = METHODS.get(method)  # None of one that the field will refuse
+            values["permutation"] = (
+                Permutation.NONE if traits is None else traits.permutations[0]
+            )
         if values.get("granularity") is None:
             rows = values["permutation"] == Permutation.ROWS
             values["granularity"] = DEFAULT_GROUP if rows else CHANNEL
@@ -127,18 +122,17 @@ class QuantizationSettings(BaseModel):
 
     @model_validator(mode="after")
     def _agree(self) -> "QuantizationSettings":
-        if self.method is Method.COMQ and self.permutation is not Permutation.NONE:
+        can, asked = self.method.traits.permutations, self.units[1]
+        if asked not in can and can == (Permutation.NONE,):
+            able = [m for m, traits in METHODS.items() if asked in traits.permutations]
             raise UnsupportedQuantization(
-                "comq permutes nothing; use method permutation-comq with "
-                f"permutation '{self.units[1].value}'."
+                f"{self.method} permutes nothing; permutation '{asked.value}' goes "
+                f"with {' or '.join(able)}."
             )
-        if (
-            self.method is Method.PERMUTATION_COMQ
-            and self.permutation is Permutation.NONE
-        ):
+        if asked not in can:
+            needed = " or ".join(f"'{permutation.value}'" for permutation in can)
             raise UnsupportedQuantization(
-                "permutation-comq needs permutation 'rows' or 'elements'; without "
-                "one it is comq."
+                f"{self.method} needs permutation {needed}, not '{asked.value}'."
             )
         check_units(*self.units)
         return self

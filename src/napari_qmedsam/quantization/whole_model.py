@@ -20,7 +20,6 @@ from napari_qmedsam.quantization.model_layers import (
 )
 from napari_qmedsam.quantization.recipe import Recipe
 from napari_qmedsam.quantization.sequential import BlockByBlock
-from napari_qmedsam.quantization.settings import Method
 
 
 @dataclass(frozen=True)
@@ -132,7 +131,7 @@ def quantize_model(
     chosen = {layer.name: recipe.for_layer(layer.name) for layer in layers}
     layers = [layer for layer in layers if chosen[layer.name] is not None]
     needs_inputs = any(
-        settings is not None and settings.method is not Method.RTN
+        settings is not None and settings.method.traits.needs_inputs
         for settings in chosen.values()
     )
     if sequential is None:

@@ -17,6 +17,7 @@ from napari.utils.notifications import notification_manager
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication, QComboBox, QPushButton
 
+from napari_qmedsam.evaluation.variants import Variant
 from napari_qmedsam.gui.compare.compare_controls import AROUND, DIVIDER_STEPS, SLICE
 from napari_qmedsam.gui.compare.compare_panel import ComparePanel
 from napari_qmedsam.gui.compare.comparison_layers import View
@@ -26,7 +27,6 @@ from napari_qmedsam.gui.shared.layers import RESULT, image_layer, is_scan, label
 from napari_qmedsam.gui.shared.navigation import SliceView
 from napari_qmedsam.gui.shared.rectangles import DrawnBox, box_layer_data
 from napari_qmedsam.prompts import Box3D
-from napari_qmedsam.segmentation.variants import Variant
 
 pytestmark = pytest.mark.gui
 

@@ -25,9 +25,9 @@ from napari_qmedsam.models import build_model
 from napari_qmedsam.models.fake_quantized.model import collect_statistics, fake_quantize
 from napari_qmedsam.models.fake_quantized.settings import FakeQuantSettings
 from napari_qmedsam.quantization.job import Budget
+from napari_qmedsam.quantization.methods import NNCF
 from napari_qmedsam.quantization.model_layers import quantizable_layers
 from napari_qmedsam.runtime import BackendName, load_backend, nncf_subprocess
-from napari_qmedsam.segmentation.variants import NNCF
 
 pytestmark = pytest.mark.gui
 

@@ -23,6 +23,7 @@ from napari_qmedsam.evaluation.comparison_table import (
 )
 from napari_qmedsam.evaluation.matching import boxes_of_labels, match_objects
 from napari_qmedsam.evaluation.variant_result import ComparisonStep
+from napari_qmedsam.evaluation.variants import Variant
 from napari_qmedsam.gui.compare.compare_controls import (
     AROUND,
     DRAWN,
@@ -43,7 +44,6 @@ from napari_qmedsam.gui.shared.panel import Panel, connect_buttons
 from napari_qmedsam.gui.shared.panel_choices import restore
 from napari_qmedsam.gui.shared.worker import Report, ShouldStop
 from napari_qmedsam.runtime import Backend
-from napari_qmedsam.segmentation.variants import Variant
 from napari_qmedsam.session import Session
 
 if TYPE_CHECKING:

@@ -25,13 +25,13 @@ from napari_qmedsam.gui.shared.forms import (
 )
 from napari_qmedsam.gui.shared.model_form import ModelForm
 from napari_qmedsam.quantization.job import Budget
+from napari_qmedsam.quantization.methods import NNCF
 from napari_qmedsam.quantization.settings import (
     DEFAULT_GROUP,
     Method,
     QuantizationSettings,
 )
 from napari_qmedsam.runtime import nncf_subprocess
-from napari_qmedsam.segmentation.variants import NNCF
 
 if TYPE_CHECKING:
     import napari

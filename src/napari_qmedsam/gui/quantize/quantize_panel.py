@@ -14,6 +14,11 @@ from napari_qmedsam.checkpoints.resolve import resolve_model
 from napari_qmedsam.checkpoints.source import ModelSource
 from napari_qmedsam.datasets.calibration_plan import CalibrationPlan
 from napari_qmedsam.errors import InvalidSettings
+from napari_qmedsam.evaluation.variants import (
+    SHORT_NAMES,
+    Variant,
+    variant_of,
+)
 from napari_qmedsam.gui.quantize.quantize_controls import (
     FOLDER,
     PHANTOMS,
@@ -28,14 +33,9 @@ from napari_qmedsam.gui.shared.panel import Panel, connect_buttons
 from napari_qmedsam.gui.shared.panel_choices import restore
 from napari_qmedsam.gui.shared.worker import Report, ShouldStop
 from napari_qmedsam.quantization.job import QuantizationJob
+from napari_qmedsam.quantization.methods import NNCF
 from napari_qmedsam.quantization.whole_model import QuantizationProgress
 from napari_qmedsam.runtime.nncf_subprocess import quantize_graphs_in_subprocess
-from napari_qmedsam.segmentation.variants import (
-    NNCF,
-    SHORT_NAMES,
-    Variant,
-    variant_of,
-)
 
 if TYPE_CHECKING:
     import napari

@@ -10,13 +10,13 @@ from qtpy.QtWidgets import QFileDialog, QListWidgetItem, QWidget
 from napari_qmedsam.checkpoints.packed.model_file import SUFFIX
 from napari_qmedsam.disk import atomic_files
 from napari_qmedsam.errors import BadCheckpoint, InvalidSettings
+from napari_qmedsam.evaluation.variants import QAT, Variant, variant_of
 from napari_qmedsam.gui.quantize.quantize_controls import QuantizeControls
 from napari_qmedsam.gui.shared.loading import model_of
 from napari_qmedsam.gui.shared.notices import errors_shown
 from napari_qmedsam.gui.shared.viewer_state import ViewerState
 from napari_qmedsam.gui.shared.work import Work
 from napari_qmedsam.gui.shared.worker import Report, ShouldStop
-from napari_qmedsam.segmentation.variants import QAT, Variant, variant_of
 
 WEIGHTS_FILTER = "Weights (*.pth *.pt *.bin *.safetensors)"
 MODEL_FILTER = (

@@ -11,9 +11,9 @@ from weakref import WeakKeyDictionary
 from napari.layers import Image
 from qtpy.QtCore import QObject, Signal
 
+from napari_qmedsam.evaluation.variants import Variants
 from napari_qmedsam.gui.shared.layers import VOLUME, volume_of
 from napari_qmedsam.segmentation.autosave import Autosave
-from napari_qmedsam.segmentation.variants import Variants
 from napari_qmedsam.session import Session
 
 if TYPE_CHECKING:

@@ -7,13 +7,13 @@ from napari_qmedsam.checkpoints.resolve import resolve_model
 from napari_qmedsam.checkpoints.saving import save_model
 from napari_qmedsam.datasets.calibration_plan import CalibrationPlan
 from napari_qmedsam.errors import BadCheckpoint, InvalidSettings, UnknownModel
+from napari_qmedsam.evaluation.variants import FLOAT, Variant, Variants, variant_of
 from napari_qmedsam.models import build_model
 from napari_qmedsam.models.fake_quantized.model import collect_statistics, fake_quantize
 from napari_qmedsam.models.fake_quantized.settings import FakeQuantSettings
 from napari_qmedsam.quantization.job import Budget, QuantizationJob
 from napari_qmedsam.quantization.settings import QuantizationSettings
 from napari_qmedsam.runtime.exporting import ExportFormat, export_model
-from napari_qmedsam.segmentation.variants import FLOAT, Variant, Variants, variant_of
 
 
 @pytest.fixture

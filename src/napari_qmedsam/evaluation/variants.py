@@ -8,6 +8,7 @@ from napari_qmedsam.checkpoints.arithmetic import Arithmetic, Precision
 from napari_qmedsam.checkpoints.header import QUANTIZED_KEY
 from napari_qmedsam.checkpoints.source import ModelSource
 from napari_qmedsam.errors import InvalidSettings
+from napari_qmedsam.quantization.methods import METHODS, NNCF
 from napari_qmedsam.runtime import Backend, BackendName, Runtime, find_model, load
 
 FLOAT = "float32"
@@ -15,13 +16,11 @@ FLOAT = "float32"
 
 FLOAT_BITS = 32
 
-QAT, NNCF, GRAPHS = "qat", "nncf-int8", "int8 graphs"
-"""Methods of models in int8: trained for it, by NNCF, by whoever exported them."""
+QAT, GRAPHS = "qat", "int8 graphs"
+"""Methods of models in int8: trained for it, or by whoever exported the graphs."""
 
 SHORT_NAMES = {
-    "permutation-comq": "P-COMQ",
-    "comq": "COMQ",
-    "rtn": "RTN",
+    **{method.value: traits.short for method, traits in METHODS.items()},
     QAT: "QAT",
     NNCF: "NNCF",
     GRAPHS: "int8",
