@@ -66,9 +66,9 @@ def test_trained_int8_models_are_not_quantized_again(run, tiny_config, tmp_path)
     model = empty_model(tiny_config, FakeQuantSettings())
     path = save_model(model, tmp_path / "qat.safetensors")
     output = tmp_path / "x.qmedsam.safetensors"
-    for method in ("rtn", "nncf-int8"):
+    for method in ("comq", "nncf-int8"):
         arguments = ["--model", path, "--method", method, "--slices", 1]
-        arguments += ["-o", output if method == "rtn" else tmp_path / "x"]
+        arguments += ["-o", output if method == "comq" else tmp_path / "x"]
         status, _, error = run("quantize", *arguments)
         assert status == 2
         assert "already" in error

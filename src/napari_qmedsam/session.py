@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from napari_qmedsam.errors import InvalidSettings
 from napari_qmedsam.evaluation.rules import TOLERANCE_MM
 from napari_qmedsam.evaluation.variants import Variant, Variants, variant_of
-from napari_qmedsam.runtime.registry import Device
 from napari_qmedsam.segmentation.annotation import Annotation, are_locked
 from napari_qmedsam.segmentation.early_stop import EarlyStop
 from napari_qmedsam.segmentation.objects import ObjectPrompt
@@ -425,7 +424,6 @@ def open_session(
     )
     session = Session(volume, segmenter, seen)
     named = str(model if weights is None else weights)
-    variant = variant_of(named, backend=backend, precision=precision)
-    runtime = replace(variant.runtime, device=Device(device))
-    session.variants.add(replace(variant, runtime=runtime))
+    variant = variant_of(named, backend=backend, precision=precision, device=device)
+    session.variants.add(variant)
     return session

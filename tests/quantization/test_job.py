@@ -10,7 +10,7 @@ from napari_qmedsam.checkpoints.saving import save_model
 from napari_qmedsam.datasets.calibration_plan import CalibrationPlan
 from napari_qmedsam.errors import Cancelled, InvalidSettings, UnreadableVolume
 from napari_qmedsam.models import build_model
-from napari_qmedsam.quantization.job import Budget, QuantizationJob
+from napari_qmedsam.quantization.job import Budget, QuantizationJob, default_target
 from napari_qmedsam.quantization.settings import QuantizationSettings
 from napari_qmedsam.volumes.volume import Modality, Volume
 
@@ -116,3 +116,18 @@ def test_one_calibration_serves_measuring_and_quantizing(source, tmp_path):
         result.weights
     )
     assert result.effective_bits <= 4
+
+
+@pytest.mark.parametrize(
+    ("budget", "recipe", "name"),
+    [
+        (None, "", "lite-comq-4bit"),
+        (Budget(average_bits=2.5), "", "lite-comq-2.5bit"),
+        (Budget(megabytes=3.2), "", "lite-comq-3.2MB"),
+        (None, "mixed", "lite-mixed"),
+    ],
+)
+def test_a_file_is_called_after_what_decides_its_bits(budget, recipe, name):
+    settings = QuantizationSettings.of(method="comq")
+    target = default_target("x/lite.pth", settings, budget, recipe)
+    assert str(target) == f"{name}.qmedsam.safetensors"

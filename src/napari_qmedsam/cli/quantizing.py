@@ -8,21 +8,31 @@ import typer
 
 from napari_qmedsam.cli import shared
 from napari_qmedsam.errors import InvalidSettings
+from napari_qmedsam.quantization.methods import METHODS, NNCF
 
 if TYPE_CHECKING:
     from napari_qmedsam.datasets.calibration_plan import CalibrationPlan
     from napari_qmedsam.quantization.job import QuantizationJob
-    from napari_qmedsam.quantization.recipe import Recipe
 
-NNCF = "nncf-int8"
-"""Method that is not ours: NNCF's post-training quantization."""
+NNCF_TAKES = {"model", "weights", "method", "calibration", "slices", "seed"} | {
+    "output",
+    "as_json",
+}
+"""Parameters that mean something to NNCF; whatever is added here is refused."""
+
+SETTINGS = {"method", "bits", "granularity", "permutation", "sweeps", "damping"}
+"""Parameters that a recipe says instead."""
+
+CALIBRATING = {"calibration", "slices", "seed", "damping", "sequential", "sums"}
+"""Parameters of the calibration."""
 
 
 def quantize(
+    context: typer.Context,
     model: shared.Model = "demo",
     weights: shared.Weights = None,
     method: Annotated[
-        str, typer.Option(help="rtn, comq, permutation-comq, or nncf-int8.")
+        str, typer.Option(help=f"{', '.join(METHODS)}, or {NNCF}.")
     ] = "permutation-comq",
     bits: Annotated[int, typer.Option(min=1, max=8, help="Bits per code.")] = 4,
     granularity: Annotated[
@@ -94,24 +104,32 @@ def quantize(
     with its own settings. Only the calibration is chosen here.
     """
     from napari_qmedsam.checkpoints.resolve import resolve_model
-    from napari_qmedsam.quantization.job import Budget, QuantizationJob
+    from napari_qmedsam.quantization.job import (
+        Budget,
+        QuantizationJob,
+        default_target,
+    )
     from napari_qmedsam.quantization.recipe import Recipe, dump_recipe, load_recipe
-    from napari_qmedsam.quantization.settings import Method, QuantizationSettings
+    from napari_qmedsam.quantization.settings import QuantizationSettings
 
     if method == NNCF:
-        options = (granularity, permutation, budget_mb, avg_bits, recipe)
-        if any(option is not None for option in options) or show_recipe:
-            raise InvalidSettings(
-                f"{NNCF} has its own settings: it takes no granularity, permutation, "
-                "budget or recipe."
-            )
+        idle = {*context.params} - NNCF_TAKES
+        shared.refuse_idle(context, idle, f"{NNCF} has its own settings.")
         _nncf(model, weights, (calibration, slices, seed), output, as_json)
         return
-    known = (*(m.value for m in Method), NNCF)
+    known = (*METHODS, NNCF)
     if method not in known:
         raise InvalidSettings(f"--method is one of {', '.join(known)}, not '{method}'.")
+    budget = None
+    if budget_mb is not None and avg_bits is not None:
+        raise InvalidSettings("Give --budget-mb or --avg-bits, not both.")
+    if budget_mb is not None or avg_bits is not None:
+        budget = Budget(budget_mb, avg_bits)
+        idle = {"bits", "show_recipe"}
+        shared.refuse_idle(context, idle, "a budget chooses the bits of each layer.")
     chosen: Recipe
     if recipe is not None:
+        shared.refuse_idle(context, SETTINGS, f"the recipe '{recipe}' says that.")
         chosen = load_recipe(recipe)
     else:
         settings = QuantizationSettings.of(
@@ -122,15 +140,17 @@ def quantize(
             sweeps=sweeps,
         )
         chosen = Recipe(settings=settings, overrides=(), damping=damping)
+        if not METHODS[settings.method].has_sweeps:
+            shared.refuse_idle(context, {"sweeps"}, f"{method} makes no sweeps.")
+    if not chosen.needs_inputs and budget is None:
+        why = f"{chosen.settings.method} looks at no inputs, so nothing is calibrated."
+        shared.refuse_idle(context, CALIBRATING, why)
     if show_recipe:
         typer.echo(dump_recipe(chosen), nl=False)
         return
-    if budget_mb is not None and avg_bits is not None:
-        raise InvalidSettings("Give --budget-mb or --avg-bits, not both.")
-    budget = None
-    if budget_mb is not None or avg_bits is not None:
-        budget = Budget(budget_mb, avg_bits)
-    target = _target(output, model, chosen)
+    named = "" if recipe is None else recipe.stem
+    target = output or default_target(model, chosen.settings, budget, named)
+    _check_target(target)
     job = QuantizationJob(
         resolve_model(model, weights),
         chosen.settings,
@@ -215,15 +235,12 @@ def _run(job: "QuantizationJob", target: Path) -> dict[str, Any]:
     }
 
 
-def _target(output: Path | None, model: str, recipe: "Recipe") -> Path:
+def _check_target(target: Path) -> None:
     from napari_qmedsam.checkpoints.packed.model_file import SUFFIX
-    from napari_qmedsam.quantization.job import default_target
 
-    output = output or default_target(model, recipe.settings)
-    if not output.name.endswith(SUFFIX):
-        raise InvalidSettings(f"The output '{output.name}' must end in {SUFFIX}.")
-    shared.check_file_target(output)
-    return output
+    if not target.name.endswith(SUFFIX):
+        raise InvalidSettings(f"The output '{target.name}' must end in {SUFFIX}.")
+    shared.check_file_target(target)
 
 
 def _plan(where: str, slices: int, seed: int) -> "CalibrationPlan":

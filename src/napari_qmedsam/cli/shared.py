@@ -157,6 +157,37 @@ def bar(title: str, quiet: bool = False) -> Iterator[Callable[..., None]]:
             progress.stop()
 
 
+def given(context: typer.Context) -> set[str]:
+    """Return the names of the parameters that stand on the command line."""
+    return {
+        name
+        for name in context.params
+        if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"
+    }
+
+
+def refuse_idle(context: typer.Context, idle: set[str], why: str) -> None:
+    """Refuse options that were given and would have no effect.
+
+    Parameters
+    ----------
+    context : typer.Context
+    idle : set of str
+        Names of the parameters without effect; those not given are passed over.
+    why : str
+        The reason, as a sentence.
+
+    Raises
+    ------
+    InvalidSettings
+        Naming them as they are written.
+    """
+    named = idle & given(context)
+    written = [p.opts[0] for p in context.command.params if p.name in named]
+    if written:
+        raise InvalidSettings(f"{', '.join(written)} would have no effect: {why}")
+
+
 def choice(kind: Any, text: str, option: str) -> Any:
     """Return the member of an enumeration that an option names."""
     known = [member.value for member in kind]

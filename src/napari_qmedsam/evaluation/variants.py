@@ -9,7 +9,14 @@ from napari_qmedsam.checkpoints.header import QUANTIZED_KEY
 from napari_qmedsam.checkpoints.source import ModelSource
 from napari_qmedsam.errors import InvalidSettings
 from napari_qmedsam.quantization.methods import METHODS, NNCF
-from napari_qmedsam.runtime import Backend, BackendName, Runtime, find_model, load
+from napari_qmedsam.runtime import (
+    Backend,
+    BackendName,
+    Device,
+    Runtime,
+    find_model,
+    load,
+)
 
 FLOAT = "float32"
 """Method of a model that is not quantized."""
@@ -165,6 +172,7 @@ def variant_of(
     *,
     backend: str = BackendName.OPENVINO,
     precision: str = Precision.FP32,
+    device: str = Device.AUTO,
     progress: Callable[[int, int | None], None] | None = None,
     should_cancel: Callable[[], bool] | None = None,
 ) -> Variant:
@@ -177,7 +185,7 @@ def variant_of(
         weights are downloaded.
     name : str, optional
         Default: model, bits and method.
-    backend, precision : str
+    backend, precision, device : str
         What it is to run on; not loaded here. ``int8`` describes the model's int8
         form; models in int8 run in int8 anyway.
     progress, should_cancel : callable, optional
@@ -188,7 +196,7 @@ def variant_of(
     QMedSAMError
         If there is no such model, or the file is none.
     """
-    runtime = Runtime.parse(backend, precision)
+    runtime = Runtime.parse(backend, precision, device)
     source = find_model(model, runtime, progress=progress, should_cancel=should_cancel)
     parameters = _count_parameters(source)
     facts = {

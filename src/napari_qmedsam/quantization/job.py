@@ -32,19 +32,6 @@ SLICES_PER_SAVE = 8
 """Calibration slices between two savings of their sums."""
 
 
-def default_target(model: str, settings: QuantizationSettings) -> Path:
-    """Return what a model's file is called in the current folder if nobody says.
-
-    Parameters
-    ----------
-    model : str
-        A name or a weights file.
-    settings : QuantizationSettings
-    """
-    stem = Path(model).name.split(".")[0]
-    return Path(f"{stem}-{settings.method.value}-{settings.bit_width}bit{SUFFIX}")
-
-
 @dataclass(frozen=True)
 class Budget:
     """A size instead of a bit-width; exactly one of the two.
@@ -71,6 +58,35 @@ class Budget:
                 f"{self.average_bits:g} bits per weight are no budget: 8 bits with "
                 f"their scales take less than {MOST_BITS}."
             )
+
+
+def default_target(
+    model: str,
+    settings: QuantizationSettings,
+    budget: Budget | None = None,
+    recipe: str = "",
+) -> Path:
+    """Return what a model's file is called in the current folder if nobody says.
+
+    It is called after what decides its bits.
+
+    Parameters
+    ----------
+    model : str
+        A name or a weights file.
+    settings : QuantizationSettings
+    budget : Budget, optional
+    recipe : str
+        Name of the recipe's file, without its ending, if there is one.
+    """
+    bits = f"{settings.method}-{settings.bit_width}bit"
+    if budget is not None and budget.average_bits is not None:
+        bits = f"{settings.method}-{budget.average_bits:g}bit"
+    elif budget is not None:
+        bits = f"{settings.method}-{budget.megabytes:g}MB"
+    elif recipe:
+        bits = recipe
+    return Path(f"{Path(model).name.split('.')[0]}-{bits}{SUFFIX}")
 
 
 @dataclass(frozen=True, eq=False)

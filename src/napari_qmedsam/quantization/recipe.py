@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from napari_qmedsam.errors import UnsupportedQuantization
+from napari_qmedsam.quantization.methods import METHODS
 from napari_qmedsam.quantization.settings import QuantizationSettings
 
 COARSE_BITS = 3
@@ -55,6 +56,13 @@ class Recipe(BaseModel):
     def sequential(self) -> bool:
         """Whether calibrating on the quantized prefix pays; it does at few bits."""
         return self.settings.bit_width <= COARSE_BITS
+
+    @property
+    def needs_inputs(self) -> bool:
+        """Whether any layer's method looks at calibration inputs."""
+        own = self.settings.method
+        methods = [own, *(o.settings.get("method", own) for o in self.overrides)]
+        return any(m in METHODS and METHODS[m].needs_inputs for m in methods)
 
     def damping_at(self, bit_width: int) -> float:
         """Return the damping of layers of this bit-width."""
