@@ -9,11 +9,7 @@ from hypothesis import strategies as st
 
 from napari_qmedsam.quantization import quantize_weight
 
-REFERENCE = Path(__file__).parents[3] / "shared" / "parity" / "comq_reference.npz"
-
-needs_reference = pytest.mark.skipif(
-    not REFERENCE.exists(), reason=f"{REFERENCE} is not there"
-)
+REFERENCE = Path(__file__).parents[1] / "data" / "comq_reference.npz"
 
 UNITS = [
     {"method": "comq", "granularity": "layer"},
@@ -52,7 +48,6 @@ def test_codes_and_scales_are_those_of_the_printed_equations(
     assert result.objective == pytest.approx(objectives, rel=1e-5)
 
 
-@needs_reference
 @pytest.mark.parametrize("name", ["a", "b"])
 @pytest.mark.parametrize("bits", ["2", "2_s065", "3", "4", "8"])
 def test_against_the_authors_codes(name, bits):
