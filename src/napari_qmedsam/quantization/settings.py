@@ -66,19 +66,28 @@ class QuantizationSettings(BaseModel):
         description="rtn rounds to nearest; comq makes up for errors on the "
         "calibration inputs; permutation-comq sorts weights into units first.",
     )
-    bit_width: int = Field(4, ge=1, le=8, title="Bits per code")
+    bit_width: int = Field(
+        4, ge=1, le=8, title="Bits", description="Of each weight's code."
+    )
     granularity: GranularityField | None = Field(
         None,
         title="Granularity",
-        description="layer, channel or group:G. Left out: channel, or group:32 "
-        "for permuted rows.",
+        description="How many weights share one scale: those of a layer, an output "
+        "channel or a group of inputs (layer, channel or group:G). Left out: channel, "
+        "or group:32 for permuted rows.",
     )
     permutation: Permutation | None = Field(
         None,
         title="Permutation",
-        description="rows or elements, for permutation-comq. Left out: rows.",
+        description="Whether permutation-comq sorts rows or single elements by size "
+        "before they are cut into units; the order is stored. Left out: rows.",
     )
-    sweeps: int = Field(3, ge=1, title="Sweeps", description="K in the papers.")
+    sweeps: int = Field(
+        3,
+        ge=1,
+        title="Sweeps",
+        description="Of coordinate descent over each layer; K in the papers.",
+    )
     order: Order = Field(
         Order.DESCENDING,
         title="Order of a sweep",

@@ -154,7 +154,7 @@ def test_folder_calibrates(panel, volume, finish, tmp_path):
 def test_size_budget_keeps_to_it(panel, finish):
     choose(panel.controls.method, "rtn")
     panel.controls.slices.setValue(1)
-    panel.controls.size.setCurrentText(AVERAGE)
+    panel.controls.size_kind.setCurrentText(AVERAGE)
     panel.controls.amount.setValue(7.0)
     panel.quantize()
     finish(panel)
@@ -299,7 +299,7 @@ def test_units_follow_the_method(panel):
     choose(controls.granularity, "layer")
     panel.quantize()
     assert "Permuting rows changes nothing" in last_message()
-    assert controls.size.currentText() == BITS
+    assert controls.size_kind.currentText() == BITS
     assert controls.calibration.currentText() == PHANTOMS
 
 
@@ -312,7 +312,7 @@ def test_choices_are_remembered(panel, weights, tmp_path, qtbot):
     controls = panel.controls
     choose(controls.method, "comq")
     choose(controls.granularity, PER_LAYER)
-    controls.size.setCurrentText(AVERAGE)
+    controls.size_kind.setCurrentText(AVERAGE)
     controls.amount.setValue(5.5)
     controls.sweeps.setValue(7)
     panel.choose_folder(tmp_path)

@@ -61,7 +61,7 @@ def test_preview_is_what_the_model_is_given(panel, volume, backend, finish, qtbo
     expected = np.rint(255 * given[0]).astype(np.uint8).transpose(1, 2, 0)
 
     def shows_it():
-        picture = panel.controls.preview.picture
+        picture = panel.controls.preview.pixels
         assert picture is not None
         assert np.array_equal(picture, expected)
 

@@ -242,13 +242,13 @@ def test_window_and_contrast_limits_are_one(panel):
     image.contrast_limits = (-450, 1050)
     assert panel.controls.window_form.preset.currentText() == "bone"
     assert panel.workspace.window() == CT_PRESETS["bone"]
-    panel.controls.window_form.upper.setValue(900)
+    panel.controls.window_form.brightest.setValue(900)
     assert tuple(image.contrast_limits) == (-450, 900)
     assert panel.controls.window_form.preset.currentText() == "custom"
-    panel.controls.window_form.lower.setValue(1000)
+    panel.controls.window_form.darkest.setValue(1000)
     assert "must be below" in last_message()
     assert panel.workspace.window() == Window(-450, 900)
-    assert panel.controls.window_form.lower.value() == -450
+    assert panel.controls.window_form.darkest.value() == -450
 
 
 def test_protected_labels_stay(panel, finish):

@@ -96,10 +96,8 @@ class ComparePanel(Panel[CompareControls, CompareChoices]):
                 )
             names = self.controls.table.ticked_names()
             variants = [self.state.variants[name] for name in names]
-            options = {
-                "tolerance_mm": self.controls.tolerance.value(),
-                "window": window_of(image),
-            }
+            tolerance_mm = self.controls.tolerance.value()
+            window = window_of(image)
             place = self._place(image)
             around = self.controls.boxes.currentText() == AROUND
             objects = [] if around else list(session.objects.values())
@@ -112,7 +110,13 @@ class ComparePanel(Panel[CompareControls, CompareChoices]):
                         "The labels are empty. Choose labels that hold objects."
                     )
                 matched = match_objects(boxed, reference, *place)
-                comparison = Comparison(session.volume, reference, matched, **options)
+                comparison = Comparison(
+                    session.volume,
+                    reference,
+                    matched,
+                    tolerance_mm=tolerance_mm,
+                    window=window,
+                )
                 made.append(comparison)
 
                 def load(variant: Variant) -> Backend:

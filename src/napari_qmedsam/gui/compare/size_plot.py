@@ -21,13 +21,14 @@ class SizePlot(Plot):
 
     def show_rows(self, rows: Sequence[ComparisonRow]) -> None:
         """Show the rows that have a score."""
-        self._rows = [r for r in rows if r.dsc is not None and r.dsc == r.dsc]
+        self._rows = rows
+        scored = [(r, r.dsc) for r in rows if r.dsc is not None and r.dsc == r.dsc]
         for thing in self._drawn_things:
             thing.remove()
         self._drawn_things = []
-        for number, row in enumerate(self._rows):
+        for number, (row, dsc) in enumerate(scored):
             colour = SECOND if row.variant.is_float else ACCENT
-            place = row.variant.megabytes, row.dsc
+            place = row.variant.megabytes, dsc
             self._drawn_things += self.axes.plot(*place, "o", color=colour, ms=5)
             text = self.axes.annotate(
                 f"{row.variant.bits} bit",
@@ -39,9 +40,9 @@ class SizePlot(Plot):
                 color=self.ink,
             )
             self._drawn_things.append(text)
-        if self._rows:
-            sizes = [row.variant.megabytes for row in self._rows]
-            scores = [row.dsc for row in self._rows]
+        if scored:
+            sizes = [row.variant.megabytes for row, _ in scored]
+            scores = [dsc for _, dsc in scored]
             margin = max(0.5, 0.25 * (max(scores) - min(scores)))
             self.axes.set_xlim(0, 1.2 * max(sizes) or 1)
             self.axes.set_ylim(min(scores) - margin, max(scores) + margin)

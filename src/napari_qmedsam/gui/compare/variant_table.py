@@ -41,9 +41,9 @@ class VariantTable(QTableWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(0, len(COLUMNS), parent)
         for column, (title, tip) in enumerate(COLUMNS.items()):
-            header = QTableWidgetItem(title)
-            header.setToolTip(tip)
-            self.setHorizontalHeaderItem(column, header)
+            heading = QTableWidgetItem(title)
+            heading.setToolTip(tip)
+            self.setHorizontalHeaderItem(column, heading)
         self.verticalHeader().hide()
         # Names that are too long for the column take a second line.
         rows = self.verticalHeader()

@@ -1,6 +1,7 @@
 """The controls of the panel "Quantize" and how they are arranged."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from qtpy.QtWidgets import (
@@ -8,11 +9,11 @@ from qtpy.QtWidgets import (
     QLabel,
     QListWidget,
     QSizePolicy,
-    QSpinBox,
     QWidget,
 )
 
 from napari_qmedsam.checkpoints.packed.granularity import Permutation
+from napari_qmedsam.datasets.calibration_plan import CalibrationPlan
 from napari_qmedsam.gui.quantize.error_plot import ErrorPlot
 from napari_qmedsam.gui.shared.forms import (
     Controls,
@@ -21,9 +22,15 @@ from napari_qmedsam.gui.shared.forms import (
     column,
     form,
     row,
+    whole_number,
     work_grid,
 )
 from napari_qmedsam.gui.shared.model_form import ModelForm
+from napari_qmedsam.gui.shared.settings_fields import (
+    choice_field,
+    field_title,
+    number_field,
+)
 from napari_qmedsam.quantization.job import Budget
 from napari_qmedsam.quantization.methods import NNCF
 from napari_qmedsam.quantization.settings import (
@@ -47,6 +54,13 @@ BITS, MEGABYTES, AVERAGE = "Bits per weight", "Size budget, MB", "Average bits"
 
 PER_LAYER, PER_CHANNEL, PER_GROUP = "layer", "channel", "group"
 
+GRANULARITIES = {
+    PER_LAYER: "Per layer",
+    PER_CHANNEL: "Per channel",
+    PER_GROUP: "Per group",
+}
+"""How many weights share one scale."""
+
 PERMUTATIONS = {Permutation.ROWS: "Rows", Permutation.ELEMENTS: "Elements"}
 """What Permutation-COMQ can sort; the other methods sort nothing."""
 
@@ -63,9 +77,10 @@ class QuantizeChoices:
     model, backend : str
     folder : str
         Of calibration images.
-    method, permutation, granularity, size, calibration : str
+    method, permutation, granularity, size_kind, calibration : str
         Entries of the controls of these names; empty for what a control starts with.
     group_size, bits, sweeps, slices : int
+        0 for what a control starts with.
     amount : float
         Of the budget, in MB or bits.
     """
@@ -79,12 +94,12 @@ class QuantizeChoices:
     permutation: str = ""
     granularity: str = ""
     group_size: int = 0
-    size: str = ""
-    bits: int = 4
-    amount: float = 3.0
-    sweeps: int = 3
+    size_kind: str = ""
+    bits: int = 0
+    amount: float = 0.0
+    sweeps: int = 0
     calibration: str = ""
-    slices: int = 32
+    slices: int = 0
 
 
 class QuantizeControls(Controls):
@@ -113,7 +128,7 @@ class QuantizeControls(Controls):
         self.method.currentIndexChanged.connect(self._method_chosen)
         self.permutation.currentIndexChanged.connect(self._permutation_chosen)
         self.granularity.currentIndexChanged.connect(self._show_what_applies)
-        self.size.currentIndexChanged.connect(self._show_what_applies)
+        self.size_kind.currentIndexChanged.connect(self._show_what_applies)
         self._method_chosen()
 
     @property
@@ -142,7 +157,7 @@ class QuantizeControls(Controls):
 
     def budget(self) -> Budget | None:
         """Return the size that decides the bits, if one does."""
-        chosen, value = self.size.currentText(), self.amount.value()
+        chosen, value = self.size_kind.currentText(), self.amount.value()
         if chosen == MEGABYTES:
             return Budget(megabytes=value)
         return Budget(average_bits=value) if chosen == AVERAGE else None
@@ -150,23 +165,17 @@ class QuantizeControls(Controls):
     # Making ---------------------------------------------------------------
 
     def _make_settings(self) -> None:
-        self.method = choice(
-            self,
-            "How codes and scales are found: rounding to nearest (RTN), coordinate "
-            "descent on calibration inputs (COMQ), that with weights sorted into units "
-            "first, or NNCF's 8-bit arithmetic for OpenVINO.",
-        )
-        for method, title in METHODS.items():
-            self.method.addItem(title, method.value)
+        methods: dict[str, str] = {m.value: title for m, title in METHODS.items()}
         if nncf_subprocess.is_installed():
-            self.method.addItem("NNCF int8", NNCF)
-        self.size = choice(
+            methods[NNCF] = "NNCF int8"
+        self.method = choice_field(self, QuantizationSettings, "method", methods)
+        self.size_kind = choice(
             self,
             "Give every layer the same bits, or let measured sensitivity share out a "
             "size over the layers.",
         )
-        self.size.addItems([BITS, MEGABYTES, AVERAGE])
-        self.bits = self._whole(1, 8, 4, "Bits of each weight's code.")
+        self.size_kind.addItems([BITS, MEGABYTES, AVERAGE])
+        self.bits = number_field(self, QuantizationSettings, "bit_width")
         self.amount = QDoubleSpinBox(self)
         self.amount.setRange(0.1, 1000.0)
         self.amount.setSingleStep(0.1)
@@ -174,24 +183,17 @@ class QuantizeControls(Controls):
         self.amount.setToolTip(
             "Size of all the model's tensors in MB, or effective bits per weight."
         )
-        self.granularity = choice(
+        self.granularity = choice_field(
+            self, QuantizationSettings, "granularity", GRANULARITIES
+        )
+        self.group_size = whole_number(
             self,
-            "How many weights share one scale: a layer, an output channel, or a group "
-            "of inputs of a channel.",
+            (2, 1024),
+            DEFAULT_GROUP.group_size or 2,
+            "Weights of a group that share a scale.",
         )
-        for kind in (PER_LAYER, PER_CHANNEL, PER_GROUP):
-            self.granularity.addItem(f"Per {kind}", kind)
-        self.group_size = self._whole(
-            2, 1024, DEFAULT_GROUP.group_size, "Weights of a group that share a scale."
-        )
-        self.permutation = choice(
-            self,
-            "Sort rows or single elements by size before they are cut into units; the "
-            "order is stored in the file.",
-        )
-        self.sweeps = self._whole(
-            1, 20, 3, "Sweeps of coordinate descent over each layer."
-        )
+        self.permutation = choice_field(self, QuantizationSettings, "permutation", {})
+        self.sweeps = number_field(self, QuantizationSettings, "sweeps")
 
     def _make_calibration(self) -> None:
         self.calibration = choice(
@@ -200,7 +202,9 @@ class QuantizeControls(Controls):
             "those of the open image layers, or those of a folder.",
         )
         self.calibration.addItems([PHANTOMS, OPEN_IMAGES, FOLDER])
-        self.slices = self._whole(1, 512, 32, "Calibration slices.")
+        self.slices = whole_number(
+            self, (1, 512), CalibrationPlan.slices, "Calibration slices."
+        )
 
     def _make_buttons(self) -> None:
         self.quantize = button(
@@ -225,19 +229,19 @@ class QuantizeControls(Controls):
         )
 
     def _arrange(self) -> None:
+        named = partial(field_title, QuantizationSettings)
         self.fields = QWidget(self)
-        self.fields.setLayout(
-            form(
-                ("Model", self.models),
-                ("Method", self.method),
-                ("Size", row((self.size, 2), self.bits, self.amount)),
-                ("Scales", row((self.granularity, 2), self.group_size)),
-                ("Permute", self.permutation),
-                ("Sweeps", self.sweeps),
-                ("Calibrate on", row((self.calibration, 2), self.slices)),
-            )
+        fields = form(
+            ("Model", self.models),
+            (named("method"), self.method),
+            ("Size", row((self.size_kind, 2), self.bits, self.amount)),
+            (named("granularity"), row((self.granularity, 2), self.group_size)),
+            (named("permutation"), self.permutation),
+            (named("sweeps"), self.sweeps),
+            ("Calibrate on", row((self.calibration, 2), self.slices)),
         )
-        self.fields.layout().setContentsMargins(0, 0, 0, 0)
+        fields.setContentsMargins(0, 0, 0, 0)
+        self.fields.setLayout(fields)
         column(
             self,
             self.fields,
@@ -248,13 +252,6 @@ class QuantizeControls(Controls):
             (self.variants, 1),
             row(self.load, self.load_qat, self.save, self.remove),
         )
-
-    def _whole(self, low: int, high: int, value: int, tip: str) -> QSpinBox:
-        field = QSpinBox(self)
-        field.setRange(low, high)
-        field.setValue(value)
-        field.setToolTip(tip)
-        return field
 
     # What goes together ---------------------------------------------------
 
@@ -287,12 +284,12 @@ class QuantizeControls(Controls):
 
     def _show_what_applies(self) -> None:
         method = self.method.currentData()
-        by_bits = self.size.currentText() == BITS
+        by_bits = self.size_kind.currentText() == BITS
         self.bits.setVisible(by_bits)
         self.amount.setVisible(not by_bits)
         is_ours = not self.is_nncf
         grouped = self.granularity.currentData() == PER_GROUP
-        for field in (self.size, self.bits, self.amount, self.granularity):
+        for field in (self.size_kind, self.bits, self.amount, self.granularity):
             field.setEnabled(is_ours)
         self.group_size.setEnabled(is_ours and grouped)
         self.permutation.setEnabled(method == Method.PERMUTATION_COMQ.value)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from napari_qmedsam.errors import InvalidSettings
 from napari_qmedsam.gui.segment.object_table import ObjectTable
@@ -69,7 +70,8 @@ class ObjectEdits:
             with errors_shown(self._say):
                 raise InvalidSettings("Select the objects to remove in the table.")
         for object_id in ids:
-            self._edit(lambda s, i=object_id: s.remove_object(i, erase=True), True)
+            remove = partial(Session.remove_object, object_id=object_id, erase=True)
+            self._edit(remove, paints=True)
 
     def undo(self) -> None:
         """Take the last change of masks or boxes back."""

@@ -1,6 +1,7 @@
 """The table of objects: id, name, slices, millilitres, visible, locked."""
 
 from collections.abc import Callable, Sequence
+from typing import cast
 
 from numpy.typing import NDArray
 from qtpy.QtCore import Qt, Signal
@@ -54,9 +55,9 @@ class ObjectTable(QTableWidget):
         self._filling = False
         self._ink = "#808080"
         for column, (title, tip) in enumerate(COLUMNS.items()):
-            header = QTableWidgetItem(title if column < VISIBLE else "")
-            header.setToolTip(tip)
-            self.setHorizontalHeaderItem(column, header)
+            heading = QTableWidgetItem(title if column < VISIBLE else "")
+            heading.setToolTip(tip)
+            self.setHorizontalHeaderItem(column, heading)
         self.verticalHeader().hide()
         self.verticalHeader().setDefaultSectionSize(28)
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
@@ -86,7 +87,7 @@ class ObjectTable(QTableWidget):
         self.horizontalHeaderItem(LOCKED).setIcon(icon("locked", colour))
         for row in range(self.rowCount()):
             for column in (VISIBLE, LOCKED):
-                self._show_switch(self.cellWidget(row, column), column)
+                self._show_switch(self._switch(row, column), column)
 
     def show_objects(
         self,
@@ -133,12 +134,18 @@ class ObjectTable(QTableWidget):
     def spin_boxes(self, object_id: int) -> tuple[QSpinBox, QSpinBox]:
         """Return the two slice fields of an object."""
         row = self._ids.index(object_id)
-        return self.cellWidget(row, FROM), self.cellWidget(row, TO)
+        return self._field(row, FROM), self._field(row, TO)
 
     def switches(self, object_id: int) -> tuple[QToolButton, QToolButton]:
         """Return the buttons "visible" and "locked" of an object."""
         row = self._ids.index(object_id)
-        return self.cellWidget(row, VISIBLE), self.cellWidget(row, LOCKED)
+        return self._switch(row, VISIBLE), self._switch(row, LOCKED)
+
+    def _field(self, row: int, column: int) -> QSpinBox:
+        return cast(QSpinBox, self.cellWidget(row, column))
+
+    def _switch(self, row: int, column: int) -> QToolButton:
+        return cast(QToolButton, self.cellWidget(row, column))
 
     def _select(self, object_ids: list[int]) -> None:
         mode = self.selectionMode()
@@ -199,7 +206,7 @@ class ObjectTable(QTableWidget):
             field.setValue(value)
             field.setEnabled(not o.is_locked)
         for column, is_on in ((VISIBLE, o.is_visible), (LOCKED, o.is_locked)):
-            switch = self.cellWidget(row, column)
+            switch = self._switch(row, column)
             switch.setChecked(is_on)
             self._show_switch(switch, column)
 

@@ -50,10 +50,11 @@ class PointLayer(PromptLayer[Points]):
 
     def aim(self, object_id: int, is_positive: bool) -> None:
         """Let the points that are set from now on be of this object and kind."""
-        self.layer.feature_defaults = {ID: object_id, POSITIVE: is_positive}
-        self.layer.selected_data = set()
-        self.layer.current_face_color = COLOURS[is_positive]
-        self.layer.mode = "add"
+        layer = self.taken
+        layer.feature_defaults = {ID: object_id, POSITIVE: is_positive}
+        layer.selected_data = set()
+        layer.current_face_color = COLOURS[is_positive]
+        layer.mode = "add"
 
     def read(self) -> None:
         """Make the points of the session's objects what the layer says.
@@ -107,7 +108,7 @@ class PointLayer(PromptLayer[Points]):
         return {point.slice_index for point in known ^ set(new.points)}
 
     def _point(self, place: np.ndarray, axis: int, is_positive: bool) -> Point:
-        world = self.layer.data_to_world(place)
+        world = self.taken.data_to_world(place)
         index = np.asarray(self.image.world_to_data(world), float)
         if self.image.ndim == 2:
             index = np.insert(index, 0, 0)

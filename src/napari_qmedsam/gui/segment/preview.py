@@ -59,7 +59,7 @@ class Preview(QLabel):
         self._timer.setSingleShot(True)
         self._timer.setInterval(DELAY_MS)
         self._timer.timeout.connect(self._make)
-        self.picture: NDArray[np.uint8] | None = None
+        self.pixels: NDArray[np.uint8] | None = None
         """(S, S, 3), of the view that is shown."""
 
     def ask(self, view: ModelInput | None) -> None:
@@ -78,7 +78,7 @@ class Preview(QLabel):
             return  # comes back here at its end
         view, self._wanted = self._wanted, None
         if view is None:
-            self.picture = None
+            self.pixels = None
             self.clear()
             return
 
@@ -88,11 +88,10 @@ class Preview(QLabel):
         self.worker.start(job, self._show, self._ended)
 
     def _show(self, picture: NDArray[np.uint8]) -> None:
-        self.picture = picture
+        self.pixels = picture
         height, width, _ = picture.shape
-        image = QImage(
-            picture.data, width, height, 3 * width, QImage.Format.Format_RGB888
-        )
+        data = picture.tobytes()  # kept until the pixmap has its own copy
+        image = QImage(data, width, height, 3 * width, QImage.Format.Format_RGB888)
         self.setPixmap(
             QPixmap.fromImage(image).scaled(
                 SIDE,
@@ -104,7 +103,7 @@ class Preview(QLabel):
 
     def _ended(self, error: BaseException | None) -> None:
         if error is not None:
-            self.picture = None
+            self.pixels = None
             self.setText("no preview")
         if self._wanted is not None:
             self._timer.start()

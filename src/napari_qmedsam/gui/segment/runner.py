@@ -1,6 +1,6 @@
 """What is to be segmented, one thing after the other in a thread."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -191,13 +191,13 @@ class Runner:
 
     def _updates(
         self, request: Request, options: SegmentOptions
-    ) -> Iterator[SliceUpdate]:
+    ) -> Generator[SliceUpdate, None, None]:
         session = request.workspace.session
         session.segmenter = self.models.segmenter
         session.window = request.workspace.window()
         # Boxes may have been deleted while the model loaded.
         ids = [i for i in request.object_ids if i in session.objects]
-        if request.direction is not None:
+        if request.direction is not None and request.slice_index is not None:
             return session.iter_propagate(
                 request.slice_index,
                 request.direction,
@@ -216,7 +216,7 @@ class Runner:
 
 
 def segment_until(
-    updates: Iterator[SliceUpdate], report: Report, should_stop: ShouldStop
+    updates: Generator[SliceUpdate, None, None], report: Report, should_stop: ShouldStop
 ) -> None:
     """Segment slice by slice until done or told to stop; report each.
 

@@ -209,12 +209,13 @@ class SegmentPanel(Panel[SegmentControls, SegmentChoices]):
     def show_objects(self) -> None:
         """Show the objects of the workspace, and what may be done with them."""
         table, workspace = self.controls.table, self.workspace
-        objects = [] if workspace is None else workspace.session.objects.values()
-        table.show_objects(
-            list(objects),
-            [workspace.colour_of(o.object_id) for o in objects],
-            [workspace.session.volume.shape[o.axis] for o in objects],
-        )
+        if workspace is None:
+            table.show_objects([], [], [])
+        else:
+            objects = list(workspace.session.objects.values())
+            colours = [workspace.colour_of(o.object_id) for o in objects]
+            depths = [workspace.session.volume.shape[o.axis] for o in objects]
+            table.show_objects(objects, colours, depths)
         self._show_measures(workspace)
         self.enable()
         self._look_after()
@@ -233,23 +234,28 @@ class SegmentPanel(Panel[SegmentControls, SegmentChoices]):
     def enabled(self) -> Iterable[tuple[QWidget, bool]]:
         """Return each control that is not always of use, and whether it is now."""
         controls, workspace = self.controls, self.workspace
-        is_free, is_chosen = not self.work.is_busy, workspace is not None
-        history = workspace.session.history if is_chosen else None
-        has_objects = is_chosen and bool(workspace.session.objects)
-        for control in (controls.image, controls.models):
-            yield control, is_free
-        yield controls.cancel, not is_free
-        yield controls.view, is_chosen and workspace.image.ndim == 3
-        yield controls.window_form, is_chosen and not workspace.image.rgb
-        yield controls.draw, is_chosen
-        for control in controls.of_objects:
-            yield control, has_objects
-        for control in controls.of_masks:
-            yield control, is_free and has_objects
-        yield controls.undo, is_free and is_chosen and history.can_undo
-        yield controls.redo, is_free and is_chosen and history.can_redo
-        has_labels = is_chosen and workspace.labels_layer.layer is not None
-        yield controls.save, is_free and has_labels
+        is_free, has_objects = not self.work.is_busy, False
+        is_3d = has_window = can_undo = can_redo = has_labels = False
+        if workspace is not None:
+            has_objects = bool(workspace.session.objects)
+            is_3d = workspace.image.ndim == 3
+            has_window = not workspace.image.rgb
+            history = workspace.session.history
+            can_undo, can_redo = history.can_undo, history.can_redo
+            has_labels = workspace.labels_layer.layer is not None
+        yield from [
+            (controls.image, is_free),
+            (controls.models, is_free),
+            (controls.view, is_3d),
+            (controls.window_form, has_window),
+            (controls.draw, workspace is not None),
+            *((control, has_objects) for control in controls.of_objects),
+            *((control, is_free and has_objects) for control in controls.of_masks),
+            (controls.cancel, not is_free),
+            (controls.undo, is_free and can_undo),
+            (controls.redo, is_free and can_redo),
+            (controls.save, is_free and has_labels),
+        ]
 
     def _show_measures(self, workspace: Workspace | None) -> None:
         if workspace is not None and workspace is self.workspace:

@@ -40,14 +40,14 @@ class WindowForm(QWidget):
             "contrast limits."
         )
         self.preset.setMinimumContentsLength(9)
-        self.lower = self._number("Value shown as black.")
-        self.upper = self._number("Value shown as white.")
+        self.darkest = self._number("Value shown as black.")
+        self.brightest = self._number("Value shown as white.")
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.preset, 2)
-        layout.addWidget(self.lower, 1)
+        layout.addWidget(self.darkest, 1)
         layout.addWidget(QLabel("to", self))
-        layout.addWidget(self.upper, 1)
+        layout.addWidget(self.brightest, 1)
         self.preset.activated.connect(self._preset_chosen)
 
     def offer(self, presets: Mapping[str, Window], decimals: int) -> None:
@@ -55,7 +55,7 @@ class WindowForm(QWidget):
         self._presets = presets
         self.preset.clear()
         self.preset.addItems([*presets, CUSTOM])
-        for field in (self.lower, self.upper):
+        for field in (self.darkest, self.brightest):
             field.setDecimals(decimals)
 
     def forget(self) -> None:
@@ -67,7 +67,10 @@ class WindowForm(QWidget):
     def show_window(self, window: Window) -> None:
         """Show a window without telling anybody."""
         self._window = window
-        for field, value in ((self.lower, window.lower), (self.upper, window.upper)):
+        for field, value in (
+            (self.darkest, window.lower),
+            (self.brightest, window.upper),
+        ):
             field.blockSignals(True)
             field.setValue(value)
             field.blockSignals(False)
@@ -93,7 +96,7 @@ class WindowForm(QWidget):
     def _number_edited(self) -> None:
         window = None
         with errors_shown(self.refused.emit):
-            window = Window(self.lower.value(), self.upper.value())
+            window = Window(self.darkest.value(), self.brightest.value())
         if window is None:
             self.show_window(self._window)
         else:

@@ -123,7 +123,7 @@ class BoxLayer(PromptLayer[Shapes]):
             raise reading.fault
 
     def _reading(self) -> _Reading:
-        layer, reading = self.layer, _Reading()
+        layer, reading = self.taken, _Reading()
         rows = rows_of(layer)
         indices: dict[tuple[int, int], int] = {}
         for index, row in enumerate(rows):
@@ -151,7 +151,7 @@ class BoxLayer(PromptLayer[Shapes]):
         return reading
 
     def _place(self, vertices: NDArray) -> PlacedBox:
-        place = box_on_slice(vertices, self.layer, self.image, self._axis())
+        place = box_on_slice(vertices, self.taken, self.image, self._axis())
         box = Box3D.on_slice(place.slice_index, place.box)
         box = box.clip(*self.session.shape_along(place.axis))
         return replace(place, box=box.in_plane)
@@ -170,7 +170,7 @@ class BoxLayer(PromptLayer[Shapes]):
             old = session.objects.get(object_id)
             made = _object(first_rows[object_id], places, old)
             if old is None:
-                made = replace(made, **_range_of(made, first_rows[object_id]))
+                made = replace(made, box=_box_of(made, first_rows[object_id]))
                 session.add_object(
                     made.box, made.name, object_id, made.axis, keys=made.keys
                 )
@@ -182,8 +182,8 @@ class BoxLayer(PromptLayer[Shapes]):
     def _write(self, reading: _Reading) -> None:
         with self._showing():
             if reading.unusable:
-                self.layer.selected_data = set(reading.unusable)
-                self.layer.remove_selected()
+                self.taken.selected_data = set(reading.unusable)
+                self.taken.remove_selected()
         self._write_rows(
             [
                 row.object_id
@@ -240,28 +240,27 @@ class BoxLayer(PromptLayer[Shapes]):
 
     def select(self, object_id: int, slice_index: int) -> None:
         """Select an object's rectangle on a slice, to be moved or resized."""
-        axis = self.session.objects[object_id].axis
+        axis, layer = self.session.objects[object_id].axis, self.taken
         depth_axis = 0 if self.image.ndim == 2 else axis
-        for index, row in enumerate(rows_of(self.layer)):
-            here = round(float(self.layer.data[index][0][depth_axis]))
+        for index, row in enumerate(rows_of(layer)):
+            here = round(float(layer.data[index][0][depth_axis]))
             if row.object_id == object_id and here == slice_index:
-                self.layer.mode = "select"
-                self.layer.selected_data = {index}
+                layer.mode = "select"
+                layer.selected_data = {index}
 
     def _write_rows(self, ids: list[int]) -> None:
-        objects = self.session.objects
-        old = {row.object_id: row for row in rows_of(self.layer)}
+        objects, layer = self.session.objects, self.taken
+        old = {row.object_id: row for row in rows_of(layer)}
         rows = [
             _row_of(objects[i]) if i in objects else old.get(i, BoxRow(i)) for i in ids
         ]
-        write_rows(self.layer, rows)
+        write_rows(layer, rows)
         if rows:
             colours = np.array([self._colour(row.object_id) for row in rows])
             colours[[not row.is_visible for row in rows], 3] = 0
-            self.layer.edge_color = colours
-        following = self._colour(self._next_id(rows))
-        with self.layer.block_update_properties():
-            self.layer.current_edge_color = following
+            layer.edge_color = colours
+        with layer.block_update_properties():
+            layer.current_edge_color = self._colour(self._next_id(rows))
 
 
 def _row_of(o: SegmentObject) -> BoxRow:
@@ -303,11 +302,11 @@ def _object(
     return made
 
 
-def _range_of(made: SegmentObject, row: BoxRow) -> dict[str, Box3D]:
-    """Return the slices that a layer made earlier gives to an object."""
+def _box_of(made: SegmentObject, row: BoxRow) -> Box3D:
+    """Return an object's box, over the slices that a layer made earlier gives it."""
     if not 0 <= row.z_min < row.z_max:
-        return {}
-    return {"box": replace(made.box, z_min=row.z_min, z_max=row.z_max)}
+        return made.box
+    return replace(made.box, z_min=row.z_min, z_max=row.z_max)
 
 
 def _drawn(objects: Objects) -> dict[int, tuple]:

@@ -59,7 +59,7 @@ class ClosingWatch(QObject):
                 self.close()
         elif kind == QEvent.Type.Close:
             # napari may ask the user first; only a window that closes is hidden.
-            self._is_asked = watched.isVisible()
+            self._is_asked = isinstance(watched, QWidget) and watched.isVisible()
             if not self._is_asked:
                 self._close_window(watched)
         elif kind == QEvent.Type.Hide and self._is_asked and not event.spontaneous():

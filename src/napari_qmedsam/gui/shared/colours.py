@@ -40,7 +40,9 @@ def with_hidden(hidden: Collection[int], largest: int) -> Colormap:
     if not hidden:
         return label_colours()
     colours = label_colours()
-    table = {i: colours.map(np.uint16(i)) for i in range(largest + 1)}
+    table: dict[int | None, NDArray] = {
+        i: colours.map(np.uint16(i)) for i in range(largest + 1)
+    }
     table |= {i: np.zeros(4) for i in (0, *hidden)}
     # An id beyond the table; napari asks for a colour of the rest.
     table[None] = np.array([1.0, 1.0, 1.0, 1.0])

@@ -12,6 +12,7 @@ from qtpy.QtWidgets import (
     QPushButton,
     QScrollArea,
     QSizePolicy,
+    QSpinBox,
     QVBoxLayout,
     QWidget,
 )
@@ -31,6 +32,17 @@ def choice(parent: QWidget, tip: str, characters: int = 10) -> QComboBox:
     )
     combo.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
     return combo
+
+
+def whole_number(
+    parent: QWidget, limits: tuple[int, int], value: int, tip: str
+) -> QSpinBox:
+    """Return a field for a whole number."""
+    field = QSpinBox(parent)
+    field.setRange(*limits)
+    field.setValue(value)
+    field.setToolTip(tip)
+    return field
 
 
 def button(parent: QWidget, text: str, tip: str) -> QPushButton:

@@ -7,7 +7,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
-from qtpy.QtWidgets import QAbstractButton, QAbstractSpinBox, QComboBox
+from qtpy.QtWidgets import QAbstractButton, QComboBox, QDoubleSpinBox, QSpinBox
 
 from napari_qmedsam.disk import write_text
 from napari_qmedsam.segmentation.autosave import state_folder
@@ -57,7 +57,7 @@ def take(choices: Choices, controls: object) -> None:
         control = getattr(controls, field.name, None)
         if isinstance(control, QComboBox):
             setattr(choices, field.name, str(_entry(control, control.currentIndex())))
-        elif isinstance(control, QAbstractSpinBox):
+        elif isinstance(control, QSpinBox | QDoubleSpinBox):
             setattr(choices, field.name, control.value())
         elif isinstance(control, QAbstractButton):
             setattr(choices, field.name, control.isChecked())
@@ -77,7 +77,7 @@ def restore(choices: Choices, controls: object) -> None:
             entries = [str(_entry(control, i)) for i in range(control.count())]
             if value in entries:
                 control.setCurrentIndex(entries.index(value))
-        elif isinstance(control, QAbstractSpinBox):
+        elif isinstance(control, QSpinBox | QDoubleSpinBox):
             if control.minimum() <= value <= control.maximum():
                 control.setValue(value)
         elif isinstance(control, QAbstractButton):

@@ -65,10 +65,9 @@ class Plot(FigureCanvasQTAgg):
         axes = self.axes
         axes.set_facecolor(back)
         axes.tick_params(colors=ink, which="both", labelsize=7, length=2)
-        for label, set_label in zip(
-            self._labels, (axes.set_xlabel, axes.set_ylabel), strict=True
-        ):
-            set_label(label, color=ink, fontsize=8, labelpad=2)
+        x_label, y_label = self._labels
+        axes.set_xlabel(x_label, color=ink, fontsize=8, labelpad=2)
+        axes.set_ylabel(y_label, color=ink, fontsize=8, labelpad=2)
         for side, spine in axes.spines.items():
             spine.set_visible(side in ("left", "bottom"))
             spine.set_color(ink)

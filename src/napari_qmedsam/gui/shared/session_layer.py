@@ -51,6 +51,12 @@ class SessionLayer(ABC, Generic[LayerType]):
         self.layer: LayerType | None = None
         self._say = say
 
+    @property
+    def taken(self) -> LayerType:
+        """The layer, where there must be one."""
+        assert self.layer is not None, "no layer has been taken"
+        return self.layer
+
     @abstractmethod
     def make(self) -> LayerType:
         """Return a new layer that lies on the image; it is not taken yet."""
