@@ -1,5 +1,6 @@
 """Names of files, and how to say that one cannot be read."""
 
+import re
 from pathlib import Path
 
 from napari_qmedsam.errors import UnreadableVolume
@@ -17,3 +18,52 @@ def suffix_of(path: Path) -> str:
 def unreadable(path: Path, reason: str, advice: str) -> UnreadableVolume:
     """Make the error ``Cannot read 'name': reason. advice``."""
     return UnreadableVolume(f"Cannot read '{path.name}': {reason}. {advice}")
+
+
+def file_beside(path: Path, name: str) -> Path:
+    """Return the data file that a header names.
+
+    Raises
+    ------
+    UnreadableVolume
+        If it is missing, or lies outside the folder of the header.
+    """
+    folder = path.parent.resolve()
+    beside = (path.parent / name).resolve()
+    if not beside.is_relative_to(folder):
+        raise unreadable(
+            path,
+            f"its data file '{name}' lies outside its folder",
+            "Put both files in one folder and name it without a path.",
+        )
+    if not beside.is_file():
+        raise unreadable(
+            path,
+            f"its data file '{name}' is missing",
+            "Keep both files in one folder.",
+        )
+    return beside
+
+
+def numbered_names(path: Path, words: list[str]) -> list[str]:
+    """Return the names that a header's pattern with first, last and step stands for.
+
+    Parameters
+    ----------
+    path : Path
+        The header, named in the error.
+    words : list of str
+        ``["slice%03d.raw", "1", "20", "1"]``; the step may be left out.
+
+    Raises
+    ------
+    UnreadableVolume
+        If it is no such pattern.
+    """
+    numbers = [int(word) for word in words[1:4] if re.fullmatch(r"-?\d{1,7}", word)]
+    plain = re.fullmatch(r"[^%]*%0?\d{0,2}[di][^%]*", words[0])
+    if plain is None or len(numbers) < 2 or 0 in numbers[2:]:
+        raise unreadable(path, f"its data files are '{words[0][:80]}'", EXPORT_AGAIN)
+    first, last, step = [*numbers, 1][:3]
+    count = range(first, last + (1 if step > 0 else -1), step)
+    return [words[0] % number for number in count]

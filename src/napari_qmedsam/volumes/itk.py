@@ -1,7 +1,6 @@
 """SimpleITK: files through its readers, and images from and to volumes."""
 
 import logging
-import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,15 +17,12 @@ from napari_qmedsam.volumes.files import (
     suffix_of,
     unreadable,
 )
-from napari_qmedsam.volumes.formats import Selection, Shape
-from napari_qmedsam.volumes.frames import choose_frame
 from napari_qmedsam.volumes.grid import (
-    affine_from_geometry,
     bad_spacing,
     geometry_from_affine,
     spacing_from_affine,
 )
-from napari_qmedsam.volumes.volume import Modality, Source, Volume
+from napari_qmedsam.volumes.volume import Source, Volume
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -34,78 +30,36 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def read_itk(path: Path, image_io: str, name: str, selection: Selection) -> Volume:
-    """Read a file through one of ITK's readers.
-
-    Three uint8 components make colour; of any other vector image, and of a
-    4D image, the frame picks one component or frame.
-
-    Parameters
-    ----------
-    path : Path
-    image_io : str
-        The name of the reader.
-    name : str
-        `Source.format` of the result.
-    selection : Selection
+def open_itk(path: Path, image_io: str) -> "sitk.ImageFileReader":
+    """Return one of ITK's readers that has read the header of a file.
 
     Raises
     ------
     UnreadableVolume
-        If the file is damaged, its grid is no grid, or the frame is not in it.
+        If it is damaged.
     """
     import SimpleITK as sitk
 
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
-    reader.SetImageIO(image_io)
-    with quiet_itk():
-        try:
-            reader.ReadImageInformation()
-            size = list(reader.GetSize())
-            frame, notices = _choose(path, reader, selection.frame)
-            if len(size) > 3:
-                index = np.unravel_index(frame, size[3:], order="F")
-                reader.SetExtractSize(size[:3] + [0] * (len(size) - 3))
-                reader.SetExtractIndex([0, 0, 0] + [int(i) for i in index])
-            image = reader.Execute()
-        except RuntimeError as error:
-            raise _explain(path, error) from error
-        if len(size) <= 3 and _components_are_frames(reader):
-            image = sitk.VectorIndexSelectionCast(image, frame)
-    source = Source(str(path), name, dimensions=2 if len(size) == 2 else 3)
-    return volume_from_image(image, path, source, notices)
-
-
-def itk_shape(path: Path, image_io: str) -> Shape:
-    """Return the shape a file's header gives."""
-    import SimpleITK as sitk
-
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
+    # Naming it keeps ITK from trying all the others.
     reader.SetImageIO(image_io)
     with quiet_itk():
         try:
             reader.ReadImageInformation()
         except RuntimeError as error:
-            raise _explain(path, error) from error
-    return shape_from_size(reader.GetSize())
+            raise explain_itk(path, error) from error
+    return reader
 
 
-def shape_from_size(size: tuple[int, ...]) -> Shape:
-    """Return (Z, Y, X) of a size (x, y) or (x, y, z, ...)."""
-    x, y, *rest = size
-    return (rest[0] if rest else 1), y, x
-
-
-def volume_from_image(
-    image: "sitk.Image",
+def make_volume(
     path: Path,
+    array: NDArray,
+    affine: NDArray[np.float64],
     source: Source,
     notices: tuple[str, ...] = (),
-    modality: Modality | None = None,
 ) -> Volume:
-    """Return a volume of a 2D or 3D image, voxels and affine moved together.
+    """Return a volume of grey values (Z, Y, X), or colours (Z, Y, X, 3 or 4).
 
     Raises
     ------
@@ -113,18 +67,13 @@ def volume_from_image(
         If the voxels are not real numbers or 8-bit colours, or the affine
         does not make a grid.
     """
-    import SimpleITK as sitk
-
-    components = image.GetNumberOfComponentsPerPixel()
-    array = sitk.GetArrayFromImage(image)
     if array.dtype.kind not in "iuf":
         raise unreadable(
             path,
-            f"its voxels are {image.GetPixelIDTypeAsString()}",
+            f"its voxels are {array.dtype}, not real numbers",
             "Export magnitude images instead.",
         )
-    if image.GetDimension() == 2:
-        array = array[np.newaxis]
+    components = array.shape[3] if array.ndim == 4 else 1
     if components == 4 and array.dtype == np.uint8:
         array = np.ascontiguousarray(array[..., :3])
         notices += ("Transparency was dropped.",)
@@ -134,9 +83,6 @@ def volume_from_image(
             f"each voxel holds {components} values of type {array.dtype}",
             "Export grey values or 8-bit colour.",
         )
-    affine = affine_from_geometry(
-        image.GetSpacing(), image.GetOrigin(), image.GetDirection()
-    )
     reason = bad_spacing(affine)
     if reason is not None:
         raise unreadable(path, reason, EXPORT_AGAIN)
@@ -145,7 +91,7 @@ def volume_from_image(
         array=array,
         spacing_mm=spacing_from_affine(affine),
         affine=affine,
-        modality=modality or guess_modality(array),
+        modality=guess_modality(array),
         source=source,
         notices=notices,
     )
@@ -207,30 +153,12 @@ def quiet_itk() -> Iterator[None]:
 # Helpers ------------------------------------------------------------------
 
 
-def _components_are_frames(reader: "sitk.ImageFileReader") -> bool:
-    import SimpleITK as sitk
-
-    components, kind = reader.GetNumberOfComponents(), reader.GetPixelID()
-    if components == 1 or kind in (sitk.sitkComplexFloat32, sitk.sitkComplexFloat64):
-        return False
-    return not (kind == sitk.sitkVectorUInt8 and components in (3, 4))
-
-
-def _choose(
-    path: Path, reader: "sitk.ImageFileReader", frame: int | None
-) -> tuple[int, tuple[str, ...]]:
-    size = reader.GetSize()
-    if len(size) > 3:
-        return choose_frame(path, frame, math.prod(size[3:]))
-    count = reader.GetNumberOfComponents() if _components_are_frames(reader) else 1
-    return choose_frame(path, frame, count)
-
-
 def _last_line(error: BaseException) -> str:
     return str(error).strip().splitlines()[-1]
 
 
-def _explain(path: Path, error: RuntimeError) -> Exception:
+def explain_itk(path: Path, error: RuntimeError) -> Exception:
+    """Make our error of one of ITK's."""
     logger.debug("%s: %s", path, error)
     # ITK: "Refusing to change spacing from [1, 1, 1] to [1, 0, 1]".
     found = re.search(r"spacing from .* to \[([^\]]*)\]", str(error))

@@ -1,12 +1,8 @@
 """NIfTI: headers through nibabel, voxels in one pass and one copy."""
 
-import gzip
-import logging
 import math
-import zlib
-from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,32 +13,34 @@ from napari_qmedsam.volumes.files import (
     suffix_of,
     unreadable,
 )
-from napari_qmedsam.volumes.formats import WHOLE, Format, Selection, Shape
+from napari_qmedsam.volumes.formats import (
+    HEAD_BYTES,
+    WHOLE,
+    Format,
+    Selection,
+    Shape,
+)
 from napari_qmedsam.volumes.frames import choose_frame
 from napari_qmedsam.volumes.grid import spacing_from_affine
 from napari_qmedsam.volumes.nifti_header import affine_of, parse_header, shape_of
 from napari_qmedsam.volumes.nifti_writing import write_nifti
+from napari_qmedsam.volumes.packed import (
+    DEFLATE_LIMIT,
+    GZIP_MARK,
+    Damaged,
+    packed_head,
+    unpack,
+)
 from napari_qmedsam.volumes.volume import Source, Volume
 
 if TYPE_CHECKING:
     from nibabel.nifti1 import Nifti1Header
-
-logger = logging.getLogger(__name__)
 
 NO_ORIENTATION = (
     "The header gives no orientation; slices are taken to be axial with "
     "x running to the patient's left."
 )
 """What nibabel, too, assumes when neither sform nor qform is set."""
-
-CHUNK = 1 << 22
-"""Bytes read at a time, so that unpacking needs no second copy."""
-
-GZIP_MARK = b"\x1f\x8b"
-"""How gzip files begin."""
-
-DEFLATE_LIMIT = 1032
-"""No gzip file unpacks to more than about this many times its size."""
 
 
 def read_nifti(path: Path, selection: Selection = WHOLE) -> Volume:
@@ -58,18 +56,18 @@ def read_nifti(path: Path, selection: Selection = WHOLE) -> Volume:
         If the file is damaged, its grid is no grid, or the frame is not in it.
     """
     header, stored = _header(path)
-    affine, factor = affine_of(path, header)
+    affine, factor, remarks = affine_of(path, header)
     shape = shape_of(path, header)
     frame, notices = choose_frame(path, selection.frame, math.prod(shape[3:]))
-    try:
-        voxels = _read_voxels(path, header, shape[:3], frame)
-    except (OSError, EOFError, zlib.error) as error:
-        raise _damaged(path, error) from error
-
+    voxels = _read_voxels(path, header, shape, frame)
     array, more = _to_array(path, voxels, header)
-    notices += more
+    notices += remarks + more
     if header["sform_code"] == 0 and header["qform_code"] == 0:
         notices += (NO_ORIENTATION,)
+    is_packed, is_named_so = _is_packed(path), suffix_of(path) == ".nii.gz"
+    if is_packed != is_named_so:
+        state = "packed with gzip" if is_packed else "not packed"
+        notices += (f"The file is {state}, though it is named {suffix_of(path)}.",)
     if factor != 1.0:
         notices += (f"Lengths stored in units of {factor:g} mm were converted.",)
     return Volume(
@@ -85,22 +83,17 @@ def read_nifti(path: Path, selection: Selection = WHOLE) -> Volume:
 
 
 def _header(path: Path) -> tuple["Nifti1Header", bytes]:
-    try:
-        with _open(path) as stream:
-            block = stream.read(540)
-    except (OSError, EOFError, zlib.error) as error:
-        raise _damaged(path, error) from error
+    with path.open("rb") as stream:
+        head = stream.read(HEAD_BYTES)
+    block = packed_head(head, HEAD_BYTES)
+    if head.startswith(GZIP_MARK) and not block:
+        raise unreadable(path, "the file is damaged or cut short", COPY_AGAIN)
     return parse_header(path, block)
 
 
-def _open(path: Path) -> Any:
-    opener = gzip.open if suffix_of(path) == ".nii.gz" else open
-    return opener(path, "rb")
-
-
-def _damaged(path: Path, error: BaseException) -> Exception:
-    logger.debug("%s: %s", path, error)
-    return unreadable(path, "the file is damaged or cut short", COPY_AGAIN)
+def _is_packed(path: Path) -> bool:
+    with path.open("rb") as stream:
+        return stream.read(len(GZIP_MARK)) == GZIP_MARK
 
 
 def _read_voxels(
@@ -112,37 +105,32 @@ def _read_voxels(
     the bytes need no rearranging.
     """
     dtype = header.get_data_dtype()
-    size = math.prod(shape) * dtype.itemsize
-    start = int(header.get_data_offset()) + frame * size
-    packed = path.stat().st_size
-    limit = packed * (DEFLATE_LIMIT if suffix_of(path) == ".nii.gz" else 1)
+    size = math.prod(shape[:3]) * dtype.itemsize
+    offset = int(header.get_data_offset())
+    start, end = offset + frame * size, offset + math.prod(shape) * dtype.itemsize
+    present, is_packed = path.stat().st_size, _is_packed(path)
     # Checked first: a damaged header can ask for terabytes.
-    if start + size > limit:
+    if offset < 0 or start + size > present * (DEFLATE_LIMIT if is_packed else 1):
         raise unreadable(
             path,
-            f"its header needs {start + size} bytes, but the file has {packed}",
+            f"its header needs {start + size} bytes, but the file has {present}",
             COPY_AGAIN,
         )
     buffer = np.empty(size, dtype=np.uint8)
-    with _open(path) as stream:
-        stream.seek(start)
-        got = _fill(stream, buffer.data)
-    if got < size:
-        raise unreadable(path, f"{size - got} of {size} bytes are missing", COPY_AGAIN)
-    voxels = buffer.view(dtype).reshape(shape[::-1])
+    with path.open("rb") as stream:
+        if is_packed:
+            try:
+                unpack(stream, start, buffer.data, end)
+            except Damaged as error:
+                reason = f"the file is damaged: {error}"
+                raise unreadable(path, reason, COPY_AGAIN) from error
+        else:
+            stream.seek(start)
+            stream.readinto(buffer.data)
+    voxels = buffer.view(dtype).reshape(shape[:3][::-1])
     if not dtype.isnative:
         voxels = voxels.byteswap(inplace=True).view(dtype.newbyteorder())
     return voxels
-
-
-def _fill(stream: BinaryIO, view: memoryview) -> int:
-    done = 0
-    while done < len(view):
-        got = stream.readinto(view[done : done + CHUNK])  # type: ignore[attr-defined]
-        if not got:
-            break
-        done += got
-    return done
 
 
 def _to_array(
@@ -175,9 +163,7 @@ def _header_shape(path: Path) -> Shape:
 
 def _is_nifti(head: bytes) -> bool:
     """Tell NIfTI by the letters of its header, through gzip as well."""
-    if head.startswith(GZIP_MARK):
-        with suppress(zlib.error):
-            head = zlib.decompressobj(31).decompress(head, 540)
+    head = packed_head(head, HEAD_BYTES)
     return head[344:348] == b"n+1\0" or head[4:8] == b"n+2\0"
 
 

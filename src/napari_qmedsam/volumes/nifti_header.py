@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_qmedsam.contents import foreign_contents
 from napari_qmedsam.volumes.files import EXPORT_AGAIN, unreadable
 from napari_qmedsam.volumes.grid import bad_spacing
 
@@ -31,8 +32,17 @@ def parse_header(path: Path, block: bytes) -> tuple["Nifti1Header", bytes]:
     size = next((n for n in HEADER_BYTES if n in sizes), None)
     marks = (b"n+1\0",) if size == 348 else (b"n+2\0",)
     start = 344 if size == 348 else 4
+    if size == 348 and block[start : start + 4] == b"ni1\0":
+        raise unreadable(
+            path, "it is half of a pair of .hdr and .img", "Save it as one .nii file."
+        )
     if size is None or block[start : start + 4] not in marks or len(block) < size:
-        raise unreadable(path, "it is not a NIfTI file", "Check what it holds.")
+        found = foreign_contents(block)
+        raise unreadable(
+            path,
+            f"it is {found.what if found else 'not a NIfTI file'}",
+            (found.advice if found else "") or "Check what it holds.",
+        )
     stored = block[:size]
     header = getattr(nib, HEADER_BYTES[size])(stored, check=False)
     # nibabel would quietly make 1 mm of a spacing of 0, so this comes first.
@@ -57,22 +67,33 @@ def mm_per_unit(header: "Nifti1Header") -> float:
     return MM_PER_UNIT.get(int(header["xyzt_units"]) % 8, 1.0)
 
 
-def affine_of(path: Path, header: "Nifti1Header") -> tuple[NDArray[np.float64], float]:
-    """Return the affine in mm, and the mm per unit of the header."""
+def affine_of(
+    path: Path, header: "Nifti1Header"
+) -> tuple[NDArray[np.float64], float, tuple[str, ...]]:
+    """Return the affine in mm, the mm per unit of the header, and notices.
+
+    The sform goes before the qform, unless it is no grid.
+    """
     from nibabel.spatialimages import HeaderDataError
 
+    notices: tuple[str, ...] = ()
     try:
         affine = np.array(header.get_best_affine(), dtype=np.float64)
+        reason = bad_spacing(affine)
+        if reason is not None and header["sform_code"] > 0 < header["qform_code"]:
+            turned = np.array(header.get_qform(), dtype=np.float64)
+            if bad_spacing(turned) is None:
+                notices = (f"The sform is no grid ({reason}); the qform is used.",)
+                affine, reason = turned, None
     except (HeaderDataError, ValueError) as error:
         raise unreadable(
             path, f"its orientation is invalid ({error})", EXPORT_AGAIN
         ) from error
-    factor = mm_per_unit(header)
-    affine[:3] *= factor
-    reason = bad_spacing(affine)
     if reason is not None:
         raise unreadable(path, reason, EXPORT_AGAIN)
-    return affine, factor
+    factor = mm_per_unit(header)
+    affine[:3] *= factor
+    return affine, factor, notices
 
 
 def shape_of(path: Path, header: "Nifti1Header") -> tuple[int, ...]:

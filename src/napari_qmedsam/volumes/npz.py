@@ -8,6 +8,7 @@ direction are not stored: axial slices in LPS direction are taken for granted.
 """
 
 import logging
+import struct
 import zipfile
 import zlib
 from dataclasses import dataclass, replace
@@ -301,11 +302,17 @@ def _stack_shape(shape: tuple[int, ...]) -> Shape:
     return z, y, x
 
 
+def _is_npz(head: bytes) -> bool:
+    """Tell a zip archive whose first file is an array."""
+    (length,) = struct.unpack_from("<H", head.ljust(30, b"\0"), 26)
+    return head.startswith(b"PK\x03\x04") and head[30 : 30 + length].endswith(b".npy")
+
+
 NPZ = Format(
     name="npz",
     title="MedSAM case",
     suffixes=(".npz",),
-    recognises=lambda head: False,  # any zip archive begins alike: the name tells
+    recognises=_is_npz,
     read=read_npz,
     shape=lambda path: npz_shapes(path)[0],
     read_labels=read_npz_labels,

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from napari_qmedsam.contents import foreign_contents
 from napari_qmedsam.volumes.dicom.reading import DICOM
 from napari_qmedsam.volumes.files import suffix_of, unreadable
 from napari_qmedsam.volumes.formats import HEAD_BYTES, Format
@@ -9,6 +10,7 @@ from napari_qmedsam.volumes.metaimage import METAIMAGE
 from napari_qmedsam.volumes.nifti import NIFTI
 from napari_qmedsam.volumes.npz import NPZ
 from napari_qmedsam.volumes.nrrd import NRRD
+from napari_qmedsam.volumes.packed import packed_head
 from napari_qmedsam.volumes.pictures import PICTURE
 from napari_qmedsam.volumes.volume import Volume
 
@@ -44,15 +46,22 @@ def format_of(path: Path) -> Format:
     named = by_suffix(path)
     if named is not None and named.recognises(head):
         return named
-    found = next((each for each in FORMATS if each.recognises(head)), named)
-    if found is None:
+    found = next((each for each in FORMATS if each.recognises(head)), None)
+    if found is not None:
+        return found
+    foreign = foreign_contents(packed_head(head, HEAD_BYTES) or head)
+    if foreign is not None:
+        raise unreadable(
+            path, f"it is {foreign.what}", foreign.advice or "Choose another file."
+        )
+    if named is None:
         titles = [each.title for each in FORMATS]
         raise unreadable(
             path,
             f"the suffix '{suffix_of(path)}' is not known",
             f"Readable are {', '.join(titles[:-1])} and {titles[-1]}.",
         )
-    return found
+    return named
 
 
 def by_suffix(path: Path) -> Format | None:
