@@ -227,6 +227,19 @@ def test_evaluate_writes_and_prints_the_same_report(run, fake_model, scan):
     assert json.loads(out)["count"] == 2
 
 
+def test_effort_is_measured_by_the_number_of_boxes(run, fake_model, scan):
+    arguments = ("evaluate", "--image", "ct.nii.gz", "--labels", "labels.nii.gz")
+    status, out, err = run(*arguments, "--effort", "--json", "effort.json")
+    assert status == 0, err
+    assert "2 of 2 objects got there" in " ".join(out.split())
+    report = json.loads(Path("effort.json").read_text())
+    assert [row["way"] for row in report["rows"]][:2] == ["1 box", "2 boxes"]
+    assert set(report["boxes_needed"]) == {"1", "2"}
+    every = next(r for r in report["rows"] if r["way"] == "a box on every slice")
+    assert every["dsc"] == 100
+    assert every["boxes"] == 3
+
+
 def test_jittered_boxes_lower_the_scores_and_repeat_with_the_seed(
     run, fake_model, scan
 ):
@@ -293,6 +306,8 @@ EVALUATE = ("evaluate", "--image", "ct.nii.gz", "--labels", "labels.nii.gz")
         ((*EVALUATE, "--classes", "5"), "no class 5"),
         ((*EVALUATE, "--classes", "a,b"), "whole numbers"),
         ((*EVALUATE, "--mode", "half"), "--mode"),
+        ((*EVALUATE, "--effort", "--mode", "volume"), "ways of its own"),
+        ((*EVALUATE, "--effort", "--propagation", "mask"), "ways of its own"),
         ((*EVALUATE, "--json", "none/report.json"), "no folder"),
         ((*EVALUATE, "--json", "."), "a folder has that name"),
         ((*EVALUATE, "--json", "labels.nii.gz"), "input itself"),

@@ -2,8 +2,9 @@
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -22,7 +23,12 @@ from napari_qmedsam.cli.shared import (
     Weights,
     WindowOption,
 )
+from napari_qmedsam.errors import InvalidSettings
 from napari_qmedsam.evaluation.rules import TOLERANCE_MM
+
+if TYPE_CHECKING:
+    from napari_qmedsam.evaluation.report import EvaluationReport
+    from napari_qmedsam.evaluation.volumes import Mode
 
 
 def evaluate(
@@ -38,13 +44,21 @@ def evaluate(
         typer.Option(metavar="IDS", help="Comma-separated, like 1,2,3; default: all."),
     ] = None,
     mode: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="MODE",
             help="slice: every slice of a class with at least 100 voxels, by its "
-            "own box. volume: every class by one 3D box.",
+            "own box. volume: every class by one 3D box. Default: slice.",
         ),
-    ] = "slice",
+    ] = None,
+    effort: Annotated[
+        bool,
+        typer.Option(
+            "--effort",
+            help="Score whole classes by the number of boxes drawn instead: 1, 2, 3, "
+            "5, one on every slice, and by a user who redraws the worst slice.",
+        ),
+    ] = False,
     box_jitter: BoxJitter = 0,
     tolerance_mm: Tolerance = TOLERANCE_MM,
     model: Model = "demo",
@@ -68,14 +82,20 @@ def evaluate(
     DSC, NSD, 95th percentile of the surface distances (HD95) and relative volume
     difference (RVD) of each class. Missed objects have no distance.
     """
-    from napari_qmedsam.evaluation.scores import Scores, headings
+    from napari_qmedsam.evaluation.effort import measure_effort
+    from napari_qmedsam.evaluation.effort_report import EffortReport, effort_table
+    from napari_qmedsam.evaluation.report import EvaluationReport
     from napari_qmedsam.evaluation.volumes import Mode, evaluate_volume
     from napari_qmedsam.segmentation.propagation import Propagation
     from napari_qmedsam.volumes import read_labels, read_volume
     from napari_qmedsam.volumes.windows import parse_window
 
     wanted = shared.class_ids(classes)
-    chosen_mode = shared.choice(Mode, mode, "--mode")
+    if effort and (mode is not None or propagation != "box"):
+        raise InvalidSettings(
+            "--effort prompts in ways of its own: leave out --mode and --propagation."
+        )
+    chosen_mode = shared.choice(Mode, mode or Mode.SLICE.value, "--mode")
     way = shared.choice(Propagation, propagation, "--propagation")
     chosen_window = parse_window(window)
     if json_path not in (None, Path("-")):
@@ -84,45 +104,34 @@ def evaluate(
     reference = read_labels(labels, like=volume)
     shared.notices(volume.notices + reference.notices)
     segmenter = shared.segmenter(model, weights, backend, max_boxes, precision, device)
+    options: dict[str, Any] = {
+        "classes": wanted,
+        "box_jitter": box_jitter,
+        "tolerance_mm": tolerance_mm,
+        "window": chosen_window,
+        "seed": seed,
+    }
+    report: EvaluationReport | EffortReport
     with shared.bar("Evaluating", quiet=json_path == Path("-")) as advance:
-        report = evaluate_volume(
-            segmenter,
-            volume,
-            reference,
-            classes=wanted,
-            mode=chosen_mode,
-            box_jitter=box_jitter,
-            tolerance_mm=tolerance_mm,
-            window=chosen_window,
-            propagation=way,
-            seed=seed,
-            progress=advance,
-        )
-    content = report.to_dict()
+        options["progress"] = advance
+        if effort:
+            report = measure_effort(segmenter, volume, reference, **options)
+        else:
+            options |= {"mode": chosen_mode, "propagation": way}
+            report = evaluate_volume(segmenter, volume, reference, **options)
+    content = json.dumps(report.to_dict(), indent=2)
     if json_path == Path("-"):
-        typer.echo(json.dumps(content, indent=2))
+        typer.echo(content)
         return
     if json_path is not None:
-        shared.write_text(json_path, json.dumps(content, indent=2) + "\n")
-    from rich.table import Table
-
-    what = "slices" if chosen_mode is Mode.SLICE else "objects"
-    table = Table()
-    for heading in ("class", what, "missed", *headings(tolerance_mm)):
-        table.add_column(heading, justify="right")
-    rows = [(str(c), report.of_class(c)) for c in report.class_ids()]
-    for name, scores in [*rows, ("mean", [item.scores for item in report.objects])]:
-        if name == "mean":
-            table.add_section()
-        missed = sum(item.is_missed for item in scores)
-        cells = Scores.mean(scores).cells()
-        table.add_row(name, str(len(scores)), str(missed), *cells)
-    console = shared.console()
-    console.print(table)
-    console.print(
-        f"{report.seconds:.1f} s, {report.milliseconds_per_slice:.0f} ms per slice "
-        f"({report.model}, {report.backend}, {report.precision})"
-    )
+        shared.write_text(json_path, content + "\n")
+    if isinstance(report, EffortReport):
+        _print_table(effort_table([report]))
+        shared.console().print(
+            f"{report.summary()} ({report.model}, {report.backend}, {report.precision})"
+        )
+    else:
+        _print_scores(report, chosen_mode, tolerance_mm)
 
 
 def evaluate_modalities(
@@ -182,8 +191,6 @@ def evaluate_modalities(
     objects; that of a modality the mean over its cases; the average that over
     modalities.
     """
-    from rich.table import Table
-
     from napari_qmedsam.datasets.dataset import open_data
     from napari_qmedsam.evaluation import modalities, tables
     from napari_qmedsam.evaluation.volumes import Mode
@@ -219,13 +226,42 @@ def evaluate_modalities(
         tables.save_table(cells, out / "modalities.csv")
         tables.save_table(cells, out / "modalities.md")
         tables.save_table(modalities.case_table(reports), out / "cases.csv")
+    _print_table(cells, has_mean=True)
+
+
+def _print_scores(
+    report: "EvaluationReport", mode: "Mode", tolerance_mm: float
+) -> None:
+    from napari_qmedsam.evaluation.scores import Scores, headings
+
+    rows = [["class", f"{mode.value}s", "missed", *headings(tolerance_mm)]]
+    every = [item.scores for item in report.objects]
+    classes = {str(c): report.of_class(c) for c in report.class_ids()}
+    for name, scores in [*classes.items(), ("mean", every)]:
+        missed = sum(item.is_missed for item in scores)
+        means = Scores.mean(scores).cells()
+        rows.append([name, str(len(scores)), str(missed), *means])
+    _print_table(rows, has_mean=True)
+    shared.console().print(
+        f"{report.seconds:.1f} s, {report.milliseconds_per_slice:.0f} ms per slice "
+        f"({report.model}, {report.backend}, {report.precision})"
+    )
+
+
+def _print_table(cells: Sequence[Sequence[str]], has_mean: bool = False) -> None:
+    """Print rows of text, headings first; names to the left, numbers to the right.
+
+    `has_mean` draws a line above the last row.
+    """
+    from rich.table import Table
+
     table = Table()
-    for heading in cells[0]:
-        table.add_column(heading, justify="left" if heading == "modality" else "right")
-    for row in cells[1:-1]:
+    for column, heading in enumerate(cells[0]):
+        table.add_column(heading, justify="right" if column else "left")
+    for number, row in enumerate(cells[1:], 2):
+        if has_mean and number == len(cells):
+            table.add_section()
         table.add_row(*row)
-    table.add_section()
-    table.add_row(*cells[-1])
     shared.console().print(table)
 
 

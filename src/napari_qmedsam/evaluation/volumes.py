@@ -95,7 +95,7 @@ def evaluate_volume(
         segmenter,
         volume,
         reference,
-        _classes(reference, classes),
+        chosen_classes(reference, classes),
         volume.window_or_default(window),
         tolerance_mm,
         box_jitter,
@@ -186,7 +186,14 @@ class _Evaluation:
         return Box3D(flat.x_min, flat.y_min, z_min, flat.x_max, flat.y_max, z_max)
 
 
-def _classes(labels: NDArray, wanted: Sequence[int] | None) -> list[int]:
+def chosen_classes(labels: NDArray, wanted: Sequence[int] | None) -> list[int]:
+    """Return the classes to score, ascending: those wanted, or all there are.
+
+    Raises
+    ------
+    InvalidSettings
+        If one that is wanted is absent, or there is none.
+    """
     present = [int(v) for v in np.unique(labels) if v]
     if wanted is None:
         if not present:
