@@ -8,6 +8,7 @@ from napari_qmedsam.training.losses import (
     distillation_loss,
     focal_loss,
     prototype_loss,
+    quality_loss,
 )
 
 
@@ -55,3 +56,13 @@ def test_distillation_pulls_towards_the_teacher_where_they_disagree_most():
     student.requires_grad_()
     distillation_loss(student, teacher).sum().backward()
     assert (student.grad < 0).all()
+
+
+def test_quality_loss_compares_the_guess_with_the_overlap():
+    target, logits = torch.zeros(1, 4, 4), torch.full((1, 4, 4), -1.0)
+    target[:, :2] = 1
+    logits[:, 1:3] = 1
+    # Rows 0 and 1 against rows 1 and 2: one row of three in common.
+    assert quality_loss(torch.tensor([1 / 3]), logits, target).item() < 1e-12
+    off = quality_loss(torch.tensor([1 / 3 + 0.5]), logits, target).item()
+    assert off == pytest.approx(0.25)

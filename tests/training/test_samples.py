@@ -5,7 +5,13 @@ from napari_qmedsam.datasets.dataset import DataSet, open_data
 from napari_qmedsam.datasets.modality import LabelledSlice
 from napari_qmedsam.errors import UnusableData
 from napari_qmedsam.models.configuration import MEDSAM_VIT_B
-from napari_qmedsam.training.samples import choose_prompts, collate, make_sample
+from napari_qmedsam.training.boxes import BoxStyle
+from napari_qmedsam.training.samples import (
+    Prompting,
+    choose_prompts,
+    collate,
+    make_sample,
+)
 from napari_qmedsam.training.settings import TrainingSettings
 from napari_qmedsam.training.stream import Feed, Positions, SampleStream, flipped
 
@@ -94,7 +100,7 @@ def test_boxes_surround_their_objects_within_the_jitter():
     rng = np.random.default_rng(0)
     image = np.zeros((64, 64), np.float32)
     for _ in range(50):
-        prompts = choose_prompts(image, labels, 32, 2, 3, rng)
+        prompts = choose_prompts(image, labels, 32, Prompting(2, jitter=3), rng)
         assert prompts is not None
         assert np.abs(prompts.boxes - [20, 10, 49, 29]).max() <= 3 + 2
         assert prompts.masks[0][5:15, 10:25].min() == 255
@@ -106,7 +112,7 @@ def test_a_teacher_of_another_family_gets_the_slice_in_its_own_way(tiny_config):
     image[10:40, 10:40] = 200
     item = LabelledSlice(image, (image > 100).astype(np.uint8))
     rng = np.random.default_rng(0)
-    sample = make_sample(item, tiny_config, 2, 0, rng, MEDSAM_VIT_B)
+    sample = make_sample(item, tiny_config, Prompting(2), rng, MEDSAM_VIT_B)
     assert sample.teacher_image.shape == (3, 1024, 1024)
     assert collate([sample, sample]).teacher_images.shape == (2, 3, 1024, 1024)
 
@@ -114,7 +120,7 @@ def test_a_teacher_of_another_family_gets_the_slice_in_its_own_way(tiny_config):
 def test_a_slice_without_objects_gives_no_sample(tiny_config):
     blank = LabelledSlice(np.zeros((64, 64), np.uint8), np.zeros((64, 64), np.uint8))
     rng = np.random.default_rng(0)
-    assert make_sample(blank, tiny_config, 2, 0, rng) is None
+    assert make_sample(blank, tiny_config, Prompting(2), rng) is None
 
 
 class Blank:
@@ -146,3 +152,29 @@ def test_collate_stacks_samples(stream):
     assert batch.images.amin((1, 2, 3)).tolist() == [0, 0, 0]
     assert batch.images.amax((1, 2, 3)).tolist() == [1, 1, 1]
     assert batch.masks.amax().item() == 1
+
+
+def test_all_samples_of_a_step_have_as_many_points(tiny_config):
+    settings = SETTINGS.model_copy(update={"points": 0.5, "samples": 12})
+    data = open_data("phantoms", 3, 64)
+    stream = SampleStream(data, Feed(tiny_config, 4), settings)
+    counts = set()
+    for step in range(9):
+        samples = [stream[4 * step + i] for i in range(4)]
+        batch = collate(samples)
+        counts.add(0 if batch.points is None else batch.points[1].shape[1])
+    assert 0 in counts
+    assert counts - {0}
+    assert counts <= {0, 1, 2, 3}
+
+
+def test_a_labelled_click_lies_where_its_label_says(tiny_config):
+    labels = np.zeros((64, 64), np.uint8)
+    labels[10:30, 20:50] = 5
+    image, rng = np.zeros((64, 64), np.float32), np.random.default_rng(0)
+    how = Prompting(2, BoxStyle.CARELESS, points=3)
+    for _ in range(20):
+        prompts = choose_prompts(image, labels, 32, how, rng)
+        for points, kinds in zip(prompts.points, prompts.point_labels, strict=True):
+            for (x, y), kind in zip(points.astype(int), kinds, strict=True):
+                assert (labels[y, x] == 5) == bool(kind)

@@ -13,6 +13,7 @@ from napari_qmedsam.errors import InvalidSettings
 if TYPE_CHECKING:
     from napari_qmedsam.datasets.dataset import DataSet
     from napari_qmedsam.models.medsam import MedSAM
+    from napari_qmedsam.training.settings import TrainingSettings
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -97,7 +98,11 @@ def train_float(
     from napari_qmedsam.training.export import export_float
     from napari_qmedsam.training.float_training import FloatTraining
     from napari_qmedsam.training.processes import join_processes
-    from napari_qmedsam.training.settings import TrainingSettings, load_settings
+    from napari_qmedsam.training.settings import (
+        Part,
+        TrainingSettings,
+        load_settings,
+    )
 
     given = {
         "steps": steps,
@@ -113,6 +118,8 @@ def train_float(
     sets = _data(data, validation, settings.seed, name)
     with _training(out):
         processes = join_processes()
+        if settings.part is Part.DECODER:
+            sets = _embedded(sets, start, settings, out / "embeddings")
         run = FloatTraining(
             name, out, settings, *sets, start=weights, processes=processes
         )
@@ -245,6 +252,39 @@ def _data(
     if validation is None:
         return data, None
     return data, open_data(validation, seed, size, held_out=True)
+
+
+def _embedded(
+    sets: "tuple[DataSet, DataSet | None]",
+    start: str | None,
+    settings: "TrainingSettings",
+    folder: Path,
+) -> "tuple[DataSet, DataSet | None]":
+    """Embed the slices to train on with the encoder that stays as it is."""
+    from napari_qmedsam.datasets.dataset import split_tenth
+    from napari_qmedsam.runtime import load_backend
+    from napari_qmedsam.training.embedded import embed
+
+    if start is None:
+        raise InvalidSettings(
+            "To train a decoder alone, name the weights whose encoder it is to work "
+            "with: --start MODEL."
+        )
+    data, validation = sets
+    if validation is None and settings.validation_slices:
+        data, validation = split_tenth(data, settings.seed)
+    backend = load_backend(start, threads=settings.threads)
+    with shared.bar("Embedding slices") as advance:
+        data = embed(
+            data,
+            backend.encode,
+            backend.config,
+            settings,
+            folder,
+            backend.info.weights_sha256,
+            advance,
+        )
+    return data, validation
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Train a float model of the family, from nothing or from weights."""
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from napari_qmedsam.training.objective import MaskObjective
 from napari_qmedsam.training.plot import write_loss_plot
 from napari_qmedsam.training.processes import Processes, join_processes
 from napari_qmedsam.training.schedules import float_rate
-from napari_qmedsam.training.settings import TrainingSettings
+from napari_qmedsam.training.settings import Part, TrainingSettings
 from napari_qmedsam.training.stream import Feed, SampleStream
 from napari_qmedsam.training.validation import Validation
 
@@ -47,7 +48,8 @@ class FloatTraining:
     validation : DataSet, optional
         Default: a tenth of the files of `data`, which are then not trained on.
     start : MedSAM, optional
-        Weights to start from; default: random ones.
+        Weights to start from; default: random ones. They are the teacher of
+        mask distillation too.
     processes : Processes, optional
 
     Raises
@@ -82,7 +84,13 @@ class FloatTraining:
         self.data, self.folder = data, RunFolder(folder)
         self.history = History()
         state = self.folder.read(self.config.name, settings)
+        self.teacher: MedSAM | None = None
+        if start is not None and settings.mask_distillation:
+            self.teacher = copy.deepcopy(start).eval().requires_grad_(False)
+            self.teacher.to(self.processes.device)
         model = start or self._new_model()
+        if settings.part is Part.DECODER:
+            model.image_encoder.requires_grad_(False)
         self.loop = TrainingLoop(
             self._stage(model.to(self.processes.device), data),
             self.folder,
@@ -153,7 +161,13 @@ class FloatTraining:
         return Stage(
             STAGE,
             MaskObjective(
-                model, auxiliary=s.auxiliary, bfloat16=bfloat16, compiled=s.compile
+                model,
+                auxiliary=s.auxiliary if s.part is Part.ALL else 0.0,
+                mask_distillation=s.mask_distillation,
+                quality=s.quality,
+                teacher=self.teacher,
+                bfloat16=bfloat16,
+                compiled=s.compile,
             ),
             torch.optim.AdamW(
                 parameter_groups(model, s.weight_decay), lr=s.learning_rate
@@ -170,6 +184,8 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
     decayed: list[nn.Parameter] = []
     free: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
         table = "token" in name or "embed" in name or "attention_biases" in name
         (free if parameter.ndim < 2 or table else decayed).append(parameter)
     return [

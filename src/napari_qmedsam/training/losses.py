@@ -1,4 +1,4 @@
-"""Losses on soft masks: Dice, focal, and the dense auxiliary loss."""
+"""Losses on soft masks: Dice, focal, quality, and the dense auxiliary loss."""
 
 import torch
 from torch import Tensor
@@ -46,6 +46,25 @@ def focal_loss(
     )
     distance = (logits.sigmoid() - target).abs()
     return (entropy * distance**gamma).sum((1, 2)) / box_area
+
+
+def quality_loss(guess: Tensor, logits: Tensor, target: Tensor) -> Tensor:
+    """Squared error of a model's guess of the IoU of its own masks.
+
+    Parameters
+    ----------
+    guess : Tensor, (B,)
+    logits, target : Tensor, (B, H, W)
+        Thresholded at 0 and 0.5; no gradient passes through them.
+
+    Returns
+    -------
+    Tensor, scalar
+    """
+    found, truth = logits.detach() > 0, target > 0.5
+    both = (found & truth).sum((1, 2))
+    either = (found | truth).sum((1, 2)).clamp(min=1)
+    return (guess - both / either).square().mean()
 
 
 def prototype_loss(features: Tensor, masks: Tensor, boxes: Tensor) -> Tensor:

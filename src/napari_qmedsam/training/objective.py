@@ -12,8 +12,12 @@ from napari_qmedsam.training.losses import (
     distillation_loss,
     focal_loss,
     prototype_loss,
+    quality_loss,
 )
 from napari_qmedsam.training.samples import Batch
+
+AGREEMENT = (0.7, 0.9)
+"""Soft Dice of teacher and label from which, and at which, the teacher is trusted."""
 
 
 class MaskObjective(nn.Module):
@@ -27,6 +31,10 @@ class MaskObjective(nn.Module):
         Weight of the dense loss on the embedding.
     distillation : float
         Weight of the distance to the teacher's embedding.
+    mask_distillation : float
+        Share of the teacher's masks in the targets, where they agree.
+    quality : float
+        Weight of the error of the model's guess of its own overlap.
     teacher : MedSAM, optional
         Its embedding has the same shape.
     bfloat16, compiled : bool
@@ -43,6 +51,8 @@ class MaskObjective(nn.Module):
         *,
         auxiliary: float = 0.0,
         distillation: float = 0.0,
+        mask_distillation: float = 0.0,
+        quality: float = 0.0,
         teacher: MedSAM | None = None,
         bfloat16: bool = False,
         compiled: bool = False,
@@ -51,8 +61,10 @@ class MaskObjective(nn.Module):
         if teacher is not None:
             check_teacher(model, teacher)
         self.model = model
-        self.auxiliary, self.in_bfloat16 = auxiliary, bfloat16
+        self.auxiliary, self.quality = auxiliary, quality
+        self.in_bfloat16 = bfloat16
         self.distillation = distillation if teacher is not None else 0.0
+        self.mask_distillation = mask_distillation if teacher is not None else 0.0
         # In a tuple: the teacher is no part of what is trained or moved.
         self._teacher = (teacher,)
         self._forward = torch.compile(self._run) if compiled else self._run
@@ -61,15 +73,16 @@ class MaskObjective(nn.Module):
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Return the losses by name; ``loss`` is the one to minimise."""
-        model, boxes = self.model, batch.boxes
-        embedding, logits = self._forward(batch.images, boxes)
-        logits, target = logits[:, 0].float(), batch.masks.flatten(0, 1)
-        scale = logits.shape[-1] / model.config.input_size
-        width = (boxes[:, 2] - boxes[:, 0] + 1) * scale
-        height = (boxes[:, 3] - boxes[:, 1] + 1) * scale
+        embedding, logits, quality = self._forward(batch)
+        logits, truth = logits[:, 0].float(), batch.masks.flatten(0, 1)
+        target = truth
+        if self.mask_distillation:
+            target = self._with_teacher(truth, batch)
+        scale = logits.shape[-1] / self.model.config.input_size
+        sides = (batch.tight[:, 2:] - batch.tight[:, :2] + 1) * scale
         losses = {
             "dice": dice_loss(logits, target).mean(),
-            "focal": focal_loss(logits, target, width * height).mean(),
+            "focal": focal_loss(logits, target, sides.prod(1)).mean(),
         }
         loss = losses["dice"] + losses["focal"]
         if self.auxiliary:
@@ -78,15 +91,42 @@ class MaskObjective(nn.Module):
         if self.distillation:
             losses["distillation"] = self._distance(embedding, batch)
             loss = loss + self.distillation * losses["distillation"]
+        if self.quality:
+            losses["quality"] = quality_loss(quality[:, 0].float(), logits, truth)
+            loss = loss + self.quality * losses["quality"]
         return {"loss": loss, **losses}
 
-    def _run(self, images: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
-        with torch.autocast(
-            images.device.type, torch.bfloat16, enabled=self.in_bfloat16
-        ):
-            with torch.set_grad_enabled(self.encoder_learns):
-                embedding = self.model.image_encoder(images)
-            return embedding, self.model.decode(embedding, boxes)[0]
+    def _run(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        with self._arithmetic(batch):
+            embedding = batch.embeddings
+            if embedding is None:
+                with torch.set_grad_enabled(self.encoder_learns):
+                    embedding = self.model.image_encoder(batch.images)
+            return embedding, *self.model.decode(embedding, batch.boxes, batch.points)
+
+    def _arithmetic(self, batch: Batch) -> torch.autocast:
+        device = batch.images.device.type
+        return torch.autocast(device, torch.bfloat16, enabled=self.in_bfloat16)
+
+    @torch.no_grad()
+    def _with_teacher(self, truth: Tensor, batch: Batch) -> Tensor:
+        """Draw targets to the teacher's masks of tight boxes, as far as they agree.
+
+        A teacher that knows organs draws their edges where people do; where it
+        does not know the object, the label stands alone.
+        """
+        teacher = self._teacher[0]
+        assert teacher is not None  # or there would be no distillation
+        with self._arithmetic(batch):
+            embedding = batch.embeddings
+            if embedding is None:
+                embedding = self._teacher_embedding(batch)
+            logits = teacher.decode(embedding, batch.tight)[0][:, 0].float()
+        agreement = 1 - dice_loss(logits, truth)
+        low, high = AGREEMENT
+        trust = ((agreement - low) / (high - low)).clamp(0, 1)
+        share = (self.mask_distillation * trust)[:, None, None]
+        return torch.lerp(truth, logits.sigmoid(), share)
 
     def _dense(self, embedding: Tensor, batch: Batch) -> Tensor:
         """Dense loss on the finest features that are no finer than 64 px."""
@@ -100,12 +140,14 @@ class MaskObjective(nn.Module):
         return prototype_loss(features, small, inside.view_as(small))
 
     def _distance(self, embedding: Tensor, batch: Batch) -> Tensor:
-        teacher = self._teacher[0]
-        assert teacher is not None  # or there would be no distillation
-        images = batch.teacher_images
         with torch.no_grad():
-            wanted = teacher.image_encoder(batch.images if images is None else images)
+            wanted = self._teacher_embedding(batch)
         return distillation_loss(embedding, wanted).mean()
+
+    def _teacher_embedding(self, batch: Batch) -> Tensor:
+        teacher, own = self._teacher[0], batch.teacher_images
+        assert teacher is not None  # or there would be no distillation
+        return teacher.image_encoder(batch.images if own is None else own)
 
 
 def check_teacher(model: MedSAM, teacher: MedSAM) -> None:

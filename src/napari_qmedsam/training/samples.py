@@ -1,7 +1,7 @@
 """Training samples: a prepared slice, boxes on it, and the soft masks wanted."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -13,12 +13,52 @@ from torch import Tensor
 from napari_qmedsam.datasets.modality import LabelledSlice
 from napari_qmedsam.models.configuration import ModelConfig
 from napari_qmedsam.preprocessing import SliceGeometry
+from napari_qmedsam.training.boxes import (
+    BoxStyle,
+    careless,
+    clicks,
+    jittered,
+    tight_box,
+)
 
 MIN_AREA = 60
 """Objects under this many pixels of the model input are not prompted."""
 
 PAIRED = 0.1
 """Share of prompts for two objects of like grey at once, as a bowel cut twice."""
+
+
+@dataclass(frozen=True)
+class Prompting:
+    """How objects are prompted.
+
+    Parameters
+    ----------
+    boxes : int
+        Of each slice.
+    style : BoxStyle
+    jitter : int
+        Of jittered boxes, in pixels.
+    points : int
+        Beside each box.
+    """
+
+    boxes: int
+    style: BoxStyle = BoxStyle.JITTERED
+    jitter: int = 0
+    points: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class EmbeddedSlice(LabelledSlice):
+    """A labelled slice with what a frozen encoder makes of it.
+
+    Parameters
+    ----------
+    embedding : ndarray, (C, E, E) float16
+    """
+
+    embedding: NDArray[np.float16]
 
 
 @dataclass(frozen=True)
@@ -31,10 +71,19 @@ class Prompts:
         Corner pixels of the model input.
     masks : ndarray, (K, L, L) uint8
         Coverage of each low-res pixel, 0 to 255.
+    tight : ndarray, (K, 4) float32
+        The objects' own boxes, for a teacher.
+    points : ndarray, (K, P, 2) float32
+        x, y of the model input.
+    point_labels : ndarray, (K, P) float32
+        1 in the object, 0 beside it.
     """
 
     boxes: NDArray[np.float32]
     masks: NDArray[np.uint8]
+    tight: NDArray[np.float32]
+    points: NDArray[np.float32]
+    point_labels: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -47,41 +96,56 @@ class Sample:
     prompts : Prompts
     teacher_image : ndarray, (3, T, T) float32, optional
         The same slice as a teacher of another family wants it.
+    embedding : ndarray, (C, E, E) float16, optional
+        What a frozen encoder makes of the image.
     """
 
     image: NDArray[np.float32]
     prompts: Prompts
     teacher_image: NDArray[np.float32] | None = None
+    embedding: NDArray[np.float16] | None = None
 
 
 @dataclass(frozen=True)
 class Batch:
     """N samples as tensors.
 
-    (N, 3, S, S) images, (N * K, 4) boxes, (N, K, L, L) masks in [0, 1].
+    (N, 3, S, S) images, (N * K, 4) boxes and tight boxes, (N, K, L, L) masks in
+    [0, 1], (N * K, P, 2) and (N * K, P) points and their labels, (N, C, E, E)
+    embeddings where the encoder is frozen.
     """
 
     images: Tensor
     boxes: Tensor
     masks: Tensor
+    tight: Tensor
+    points: tuple[Tensor, Tensor] | None = None
     teacher_images: Tensor | None = None
+    embeddings: Tensor | None = None
 
     def to(self, device: torch.device) -> "Batch":
         """Return the batch on a device, images with channels last."""
-        teacher = self.teacher_images
-        return Batch(
-            self.images.to(device, memory_format=torch.channels_last),
-            self.boxes.to(device),
-            self.masks.to(device),
-            None if teacher is None else teacher.to(device),
+        moved = replace(
+            self,
+            images=self.images.to(device, memory_format=torch.channels_last),
+            boxes=self.boxes.to(device),
+            masks=self.masks.to(device),
+            tight=self.tight.to(device),
         )
+        if self.points is not None:
+            points, labels = self.points
+            moved = replace(moved, points=(points.to(device), labels.to(device)))
+        if self.teacher_images is not None:
+            moved = replace(moved, teacher_images=self.teacher_images.to(device))
+        if self.embeddings is not None:
+            moved = replace(moved, embeddings=self.embeddings.to(device).float())
+        return moved
 
 
 def make_sample(
     item: LabelledSlice,
     config: ModelConfig,
-    prompts: int,
-    jitter: int,
+    how: Prompting,
     rng: np.random.Generator,
     teacher: ModelConfig | None = None,
 ) -> Sample | None:
@@ -99,28 +163,24 @@ def make_sample(
         plain, (columns, rows), interpolation=cv2.INTER_NEAREST_EXACT
     )
     image = geometry.prepare(item.image)
-    chosen = choose_prompts(image[1], labels, config.logits_size, prompts, jitter, rng)
+    chosen = choose_prompts(image[1], labels, config.logits_size, how, rng)
     if chosen is None:
         return None
     other = None
     if teacher is not None:
         other = SliceGeometry.of(teacher, *item.labels.shape).prepare(item.image)
-    return Sample(image, chosen, other)
+    embedding = item.embedding if isinstance(item, EmbeddedSlice) else None
+    return Sample(image, chosen, other, embedding)
 
 
 def choose_prompts(
     image: NDArray[np.float32],
     labels: NDArray[np.integer],
     logits_size: int,
-    prompts: int,
-    jitter: int,
+    how: Prompting,
     rng: np.random.Generator,
 ) -> Prompts | None:
     """Choose objects of a slice and box them; None where there is no object.
-
-    Half of the boxes are tight; of the others each side moves by up to
-    `jitter` pixels. Maxima are often a pixel or two short, as they are when
-    the box of a coarser image is scaled to the model input.
 
     Parameters
     ----------
@@ -129,12 +189,11 @@ def choose_prompts(
     labels : ndarray, (S, S) integer
     logits_size : int
         L, a divisor of S.
-    prompts : int
-        K; objects come twice where there are fewer.
-    jitter : int
+    how : Prompting
+        Objects come twice where there are fewer than its boxes.
     rng : numpy.random.Generator
     """
-    size = image.shape[0]
+    size, count = image.shape[0], how.boxes
     areas = np.bincount(labels.ravel())
     areas[0] = 0
     values = np.flatnonzero(areas >= MIN_AREA)
@@ -147,33 +206,33 @@ def choose_prompts(
     boxed = np.array([_area(extents[v - 1]) for v in values])
     weights = np.sqrt(boxed) * (1.3 - areas[values] / boxed)
     weights /= weights.sum()
-    if values.size >= prompts:
-        chosen = rng.choice(values, prompts, replace=False, p=weights)
+    if values.size >= count:
+        chosen = rng.choice(values, count, replace=False, p=weights)
     else:
-        extra = rng.choice(values, prompts - values.size, p=weights)
+        extra = rng.choice(values, count - values.size, p=weights)
         chosen = np.concatenate([values, extra])
     grey = np.bincount(labels.ravel(), weights=image.ravel()) / np.maximum(areas, 1)
     factor = size // logits_size
     blocks = (logits_size, factor, logits_size, factor)
-    boxes = np.empty((prompts, 4), np.float32)
-    masks = np.empty((prompts, logits_size, logits_size), np.uint8)
+    boxes, tight = np.empty((2, count, 4), np.float32)
+    masks = np.empty((count, logits_size, logits_size), np.uint8)
+    points = np.empty((count, how.points, 2), np.float32)
+    point_labels = np.empty((count, how.points), np.float32)
     for k, value in enumerate(chosen):
         mask = labels == value
         if values.size > 1 and rng.random() < PAIRED:
             others = values[values != value]
             mask |= labels == others[np.abs(grey[others] - grey[value]).argmin()]
-        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-        box = np.array([columns[0], rows[0], columns[-1], rows[-1]], np.float32)
-        box[2:] -= rng.integers(0, 3) * (rng.random() < 0.6)
-        if jitter and rng.random() < 0.5:
-            reach = min(jitter, max(1, int(0.1 * (box[2:] - box[:2]).max())))
-            box += rng.integers(-reach, reach + 1, 4)
-        box = np.clip(box, 0, size - 1)
-        box[2:] = np.maximum(box[2:], box[:2] + 1)
-        boxes[k] = box
+        tight[k] = tight_box(mask)
+        if how.style is BoxStyle.CARELESS:
+            boxes[k] = careless(tight[k], size, rng)
+        else:
+            boxes[k] = jittered(tight[k], how.jitter, size, rng)
+        if how.points:
+            points[k], point_labels[k] = clicks(mask, boxes[k], how.points, rng)
         covered = mask.reshape(blocks).sum((1, 3))
         masks[k] = np.minimum(covered * 256 // factor**2, 255)
-    return Prompts(boxes, masks)
+    return Prompts(boxes, masks, tight, points, point_labels)
 
 
 def _area(extent: tuple[slice, ...]) -> int:
@@ -181,12 +240,21 @@ def _area(extent: tuple[slice, ...]) -> int:
 
 
 def collate(samples: list[Sample]) -> Batch:
-    """Stack samples."""
+    """Stack samples, which have the same number of boxes and of points."""
     teachers = [s.teacher_image for s in samples if s.teacher_image is not None]
+    embeddings = [s.embedding for s in samples if s.embedding is not None]
+    prompts = [s.prompts for s in samples]
+
+    def joined(name: str) -> Tensor:
+        return torch.from_numpy(np.concatenate([getattr(p, name) for p in prompts]))
+
+    points = joined("points"), joined("point_labels")
     return Batch(
         images=torch.from_numpy(np.stack([s.image for s in samples])),
-        boxes=torch.from_numpy(np.concatenate([s.prompts.boxes for s in samples])),
-        masks=torch.from_numpy(np.stack([s.prompts.masks for s in samples])).float()
-        / 255,
+        boxes=joined("boxes"),
+        masks=torch.from_numpy(np.stack([p.masks for p in prompts])).float() / 255,
+        tight=joined("tight"),
+        points=points if points[1].shape[1] else None,
         teacher_images=torch.from_numpy(np.stack(teachers)) if teachers else None,
+        embeddings=torch.from_numpy(np.stack(embeddings)) if embeddings else None,
     )

@@ -1,6 +1,7 @@
 """One settings object per kind of training, from code, file or command line."""
 
 from collections.abc import Mapping
+from enum import Enum
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -9,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from napari_qmedsam.datasets.sampling import Strategy
 from napari_qmedsam.errors import InvalidSettings
 from napari_qmedsam.models.fake_quantized.settings import FakeQuantSettings
+from napari_qmedsam.training.boxes import BoxStyle
 
 
 class CommonSettings(BaseModel):
@@ -39,7 +41,20 @@ class CommonSettings(BaseModel):
         title="Share of phantoms with a shell",
         description="A crescent, ring or arc is painted around one of the objects.",
     )
-    jitter: int = Field(5, ge=0, title="Box jitter in pixels")
+    boxes: BoxStyle = Field(
+        BoxStyle.JITTERED,
+        title="Boxes",
+        description="jittered: half tight, half moved by a few pixels. careless: as "
+        "people draw them, loose or misplaced, and as a neighbouring slice gives them.",
+    )
+    jitter: int = Field(5, ge=0, title="Jitter of jittered boxes in pixels")
+    points: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        title="Share of steps with points",
+        description="One to three clicks in or beside the object go with each box.",
+    )
     validation_slices: int = Field(
         16,
         ge=0,
@@ -63,8 +78,38 @@ class CommonSettings(BaseModel):
     checkpoint_every: int = Field(200, gt=0, title="Steps between checkpoints")
 
 
+class Part(str, Enum):
+    """What a float run trains."""
+
+    ALL = "all"
+
+    DECODER = "decoder"
+    """Prompt encoder and mask decoder, on embeddings that are computed once."""
+
+
 class TrainingSettings(CommonSettings):
     """What a float training run does."""
+
+    part: Part = Field(
+        Part.ALL,
+        title="What is trained",
+        description="decoder: the image encoder stays as it is; as many slices as an "
+        "epoch has are embedded once and kept in the run's folder (2 MB each).",
+    )
+    mask_distillation: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        title="Share of the teacher's mask",
+        description="Where the masks of the weights one starts from agree with the "
+        "label, targets are drawn to them by this share.",
+    )
+    quality: float = Field(
+        0.0,
+        ge=0,
+        title="Weight of the quality loss",
+        description="Trains the model's guess of its own overlap with the truth.",
+    )
 
     steps: int = Field(8000, gt=0, title="Steps", description="Optimizer steps in all.")
     slices_per_step: int = Field(

@@ -17,14 +17,20 @@ from napari_qmedsam.datasets.sampling import epoch_order, samples_per_modality
 from napari_qmedsam.errors import UnusableData
 from napari_qmedsam.models.configuration import ModelConfig
 from napari_qmedsam.phantoms.shells import paint_shell
-from napari_qmedsam.training.samples import MIN_AREA, Sample, make_sample
+from napari_qmedsam.training.samples import (
+    MIN_AREA,
+    EmbeddedSlice,
+    Prompting,
+    Sample,
+    make_sample,
+)
 from napari_qmedsam.training.settings import CommonSettings
 
 ATTEMPTS = 50
 """Slices of a modality that are tried before it is given up as empty."""
 
-ORDER, CONTENT = 0, 1
-"""Keys that part the generator of an epoch's order from those of its samples."""
+ORDER, CONTENT, POINTS = 0, 1, 2
+"""Keys that part the generators of an epoch's order, its samples, and its points."""
 
 
 @dataclass(frozen=True)
@@ -97,19 +103,18 @@ class SampleStream(Dataset[Sample]):
         number, slice_index = (int(v) for v in order[index])
         modality = self.data.modalities[number]
         rng = np.random.default_rng((settings.seed, CONTENT, epoch, index))
-        jitter = settings.jitter if position >= self.jitter_from else 0
+        how = Prompting(
+            settings.prompts,
+            settings.boxes,
+            settings.jitter if position >= self.jitter_from else 0,
+            self._points(position // self.feed.batch),
+        )
         for _ in range(ATTEMPTS):
-            item = modality.read(slice_index)
-            # Phantoms come flipped as it is.
-            if self.data.is_phantom:
-                item = with_shell(item, settings.shells, rng)
-            elif settings.flips:
-                item = flipped(item, rng)
+            item = varied(modality.read(slice_index), self.data, settings, rng)
             sample = make_sample(
                 item,
                 self.feed.config,
-                settings.prompts,
-                jitter,
+                how,
                 rng,
                 self.feed.teacher,
             )
@@ -121,6 +126,30 @@ class SampleStream(Dataset[Sample]):
             f"slices have no object of {MIN_AREA} pixels in the model input. Check "
             "its labels, or leave it out."
         )
+
+    def _points(self, step: int) -> int:
+        """Return how many points go with each box of a step."""
+        if self.settings.points == 0:
+            return 0
+        rng = np.random.default_rng((self.settings.seed, POINTS, step))
+        return int(rng.integers(1, 4)) if rng.random() < self.settings.points else 0
+
+
+def varied(
+    item: LabelledSlice,
+    data: DataSet,
+    settings: CommonSettings,
+    rng: np.random.Generator,
+) -> LabelledSlice:
+    """Flip a slice from a file, or paint a shell on a phantom, at random.
+
+    A slice with its embedding stays as it was embedded.
+    """
+    if isinstance(item, EmbeddedSlice):
+        return item
+    if data.is_phantom:  # these come flipped as it is
+        return with_shell(item, settings.shells, rng)
+    return flipped(item, rng) if settings.flips else item
 
 
 def with_shell(

@@ -12,7 +12,13 @@ from napari_qmedsam.datasets.dataset import DataSet
 from napari_qmedsam.errors import UnusableData
 from napari_qmedsam.models.medsam import MedSAM
 from napari_qmedsam.training.processes import Processes
-from napari_qmedsam.training.samples import MIN_AREA, Sample, collate, make_sample
+from napari_qmedsam.training.samples import (
+    MIN_AREA,
+    Prompting,
+    Sample,
+    collate,
+    make_sample,
+)
 from napari_qmedsam.training.settings import CommonSettings
 
 
@@ -73,7 +79,7 @@ class Validation:
         for index in chosen[processes.rank :: processes.count].tolist():
             rng = np.random.default_rng((settings.seed, number, index))
             item = modality.read(index)
-            sample = make_sample(item, model.config, settings.prompts, 0, rng)
+            sample = make_sample(item, model.config, Prompting(settings.prompts), rng)
             if sample is not None:
                 yield sample
 
