@@ -82,6 +82,14 @@ def train_float(
             help="Weights to start from: a model's name or a file. Default: random.",
         ),
     ] = None,
+    teacher: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Model of the same family whose masks targets are drawn to where it "
+            "is right (mask_distillation). Default: the weights of --start.",
+        ),
+    ] = None,
     validation: ValidationData = None,
     config: Config = None,
     steps: Steps = None,
@@ -113,6 +121,7 @@ def train_float(
     }
     settings = load_settings(TrainingSettings, config, given)
     weights = None if start is None else _load(start)
+    master = None if teacher is None else _load(teacher)
     name = model if weights is None else weights.config.name
     target = _target(export, out / f"{name}.safetensors")
     sets = _data(data, validation, settings.seed, name)
@@ -121,7 +130,7 @@ def train_float(
         if settings.part is Part.DECODER:
             sets = _embedded(sets, start, settings, out / "embeddings")
         run = FloatTraining(
-            name, out, settings, *sets, start=weights, processes=processes
+            name, out, settings, *sets, weights, master, processes
         )
         with shared.bar("Training", quiet=not processes.is_first) as advance:
             run.run(lambda *now: advance(*now[:2], _description("Training", now[-1])))

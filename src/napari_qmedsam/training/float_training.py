@@ -48,8 +48,9 @@ class FloatTraining:
     validation : DataSet, optional
         Default: a tenth of the files of `data`, which are then not trained on.
     start : MedSAM, optional
-        Weights to start from; default: random ones. They are the teacher of
-        mask distillation too.
+        Weights to start from; default: random ones.
+    teacher : MedSAM, optional
+        Of mask distillation; default: the weights to start from.
     processes : Processes, optional
 
     Raises
@@ -71,6 +72,7 @@ class FloatTraining:
         data: DataSet | None = None,
         validation: DataSet | None = None,
         start: MedSAM | None = None,
+        teacher: MedSAM | None = None,
         processes: Processes | None = None,
     ) -> None:
         self.config, self.settings = config_of(name), settings
@@ -85,8 +87,10 @@ class FloatTraining:
         self.history = History()
         state = self.folder.read(self.config.name, settings)
         self.teacher: MedSAM | None = None
-        if start is not None and settings.mask_distillation:
-            self.teacher = copy.deepcopy(start).eval().requires_grad_(False)
+        # A copy of the start: that is trained.
+        master = teacher or copy.deepcopy(start)
+        if settings.mask_distillation and master is not None:
+            self.teacher = master.eval().requires_grad_(False)
             self.teacher.to(self.processes.device)
         model = start or self._new_model()
         if settings.part is Part.DECODER:
