@@ -129,9 +129,7 @@ def train_float(
         processes = join_processes()
         if settings.part is Part.DECODER:
             sets = _embedded(sets, start, settings, out / "embeddings")
-        run = FloatTraining(
-            name, out, settings, *sets, weights, master, processes
-        )
+        run = FloatTraining(name, out, settings, *sets, weights, master, processes)
         with shared.bar("Training", quiet=not processes.is_first) as advance:
             run.run(lambda *now: advance(*now[:2], _description("Training", now[-1])))
         if processes.is_first:
