@@ -13,7 +13,13 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 
 
 def test_shipped_settings_are_read():
-    kinds = {"demo.yaml": TrainingSettings, "demo-qat.yaml": QATSettings}
+    kinds = {
+        "demo.yaml": TrainingSettings,
+        "demo-qat.yaml": QATSettings,
+        "qmedsam-lite.yaml": TrainingSettings,
+        "qmedsam-lite-decoder.yaml": TrainingSettings,
+        "qmedsam-lite-all.yaml": TrainingSettings,
+    }
     assert {path.name for path in CONFIGS.iterdir()} == set(kinds)
     for name, kind in kinds.items():
         assert load_settings(kind, CONFIGS / name).shells > 0

@@ -67,7 +67,10 @@ class MaskObjective(nn.Module):
         self.mask_distillation = mask_distillation if teacher is not None else 0.0
         # In a tuple: the teacher is no part of what is trained or moved.
         self._teacher = (teacher,)
-        self._forward = torch.compile(self._run) if compiled else self._run
+        # Not with dynamic shapes: with them its code for the decoder fails (2.13).
+        self._forward = (
+            torch.compile(self._run, dynamic=False) if compiled else self._run
+        )
         encoder = model.image_encoder
         self.encoder_learns = any(p.requires_grad for p in encoder.parameters())
 

@@ -53,7 +53,7 @@ class CommonSettings(BaseModel):
         ge=0,
         le=1,
         title="Share of steps with points",
-        description="One to three clicks in or beside the object go with each box.",
+        description="One or two clicks in or beside the object go with each box.",
     )
     validation_slices: int = Field(
         16,

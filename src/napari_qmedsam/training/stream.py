@@ -132,7 +132,7 @@ class SampleStream(Dataset[Sample]):
         if self.settings.points == 0:
             return 0
         rng = np.random.default_rng((self.settings.seed, POINTS, step))
-        return int(rng.integers(1, 4)) if rng.random() < self.settings.points else 0
+        return int(rng.integers(1, 3)) if rng.random() < self.settings.points else 0
 
 
 def varied(
