@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import re
+import statistics
 import subprocess
 import sys
 
@@ -31,12 +32,15 @@ LONGEST_GAP = 0.1
 """Seconds, from the promise that the interface never stalls for longer."""
 
 ATTEMPTS = 5
-"""A machine with other work may hold up any thread; it must not do so always."""
+"""A machine with other work may hold up any thread, but not more often than not."""
 
 
 @pytest.fixture
-def least_gap(qtbot, gap_meter):
-    """Measure work until an attempt has no long gap; return the shortest of all."""
+def usual_gap(qtbot, gap_meter, capsys):
+    """Measure work several times; return the median of the longest gaps.
+
+    The worst of them is reported, whether the test passes or not.
+    """
 
     def measure(panel, work, prepare):
         gaps = []
@@ -47,11 +51,13 @@ def least_gap(qtbot, gap_meter):
             with gap_meter(panel) as meter:
                 work()
             gaps.append(meter.longest)
-            if meter.longest < LONGEST_GAP:
-                break
         panel.close_down()
-        print(f"longest gaps: {[f'{1000 * gap:.0f} ms' for gap in gaps]}")
-        return min(gaps)
+        usual, worst = statistics.median(gaps), max(gaps)
+        with capsys.disabled():
+            print(
+                f"\nlongest gap: median {1000 * usual:.0f} ms, worst {1000 * worst:.0f}"
+            )
+        return usual
 
     return measure
 
@@ -60,7 +66,7 @@ def least_gap(qtbot, gap_meter):
     ("model", "runtime"), [("lite_medsam", "torch"), ("demo", "openvino")]
 )
 def test_interface_never_stalls_while_a_volume_is_encoded(
-    make_napari_viewer, finish, least_gap, tmp_path, monkeypatch, model, runtime
+    make_napari_viewer, finish, usual_gap, tmp_path, monkeypatch, model, runtime
 ):
     monkeypatch.setenv("QMEDSAM_CACHE", str(tmp_path))
     weights = save_model(build_model(model), tmp_path / "random.safetensors")
@@ -87,11 +93,11 @@ def test_interface_never_stalls_while_a_volume_is_encoded(
         panel.segment_range()
         finish(panel, timeout=300_000)
 
-    assert least_gap(panel, work, prepare) < LONGEST_GAP
+    assert usual_gap(panel, work, prepare) < LONGEST_GAP
 
 
 def test_interface_never_stalls_while_a_model_is_quantized(
-    make_napari_viewer, qtbot, least_gap
+    make_napari_viewer, qtbot, usual_gap
 ):
     viewer = make_napari_viewer()
     panel = QuantizePanel(viewer)
@@ -108,11 +114,11 @@ def test_interface_never_stalls_while_a_model_is_quantized(
         panel.cancel()
         qtbot.waitUntil(lambda: not panel.worker.is_busy, timeout=90_000)
 
-    assert least_gap(panel, work, prepare) < LONGEST_GAP
+    assert usual_gap(panel, work, prepare) < LONGEST_GAP
 
 
 def test_interface_never_stalls_while_variants_are_compared(
-    make_napari_viewer, qtbot, least_gap, tmp_path, monkeypatch
+    make_napari_viewer, qtbot, usual_gap, tmp_path, monkeypatch
 ):
     rng = np.random.default_rng(0)
     array = rng.integers(-200, 300, (4, 512, 512)).astype(np.int16)
@@ -136,12 +142,12 @@ def test_interface_never_stalls_while_variants_are_compared(
         panel.compare()
         qtbot.waitUntil(lambda: not panel.worker.is_busy, timeout=300_000)
 
-    assert least_gap(panel, work, prepare) < LONGEST_GAP
+    assert usual_gap(panel, work, prepare) < LONGEST_GAP
     assert "demo FP32" in panel.views.comparison.results
 
 
 def test_interface_never_stalls_beside_the_work(
-    make_napari_viewer, qtbot, finish, least_gap, tmp_path, monkeypatch
+    make_napari_viewer, qtbot, finish, usual_gap, tmp_path, monkeypatch
 ):
     """Previews, counting, autosaving and propagating, on slices of usual size."""
     monkeypatch.setenv("QMEDSAM_CACHE", str(tmp_path))
@@ -175,7 +181,7 @@ def test_interface_never_stalls_beside_the_work(
         qtbot.waitUntil(lambda: panel.workspace.tally.is_current, timeout=9000)
         qtbot.waitUntil(lambda: not panel.autosaver.is_busy, timeout=20_000)
 
-    assert least_gap(panel, work, prepare) < LONGEST_GAP
+    assert usual_gap(panel, work, prepare) < LONGEST_GAP
 
 
 @pytest.fixture
@@ -202,7 +208,7 @@ def published(tmp_path, monkeypatch):
 
 
 def test_interface_never_stalls_while_a_model_is_downloaded(
-    make_napari_viewer, finish, least_gap, tmp_path, monkeypatch, published
+    make_napari_viewer, finish, usual_gap, tmp_path, monkeypatch, published
 ):
     """What came down is no model, so that its loading ends at once."""
     panel = SegmentPanel(make_napari_viewer())
@@ -215,6 +221,6 @@ def test_interface_never_stalls_while_a_model_is_downloaded(
         panel.load_model()
         finish(panel, timeout=60_000)
 
-    assert least_gap(panel, work, prepare) < LONGEST_GAP
+    assert usual_gap(panel, work, prepare) < LONGEST_GAP
     (weights,) = (tmp_path / "home0").rglob("*.pth")
     assert weights.stat().st_size == 100_000_000

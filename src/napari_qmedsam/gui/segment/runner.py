@@ -85,6 +85,8 @@ class Runner:
         self._options = options
         self._edited: dict[tuple[Workspace, int, int], set[int]] = {}
         self._later: Request | None = None
+        self._loaded_for: Request | None = None
+        """What the model that is being loaded is for, unless that was cancelled."""
         work.changed.connect(self.go_on)
 
     @property
@@ -124,7 +126,7 @@ class Runner:
     def cancel(self) -> None:
         """Stop now, and forget what waits; what is done stays."""
         self._edited.clear()
-        self._later = None
+        self._later = self._loaded_for = None
         self.work.cancel("Stopping…")
 
     def go_on(self) -> None:
@@ -160,11 +162,19 @@ class Runner:
         # Better said now than after a model has loaded.
         session, options = request.workspace.session, self._options()
         session.prompts(request.object_ids, request.slice_index, request.axis)
-        segment = partial(self._segment, request, options)
         if self.models.has_loaded(options.model):
-            segment()
+            self._segment(request, options)
         else:
-            self.models.start(options.model, segment)
+            self._loaded_for = request
+            self.models.start(options.model, partial(self._loaded, options))
+
+    def _loaded(self, options: SegmentOptions) -> None:
+        # Cancel may have come when the model was there and nobody knew it yet.
+        request, self._loaded_for = self._loaded_for, None
+        if request is None:
+            self.work.said.emit("Cancelled.")
+        else:
+            self._segment(request, options)
 
     def _segment(self, request: Request, options: SegmentOptions) -> None:
         workspace = request.workspace
