@@ -397,11 +397,34 @@ def test_no_internet_is_one_line_that_names_the_way_out(run, scan, monkeypatch):
     assert "--weights FILE" in err
 
 
+def test_without_the_better_model_the_embedded_one_runs_with_one_note(scan, tmp_path):
+    done = subprocess.run(
+        [QMEDSAM, "segment", "ct.nii.gz", *BOX, "--backend", "torch", "--json"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["model"] == "demo"
+    assert done.stderr.startswith("Note: 'demo' runs")
+    assert "qmedsam fetch lite_medsam" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_the_official_model_runs_where_its_weights_are(
+    run, scan, monkeypatch, official_lite_medsam
+):
+    monkeypatch.setenv("QMEDSAM_HOME", str(official_lite_medsam.parents[1]))
+    status, out, err = run("segment", "ct.nii.gz", *BOX, "--json")
+    assert (status, err) == (0, "")
+    assert json.loads(out)["model"] == "lite_medsam"
+
+
 def test_a_notice_is_printed_once(scan, tmp_path):
     frames = np.zeros((32, 32, 6, 2), np.int16)
     nib.save(nib.Nifti1Image(frames, np.eye(4)), tmp_path / "frames.nii.gz")
     done = subprocess.run(
-        [QMEDSAM, "segment", "frames.nii.gz", *BOX, "--backend", "torch", "--json"],
+        [QMEDSAM, "segment", "frames.nii.gz", *BOX, "--model", "demo", "--json"],
         capture_output=True,
         text=True,
         cwd=tmp_path,

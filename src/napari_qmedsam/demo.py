@@ -113,7 +113,8 @@ def _run_case(
         objects.append(ObjectResult(organ, count, scores))
     rows = [_row(organ, ids[organ], volume, window, found, reference) for organ in ids]
     shown = np.where(np.isin(reference, list(ids.values())), reference, 0)
-    title = f"{volume.modality.value} phantom, demo model, one box per slice"
+    model = segmenter.backend.info.model
+    title = f"{volume.modality.value} phantom, {model}, one box per slice"
     write_volume(volume, folder / f"{name}.nii.gz")
     return CaseResult(
         name,

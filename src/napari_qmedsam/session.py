@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_qmedsam.checkpoints.default_model import AUTO, resolve_auto
 from napari_qmedsam.errors import InvalidSettings
 from napari_qmedsam.evaluation.rules import TOLERANCE_MM
 from napari_qmedsam.evaluation.variants import Variant, Variants, variant_of
@@ -380,7 +381,7 @@ class Session(Annotation):
 
 def open_session(
     image: str | os.PathLike,
-    model: str = "demo",
+    model: str = AUTO,
     *,
     weights: str | os.PathLike | None = None,
     backend: str = "openvino",
@@ -417,13 +418,14 @@ def open_session(
     from napari_qmedsam.volumes.reading import read_volume
     from napari_qmedsam.workflows import load_model
 
+    model, weights = resolve_auto(model, weights)
     seen = parse_window(window) if isinstance(window, str) else window
     volume = read_volume(Path(image), frame=frame, series=series)
     segmenter = load_model(
         model, weights=weights, backend=backend, precision=precision, device=device
     )
     session = Session(volume, segmenter, seen)
-    named = str(model if weights is None else weights)
-    variant = variant_of(named, backend=backend, precision=precision, device=device)
+    source = str(model if weights is None else weights)
+    variant = variant_of(source, backend=backend, precision=precision, device=device)
     session.variants.add(variant)
     return session

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_qmedsam.checkpoints.default_model import AUTO, resolve_auto
 from napari_qmedsam.checkpoints.resolve import resolve_model
 from napari_qmedsam.datasets.calibration_plan import CalibrationPlan
 from napari_qmedsam.evaluation.comparison import Comparison
@@ -32,7 +33,7 @@ PathLike = str | os.PathLike
 
 
 def load_model(
-    model: str = "demo",
+    model: str = AUTO,
     *,
     weights: PathLike | None = None,
     backend: str = "openvino",
@@ -45,8 +46,9 @@ def load_model(
     Parameters
     ----------
     model : str
-        A name (``demo``, ``lite_medsam``, ``medsam_vit_b``), a weights file, or a
-        folder with exported graphs. Official weights are downloaded once.
+        ``auto``, the best model on this machine, another name (``demo``,
+        ``lite_medsam``, ``medsam_vit_b``), a weights file, or a folder with exported
+        graphs. Official weights are downloaded once, when they are named.
     weights : path, optional
         A weights file for a named model.
     backend : str
@@ -81,7 +83,7 @@ def load_model(
 
 
 def quantize(
-    model: str = "demo",
+    model: str = AUTO,
     target: PathLike | None = None,
     *,
     bits: int = 4,
@@ -132,6 +134,7 @@ def quantize(
         If a setting, the model or an image will not do.
     """
     chosen = QuantizationSettings.of(bit_width=bits, **settings)
+    model, weights = resolve_auto(model, weights)
     path = default_target(model, chosen) if target is None else Path(target)
     plan = _plan(calibration, slices, seed)
     QuantizationJob(resolve_model(model, weights), chosen, plan).run(path, progress)
@@ -141,7 +144,7 @@ def quantize(
 def compare(
     image: PathLike | Volume,
     reference: PathLike | Volume | NDArray[np.integer],
-    models: Sequence[str | Variant] = ("demo",),
+    models: Sequence[str | Variant] = (AUTO,),
     *,
     objects: Sequence[SegmentObject] | None = None,
     backend: str = "openvino",

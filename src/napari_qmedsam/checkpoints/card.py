@@ -6,6 +6,7 @@ from typing import Any
 from napari_qmedsam.checkpoints.arithmetic import Arithmetic
 from napari_qmedsam.checkpoints.catalogue import CATALOGUE, entry_of
 from napari_qmedsam.checkpoints.checksum import CHECKSUM_KEY
+from napari_qmedsam.checkpoints.default_model import resolve_auto
 from napari_qmedsam.checkpoints.download import is_fetched, weights_path
 from napari_qmedsam.checkpoints.header import QUANTIZED_KEY
 from napari_qmedsam.checkpoints.resolve import resolve_model
@@ -28,6 +29,7 @@ def describe(model: str) -> dict[str, Any]:
     UnknownModel, BadCheckpoint
         If there is no such model, or the file is none.
     """
+    model, _ = resolve_auto(model)
     if model not in CATALOGUE:
         source = resolve_model(model)
         return {"name": Path(model).name, **_of_source(source)}

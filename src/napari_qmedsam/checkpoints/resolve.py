@@ -9,6 +9,7 @@ from pathlib import Path
 
 from napari_qmedsam.checkpoints.arithmetic import Precision
 from napari_qmedsam.checkpoints.catalogue import CATALOGUE
+from napari_qmedsam.checkpoints.default_model import resolve_auto
 from napari_qmedsam.checkpoints.download import fetch, is_fetched
 from napari_qmedsam.checkpoints.exported import read_exported
 from napari_qmedsam.checkpoints.header import existing, read_card
@@ -37,11 +38,13 @@ def resolve_model(
     Parameters
     ----------
     model : str
-        ``demo``, ``lite_medsam``, ``medsam_vit_b``, or the path of a weights
+        ``auto``, the best model on this machine (:mod:`.default_model`), ``demo``,
+        ``lite_medsam``, ``medsam_vit_b``, or the path of a weights
         file, or of a folder with exported graphs, whose architecture is then
         recognised.
     weights : path, optional
-        A file to use for a named model instead of the cached download.
+        A file to use for a named model instead of the cached download; with
+        ``auto`` its architecture is recognised.
     precision : Precision
         Of a named model asked for in int8, the sibling that was trained for it is
         taken, if it is on this machine.
@@ -59,6 +62,7 @@ def resolve_model(
     DownloadFailed
         If official weights are needed and cannot be had.
     """
+    model, weights = resolve_auto(model, weights)
     if model in CATALOGUE or model in CONFIGS:
         if weights is not None:
             entry = CATALOGUE.get(model)

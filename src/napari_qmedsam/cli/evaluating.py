@@ -61,7 +61,7 @@ def evaluate(
     ] = False,
     box_jitter: BoxJitter = 0,
     tolerance_mm: Tolerance = TOLERANCE_MM,
-    model: Model = "demo",
+    model: Model = "auto",
     weights: Weights = None,
     backend: BackendOption = "openvino",
     device: DeviceOption = "auto",
@@ -200,7 +200,7 @@ def evaluate_modalities(
         shared.check_folder_target(out)
     opened = open_data(data, seed, held_out=True)
     reports = []
-    for text in model or ["demo"]:
+    for text in model or ["auto"]:
         heading, name = _heading(text)
         segmenter = shared.segmenter(name, None, backend, max_boxes, device=device)
         with shared.bar(f"Evaluating {heading or name}") as advance:

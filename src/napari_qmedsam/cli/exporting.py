@@ -12,7 +12,7 @@ from napari_qmedsam.cli import shared
 def export(
     model: Annotated[
         str, typer.Argument(metavar="MODEL", help="A model name or weights file.")
-    ] = "demo",
+    ] = "auto",
     weights: shared.Weights = None,
     form: Annotated[
         str, typer.Option("--format", help="openvino, onnx or onnx-qcdq.")
@@ -33,9 +33,11 @@ def export(
     Quantized models keep their integers: weights as int8, activations rounded
     by constant scales. The folder loads like a model: segment --model DIR.
     """
+    from napari_qmedsam.checkpoints.default_model import resolve_auto
     from napari_qmedsam.checkpoints.resolve import resolve_model
     from napari_qmedsam.runtime.exporting import ExportFormat, export_model
 
+    model, weights = resolve_auto(model, weights)
     chosen = shared.choice(ExportFormat, form, "--format")
     folder = output or Path(f"{Path(model).name.split('.')[0]}-{chosen.value}")
     shared.check_folder_target(folder)

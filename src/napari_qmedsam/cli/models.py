@@ -13,6 +13,7 @@ def models(
 ) -> None:
     """List the models, where they come from and whether they are here."""
     from napari_qmedsam.checkpoints.catalogue import CATALOGUE
+    from napari_qmedsam.checkpoints.default_model import AUTO, default_model
     from napari_qmedsam.checkpoints.download import is_fetched, weights_path
 
     rows = [
@@ -22,6 +23,7 @@ def models(
             "licence": entry.licence,
             "size_bytes": entry.size_bytes,
             "installed": is_fetched(entry),
+            "is_default": entry is default_model(),
             "path": str(weights_path(entry)),
             "page": entry.page,
         }
@@ -38,7 +40,9 @@ def models(
     for row in rows:
         here = "yes" if row["installed"] else "fetched when first used"
         table.add_row(*(str(row[key]) for key in ("name", "title", "licence")), here)
-    shared.console().print(table)
+    console = shared.console()
+    console.print(table)
+    console.print(f"Here the default, {AUTO}, is {default_model().name}.")
 
 
 def fetch(

@@ -29,7 +29,7 @@ CALIBRATING = {"calibration", "slices", "seed", "damping", "sequential", "sums"}
 
 def quantize(
     context: typer.Context,
-    model: shared.Model = "demo",
+    model: shared.Model = "auto",
     weights: shared.Weights = None,
     method: Annotated[
         str, typer.Option(help=f"{', '.join(METHODS)}, or {NNCF}.")
@@ -103,6 +103,7 @@ def quantize(
     nncf-int8 quantizes activations as well: NNCF's own method on OpenVINO graphs,
     with its own settings. Only the calibration is chosen here.
     """
+    from napari_qmedsam.checkpoints.default_model import resolve_auto
     from napari_qmedsam.checkpoints.resolve import resolve_model
     from napari_qmedsam.quantization.job import (
         Budget,
@@ -112,6 +113,7 @@ def quantize(
     from napari_qmedsam.quantization.recipe import Recipe, dump_recipe, load_recipe
     from napari_qmedsam.quantization.settings import QuantizationSettings
 
+    model, weights = resolve_auto(model, weights)
     if method == NNCF:
         idle = {*context.params} - NNCF_TAKES
         shared.refuse_idle(context, idle, f"{NNCF} has its own settings.")

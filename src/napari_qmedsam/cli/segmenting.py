@@ -29,11 +29,13 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path(
         "qmedsam-demo"
     ),
+    model: Model = "auto",
+    weights: Weights = None,
     backend: BackendOption = "openvino",
     precision: PrecisionOption = "fp32",
     device: DeviceOption = "auto",
 ) -> None:
-    """Segment a sample CT and a sample MR volume with the embedded demo model."""
+    """Segment a sample CT and a sample MR volume from boxes around their organs."""
     from rich.table import Table
 
     from napari_qmedsam.demo import run_demo
@@ -42,8 +44,8 @@ def demo(
 
     shared.make_folder(out)
     console = shared.console()
-    with shared.bar("Loading the demo model") as advance:
-        segmenter = shared.segmenter("demo", None, backend, 32, precision, device)
+    with shared.bar("Loading the model") as advance:
+        segmenter = shared.segmenter(model, weights, backend, 32, precision, device)
         advance(1, 1)
     info = segmenter.backend.info
     console.print(
@@ -87,7 +89,7 @@ def segment(
             help="x_min,y_min,z_min,x_max,y_max,z_max; one object each. Repeatable.",
         ),
     ] = None,
-    model: Model = "demo",
+    model: Model = "auto",
     weights: Weights = None,
     backend: BackendOption = "openvino",
     precision: PrecisionOption = "fp32",

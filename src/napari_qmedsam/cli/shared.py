@@ -23,8 +23,8 @@ Model = Annotated[
     str,
     typer.Option(
         metavar="MODEL",
-        help="demo, lite_medsam, medsam_vit_b, a weights file, or a folder with "
-        "exported graphs.",
+        help="auto (the best on this machine), demo, lite_medsam, medsam_vit_b, a "
+        "weights file, or a folder with exported graphs.",
     ),
 ]
 Weights = Annotated[

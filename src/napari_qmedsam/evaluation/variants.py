@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from napari_qmedsam.checkpoints.arithmetic import Arithmetic, Precision
+from napari_qmedsam.checkpoints.default_model import resolve_auto
 from napari_qmedsam.checkpoints.header import QUANTIZED_KEY
 from napari_qmedsam.checkpoints.source import ModelSource
 from napari_qmedsam.errors import InvalidSettings
@@ -196,6 +197,7 @@ def variant_of(
     QMedSAMError
         If there is no such model, or the file is none.
     """
+    model, _ = resolve_auto(model)
     runtime = Runtime.parse(backend, precision, device)
     source = find_model(model, runtime, progress=progress, should_cancel=should_cancel)
     parameters = _count_parameters(source)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from napari_qmedsam.checkpoints.arithmetic import Arithmetic, Precision
 from napari_qmedsam.checkpoints.catalogue import CATALOGUE
+from napari_qmedsam.checkpoints.default_model import AUTO
 from napari_qmedsam.checkpoints.resolve import int8_name, resolve_model
 from napari_qmedsam.checkpoints.source import ModelSource
 from napari_qmedsam.errors import UnsupportedBackend
@@ -19,7 +20,7 @@ DEFAULT = Runtime()
 
 
 def load_backend(
-    model: str = "demo",
+    model: str = AUTO,
     backend: str = DEFAULT.backend,
     *,
     weights: str | os.PathLike | None = None,
@@ -34,8 +35,9 @@ def load_backend(
     Parameters
     ----------
     model : str
-        A name (``demo``, ``lite_medsam``, ``medsam_vit_b``), a weights file, or
-        a folder with exported graphs.
+        ``auto``, the best model on this machine, another name (``demo``,
+        ``lite_medsam``, ``medsam_vit_b``), a weights file, or a folder with
+        exported graphs.
     backend : str
         ``openvino``, ``onnxruntime`` or ``torch``.
     weights : path, optional

@@ -110,7 +110,7 @@ def test_damaged_memories_are_forgotten(tmp_path, monkeypatch, text):
     path.parent.mkdir()
     path.write_text(text, encoding="utf-8")
     known = recall(SegmentChoices)
-    assert (known.model, known.automatic) == ("demo", True)
+    assert (known.model, known.automatic) == ("auto", True)
 
 
 def test_unsaved_work_is_offered_and_restored(

@@ -12,6 +12,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_qmedsam.checkpoints.default_model import AUTO
 from napari_qmedsam.checkpoints.packed.granularity import Permutation
 from napari_qmedsam.datasets.calibration_plan import CalibrationPlan
 from napari_qmedsam.gui.quantize.error_plot import ErrorPlot
@@ -87,7 +88,7 @@ class QuantizeChoices:
 
     NAME: ClassVar[str] = "quantize-panel"
 
-    model: str = "demo"
+    model: str = AUTO
     backend: str = "openvino"
     folder: str = ""
     method: str = ""

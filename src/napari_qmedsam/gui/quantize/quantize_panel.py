@@ -215,7 +215,7 @@ class QuantizePanel(Panel[QuantizeControls, QuantizeChoices]):
     def remember(self) -> None:
         """Keep what was chosen for the next start."""
         known, choice = self.choices, self.controls.models.choice()
-        known.model, known.backend = choice.model, choice.backend
+        known.model, known.backend = self.controls.models.chosen, choice.backend
         known.folder = "" if self.folder is None else str(self.folder)
         super().remember()
 

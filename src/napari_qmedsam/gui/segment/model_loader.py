@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from napari_qmedsam.checkpoints.catalogue import CATALOGUE
+from napari_qmedsam.checkpoints.catalogue import CATALOGUE, CheckpointEntry
 from napari_qmedsam.checkpoints.download import is_fetched, weights_path
 from napari_qmedsam.errors import Cancelled
 from napari_qmedsam.gui.shared.loading import LoadModel, ModelChoice
@@ -69,10 +69,14 @@ class ModelLoader:
         if entry is not None and is_fetched(entry):
             state += f" · {weights_path(entry).stat().st_size / 1e6:.1f} MB on disk"
         elif entry is not None:
-            state = "to be downloaded"
-            if entry.size_bytes:
-                state += f" ({entry.size_bytes / 1e6:.0f} MB)"
+            state = f"to be downloaded{size_of(entry)}"
         return f"{choice.loaded_name} on {choice.backend}: {state}"
+
+
+def size_of(entry: CheckpointEntry) -> str:
+    """Return the size of a download in brackets, nothing where it is not known."""
+    size = entry.size_bytes
+    return f" ({size / 1e6:.0f} MB)" if size is not None else ""
 
 
 def description(segmenter: SliceSegmenter) -> str:

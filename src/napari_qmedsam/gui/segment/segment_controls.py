@@ -14,7 +14,10 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_qmedsam.checkpoints.catalogue import CheckpointEntry
+from napari_qmedsam.checkpoints.default_model import AUTO
 from napari_qmedsam.gui.segment.keys import tip
+from napari_qmedsam.gui.segment.model_loader import size_of
 from napari_qmedsam.gui.segment.object_table import ObjectTable
 from napari_qmedsam.gui.segment.preview import Preview
 from napari_qmedsam.gui.segment.runner import SegmentOptions
@@ -56,7 +59,7 @@ class SegmentChoices:
 
     NAME: ClassVar[str] = "segment-panel"
 
-    model: str = "demo"
+    model: str = AUTO
     backend: str = "openvino"
     precision: str = "fp32"
     propagation: str = Propagation.BOX.value
@@ -82,6 +85,12 @@ class SegmentControls(Controls):
             "What really runs: model, runtime, precision, device, speed, and size on "
             "disk and in memory.",
         )
+        self.get_better = button(
+            self,
+            "",
+            "Download the better model, and segment with it from then on.",
+        )
+        self.get_better.hide()
         self.window_form = WindowForm(self)
         self.preview = Preview(self)
         self.table = ObjectTable(self)
@@ -112,6 +121,12 @@ class SegmentControls(Controls):
             self.automatic.isChecked(),
             self.models.needs_download(),
         )
+
+    def offer(self, better: CheckpointEntry | None) -> None:
+        """Show the button that gets a better model, or none."""
+        if better is not None:
+            self.get_better.setText(f"Get {better.name}{size_of(better)}")
+        self.get_better.setVisible(better is not None)
 
     def set_ink(self, colour: str) -> None:
         """Draw the icons in another colour."""
@@ -183,6 +198,7 @@ class SegmentControls(Controls):
         )
         fields.setVerticalSpacing(6)
         fields.addRow(self.runs)
+        fields.addRow(self.get_better)
         fields.addRow("Window", self.window_form)
         options = QVBoxLayout()
         options.setSpacing(4)

@@ -5,6 +5,7 @@ shows what comes back.
 """
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from threading import Thread
@@ -13,6 +14,8 @@ from typing import TYPE_CHECKING
 from napari.layers import Image
 from qtpy.QtWidgets import QWidget
 
+from napari_qmedsam.checkpoints.arithmetic import Precision
+from napari_qmedsam.checkpoints.default_model import AUTO, better_model
 from napari_qmedsam.errors import InvalidSettings
 from napari_qmedsam.gui.segment.autosaver import Autosaver
 from napari_qmedsam.gui.segment.keys import HelpDialog, KeyBindings
@@ -152,6 +155,14 @@ class SegmentPanel(Panel[SegmentControls, SegmentChoices]):
         if not self.work.is_busy:
             self.runner.models.start(self.controls.models.choice())
 
+    def get_better(self) -> None:
+        """Download the better default model and load it; from now on it runs."""
+        better = better_model()
+        if better is not None and not self.work.is_busy:
+            models = self.controls.models
+            models.choose(AUTO, precision=Precision.FP32)
+            self.runner.models.start(replace(models.choice(), model=better.name))
+
     def save_labels(self, path: str | Path | None = None) -> None:
         """Write the labels on the grid of the image file; without path, ask."""
         with errors_shown(self.say):
@@ -224,6 +235,7 @@ class SegmentPanel(Panel[SegmentControls, SegmentChoices]):
         """Say what really runs, or that the chosen model is still to be loaded."""
         choice, models = self.controls.models.choice(), self.runner.models
         self.controls.runs.setText(models.describe(choice))
+        self.controls.offer(better_model())
         self.display.config = models.config(choice)
         self.display.show_slice()
 
@@ -246,6 +258,7 @@ class SegmentPanel(Panel[SegmentControls, SegmentChoices]):
         yield from [
             (controls.image, is_free),
             (controls.models, is_free),
+            (controls.get_better, is_free),
             (controls.view, is_3d),
             (controls.window_form, has_window),
             (controls.draw, workspace is not None),
@@ -293,6 +306,7 @@ class SegmentPanel(Panel[SegmentControls, SegmentChoices]):
                 (controls.to_here, self.edits.end_here),
                 (controls.remove, self.edits.remove),
                 (controls.models.load, self.load_model),
+                (controls.get_better, self.get_better),
             ]
         )
         controls.models.changed.connect(self.remember)
@@ -324,7 +338,7 @@ class SegmentPanel(Panel[SegmentControls, SegmentChoices]):
         """Keep what was chosen for the next start."""
         known, models = self.choices, self.controls.models
         choice = models.choice()
-        known.model, known.backend = choice.model, choice.backend
+        known.model, known.backend = models.chosen, choice.backend
         known.precision = choice.precision
         known.folder = models.folder or known.folder
         super().remember()

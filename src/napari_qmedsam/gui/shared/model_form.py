@@ -6,7 +6,8 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QComboBox, QFileDialog, QGridLayout, QPushButton, QWidget
 
 from napari_qmedsam.checkpoints.catalogue import CATALOGUE
-from napari_qmedsam.checkpoints.download import is_fetched
+from napari_qmedsam.checkpoints.default_model import AUTO, default_model
+from napari_qmedsam.checkpoints.download import is_at_hand
 from napari_qmedsam.gui.shared.loading import ModelChoice, model_of
 from napari_qmedsam.runtime import BackendName, Precision, Runtime
 from napari_qmedsam.runtime.loading import precisions
@@ -32,10 +33,14 @@ class ModelForm(QWidget):
         """Where the dialogs open."""
         self.model = QComboBox(self)
         self.model.setToolTip("Model that turns boxes into masks.")
+        self.model.addItem(AUTO, AUTO)
+        self.model.setItemData(
+            0, "The best model on this machine.", Qt.ItemDataRole.ToolTipRole
+        )
         for entry in CATALOGUE.values():
             self.model.addItem(entry.name, entry.name)
             last = self.model.count() - 1
-            tip = entry.title if is_fetched(entry) else f"{entry.title} (download)"
+            tip = entry.title if is_at_hand(entry) else f"{entry.title} (download)"
             self.model.setItemData(last, tip, Qt.ItemDataRole.ToolTipRole)
         self.model.addItem(FILE)
         self.model.setItemData(
@@ -89,23 +94,31 @@ class ModelForm(QWidget):
         self._offer_precisions()
 
     def choice(self) -> ModelChoice:
-        """Return what is chosen."""
+        """Return what is chosen, as the model that `auto` stands for."""
         precision = Precision(self.precision.currentData())
-        return ModelChoice(self.model.currentData(), self._runtime(precision))
+        return ModelChoice(self._name(), self._runtime(precision))
+
+    @property
+    def chosen(self) -> str:
+        """The entry that is chosen, for the next start."""
+        return self.model.currentData()
+
+    def _name(self) -> str:
+        return default_model().name if self.chosen == AUTO else self.chosen
 
     def _runtime(self, precision: Precision = Precision.FP32) -> Runtime:
         return Runtime(BackendName(self.backend.currentData()), precision=precision)
 
     def needs_download(self) -> bool:
         """Tell whether the chosen model is not on this machine yet."""
-        entry = CATALOGUE.get(self.model.currentData())
-        return entry is not None and not is_fetched(entry)
+        entry = CATALOGUE.get(self._name())
+        return entry is not None and not is_at_hand(entry)
 
     def choose_again(
         self, model: str, backend: str, precision: str = Precision.FP32.value
     ) -> None:
         """Choose what was chosen in an earlier start, if it is still there."""
-        if model in CATALOGUE or Path(model).exists():
+        if model == AUTO or model in CATALOGUE or Path(model).exists():
             self.choose(model, backend, precision)
 
     def choose(
@@ -127,7 +140,7 @@ class ModelForm(QWidget):
 
     def _offer_precisions(self) -> None:
         """Offer int8 where it can be had; where there is no choice, none."""
-        model, chosen = self.model.currentData(), self.precision.currentData()
+        model, chosen = self._name(), self.precision.currentData()
         if model is None:
             return  # a dialog is about to ask for a file
         offered = precisions(model, self._runtime())
