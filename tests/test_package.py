@@ -42,6 +42,7 @@ ROOMS = {
     },
     "datasets": {
         "errors",
+        "cancelling",
         "models.configuration",
         "phantoms",
         "preprocessing",

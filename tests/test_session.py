@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from napari_qmedsam import Session
-from napari_qmedsam.errors import GridMismatch, InvalidBox, InvalidSettings
+from napari_qmedsam.cancelling import cancellable
+from napari_qmedsam.errors import Cancelled, GridMismatch, InvalidBox, InvalidSettings
 from napari_qmedsam.prompts import Box3D
 from napari_qmedsam.segmentation.embeddings import EmbeddingStore
 from napari_qmedsam.segmentation.objects import SegmentObject
@@ -181,6 +182,16 @@ def test_cancelling_keeps_whole_slices_and_is_one_step_of_undo(session, way, vis
     assert len(session.history) == steps
     session.redo()
     assert np.array_equal(session.labels, stopped)
+
+
+def test_a_call_is_cancelled_between_slices_and_keeps_what_is_done(session):
+    done = []
+    with cancellable(lambda: len(done) == 3), pytest.raises(Cancelled):
+        session.segment(progress=lambda *visit: done.append(visit))
+    assert done == [(1, 6), (2, 6), (3, 6)]
+    assert session.labels[:3].any(axis=(1, 2)).all()
+    assert not session.labels[3:].any()
+    assert session.undo() == (0, 1, 2)
 
 
 def test_cancelling_before_the_first_slice_is_no_step(session):

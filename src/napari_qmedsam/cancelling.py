@@ -1,8 +1,14 @@
-"""Stopping work in the middle of one long step.
+"""Stopping work before its end: the one way to do it.
 
 A slice of MedSAM ViT-B takes seconds to encode, one of its layers seconds to
-quantize. Who runs the work says once how to ask whether it is still wanted; the
-steps look, as often as they can, without having the question handed down to them.
+quantize, a download minutes. Who runs the work says once, for the thread, how to ask
+whether it is still wanted::
+
+    with cancellable(stop.is_set):
+        QuantizationJob(source, settings, plan).run(target)
+
+Whatever takes long in there looks as often as it can, without having the question
+handed down to it. Generators can be left as well, by asking them for nothing more.
 """
 
 import threading
@@ -31,14 +37,24 @@ def cancellable(should_cancel: Callable[[], bool]) -> Iterator[None]:
         _asked.should_cancel = before
 
 
-def check_cancelled() -> None:
+def is_cancelled() -> bool:
+    """Tell whether the work of this thread is not wanted any more."""
+    should_cancel = getattr(_asked, "should_cancel", None)
+    return should_cancel is not None and bool(should_cancel())
+
+
+def check_cancelled(where: str = "Cancelled.") -> None:
     """Stop here if the work of this thread is not wanted any more.
+
+    Parameters
+    ----------
+    where : str
+        What the error says: what was stopped, and what is kept.
 
     Raises
     ------
     Cancelled
         If so.
     """
-    should_cancel = getattr(_asked, "should_cancel", None)
-    if should_cancel is not None and should_cancel():
-        raise Cancelled("Cancelled.")
+    if is_cancelled():
+        raise Cancelled(where)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from napari_qmedsam.cancelling import cancellable
 from napari_qmedsam.checkpoints import web_address
 from napari_qmedsam.checkpoints.catalogue import (
     CATALOGUE,
@@ -284,11 +285,12 @@ def test_cancel_waits_for_no_server_and_the_next_call_goes_on(server, behaviour)
     weights = entry(f"{server}/weights.pth")
     behaviour.silence = silence = threading.Event()
     part = part_of(weights)
-    with pytest.raises(Cancelled, match=f"{STOP} bytes are kept"):
-        fetch(
-            weights,
-            should_cancel=lambda: part.exists() and part.stat().st_size == STOP,
-        )
+
+    def has_stalled() -> bool:
+        return part.exists() and part.stat().st_size == STOP
+
+    with cancellable(has_stalled), pytest.raises(Cancelled, match=f"{STOP} bytes are"):
+        fetch(weights)
     assert not silence.is_set()
     assert part.read_bytes() == CONTENT[:STOP]
     behaviour.silence = None

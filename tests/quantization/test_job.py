@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from napari_qmedsam.cancelling import cancellable
 from napari_qmedsam.checkpoints.header import read_card
 from napari_qmedsam.checkpoints.resolve import resolve_model
 from napari_qmedsam.checkpoints.saving import save_model
@@ -55,8 +56,8 @@ def test_cancelled_job_writes_nothing(source, tmp_path):
     def third_step():
         return len(steps) >= 3
 
-    with pytest.raises(Cancelled):
-        job(source).run(target, steps.append, third_step)
+    with cancellable(third_step), pytest.raises(Cancelled):
+        job(source).run(target, steps.append)
     assert len(steps) == 3
     assert list(tmp_path.glob("a.*")) == []
 
@@ -69,13 +70,11 @@ def test_cancelling_does_not_wait_for_the_calibration_slices(source, tmp_path):
         return len(asked) > 1
 
     plan = CalibrationPlan(slices=1000)
-    with pytest.raises(Cancelled, match="calibration slices"):
-        job(source, calibration=plan).run(
-            tmp_path / "a.qmedsam.safetensors", should_cancel=second_time
-        )
+    with cancellable(second_time), pytest.raises(Cancelled, match="calibration slices"):
+        job(source, calibration=plan).run(tmp_path / "a.qmedsam.safetensors")
     (tmp_path / "scan.nii.gz").write_bytes(b"")
-    with pytest.raises(Cancelled, match="calibration images"):
-        CalibrationPlan(path=tmp_path).samples(source.config, lambda: True)
+    with cancellable(lambda: True), pytest.raises(Cancelled, match="calibration im"):
+        CalibrationPlan(path=tmp_path).samples(source.config)
 
 
 def test_quantized_models_are_no_start(source, tmp_path):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from napari_qmedsam.cancelling import cancellable
 from napari_qmedsam.checkpoints.header import METADATA_KEY, read_card
 from napari_qmedsam.checkpoints.packed import model_file
 from napari_qmedsam.checkpoints.resolve import resolve_model
@@ -167,8 +168,8 @@ def test_sequential_calibration_encodes_for_the_decoder_once(model, calibration)
 
 
 def test_cancelling_leaves_nothing_changed(model, calibration):
-    with pytest.raises(Cancelled):
-        quantize_model(model, recipe(), calibration, should_cancel=lambda: True)
+    with cancellable(lambda: True), pytest.raises(Cancelled):
+        quantize_model(model, recipe(), calibration)
 
 
 def test_a_calibration_nobody_resumes_stops_within_a_slice(model, calibration):
@@ -179,14 +180,8 @@ def test_a_calibration_nobody_resumes_stops_within_a_slice(model, calibration):
         return len(asked) > 1
 
     steps = []
-    with pytest.raises(Cancelled, match="in slice 0"):
-        quantize_model(
-            model,
-            recipe(),
-            calibration,
-            progress=steps.append,
-            should_cancel=second_time,
-        )
+    with cancellable(second_time), pytest.raises(Cancelled, match="in slice 0"):
+        quantize_model(model, recipe(), calibration, progress=steps.append)
     assert not steps
 
 
@@ -195,8 +190,8 @@ def test_a_stopped_calibration_resumes_with_the_same_sums(model, calibration, tm
     whole = GramPass(layers)
     whole.run(model, calibration.samples)
     first = GramPass(layers)
-    with pytest.raises(Cancelled):
-        first.run(model, calibration.samples, should_cancel=lambda: first.done == 1)
+    with cancellable(lambda: first.done == 1), pytest.raises(Cancelled):
+        first.run(model, calibration.samples)
     first.save(tmp_path / "sums.pt")
     second = GramPass(layers)
     second.resume(tmp_path / "sums.pt")

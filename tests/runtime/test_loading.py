@@ -5,6 +5,7 @@ import sys
 import pytest
 import torch
 
+from napari_qmedsam.cancelling import cancellable, check_cancelled
 from napari_qmedsam.checkpoints.arithmetic import Arithmetic
 from napari_qmedsam.checkpoints.resolve import resolve_model
 from napari_qmedsam.checkpoints.saving import save_model
@@ -49,10 +50,9 @@ def nncf(tiny_config, tmp_path, monkeypatch):
     trained = resolve_model(str(save_model(model, tmp_path / "qat.safetensors")))
     asked = []
 
-    def quantize(source, plan, folder, *, should_cancel):
+    def quantize(source, plan, folder):
         asked.append(source.name)
-        if should_cancel():
-            raise Cancelled("Cancelled.")
+        check_cancelled()
         export_model(trained, ExportFormat.OPENVINO, folder)
 
     monkeypatch.setattr(nncf_subprocess, "quantize_graphs_in_subprocess", quantize)
@@ -101,8 +101,8 @@ def test_a_sibling_that_was_trained_is_taken_first(nncf):
 
 
 def test_making_graphs_can_be_cancelled(nncf, float_file):
-    with pytest.raises(Cancelled):
-        find_model(str(float_file), INT8, should_cancel=lambda: True)
+    with cancellable(lambda: True), pytest.raises(Cancelled):
+        find_model(str(float_file), INT8)
 
 
 def test_packed_weights_have_no_int8_form(nncf, float_file, tmp_path):

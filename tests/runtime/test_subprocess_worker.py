@@ -5,6 +5,7 @@ import subprocess
 import pytest
 import torch
 
+from napari_qmedsam.cancelling import cancellable
 from napari_qmedsam.checkpoints.resolve import resolve_model
 from napari_qmedsam.checkpoints.saving import save_model
 from napari_qmedsam.errors import Cancelled
@@ -61,9 +62,7 @@ def test_cancelling_ends_the_program(monkeypatch):
         return len(asked) > 1
 
     monkeypatch.setattr(subprocess, "Popen", Started)
-    with pytest.raises(Cancelled):
-        subprocess_worker.run_in_subprocess(
-            "import time; time.sleep(600)", None, second_time
-        )
+    with cancellable(second_time), pytest.raises(Cancelled):
+        subprocess_worker.run_in_subprocess("import time; time.sleep(600)", None)
     (program,) = started
     assert program.returncode not in (None, 0)  # ended, and not by itself

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from napari_qmedsam.cancelling import cancellable
 from napari_qmedsam.errors import BadCheckpoint, InvalidSettings
 from napari_qmedsam.models import build_model
 from napari_qmedsam.training.float_training import FloatTraining
@@ -57,7 +58,8 @@ def check_equal(run: FloatTraining, expected: dict) -> None:
 def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, uninterrupted, workers):
     settings = FEW.model_copy(update={"workers": workers})
     part = FloatTraining("tiny", tmp_path / "part", settings)
-    part.run(should_cancel=lambda: part.step == 3)
+    with cancellable(lambda: part.step == 3):
+        part.run()
     resumed = FloatTraining("tiny", tmp_path / "part", settings)
     assert resumed.step == 3
     resumed.run()
@@ -157,7 +159,8 @@ def test_a_run_of_another_model_is_refused(tmp_path):
     ("name", "value"), [("seed", 1), ("prompts", 3), ("slices_per_step", 2)]
 )
 def test_a_run_of_other_samples_is_refused(tmp_path, name, value):
-    FloatTraining("tiny", tmp_path, FEW).run(should_cancel=lambda: True)
+    with cancellable(lambda: True):
+        FloatTraining("tiny", tmp_path, FEW).run()
     changed = FEW.model_copy(update={name: value})
     with pytest.raises(InvalidSettings, match=f"{name} .* but {value} is asked for"):
         FloatTraining("tiny", tmp_path, changed)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from napari_qmedsam.cancelling import cancellable
 from napari_qmedsam.datasets.dataset import open_data
 from napari_qmedsam.errors import BadCheckpoint, InvalidSettings
 from napari_qmedsam.models import build_model
@@ -194,7 +195,8 @@ def test_a_finished_run_is_left_as_it_is(whole):
 def test_a_cancelled_run_says_so_and_goes_on(tmp_path):
     for step in (1, 2):
         run = new_run(tmp_path)
-        assert not run.run(should_cancel=lambda: True)
+        with cancellable(lambda: True):
+            assert not run.run()
         assert run.folder.read("tiny", FEW)["step"] == step
 
 

@@ -9,7 +9,6 @@ the next time.
 
 import logging
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import platformdirs
@@ -70,7 +69,6 @@ def fetch(
     name: str | CheckpointEntry,
     *,
     progress: Progress | None = None,
-    should_cancel: Callable[[], bool] | None = None,
 ) -> Path:
     """Return the weights file called `name`, getting it first if needed.
 
@@ -80,8 +78,6 @@ def fetch(
         Name in the catalogue, or an entry of your own.
     progress : callable, optional
         Called with (bytes so far, bytes in all or None).
-    should_cancel : callable, optional
-        Asked ten times a second; True stops, and keeps the part of a download.
 
     Returns
     -------
@@ -97,7 +93,7 @@ def fetch(
     DownloadFailed
         If no way gave the file; the message says why, and how to get it by hand.
     Cancelled
-        If `should_cancel` said so.
+        If the work is not wanted any more.
     """
     entry = entry_of(name) if isinstance(name, str) else name
     destination = weights_path(entry)
@@ -114,7 +110,7 @@ def fetch(
     for supplier in suppliers(entry):
         try:
             destination.parent.mkdir(parents=True, exist_ok=True)
-            supplier.supply(part, progress, should_cancel)
+            supplier.supply(part, progress)
             move_into_place(part, destination)
         except Unusable as reason:
             logger.info("%s: %s", supplier, reason)

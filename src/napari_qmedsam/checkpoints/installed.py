@@ -7,7 +7,6 @@ from pathlib import Path
 from napari_qmedsam.checkpoints.catalogue import CheckpointEntry, PublishedWheel
 from napari_qmedsam.checkpoints.supplier import (
     Progress,
-    ShouldCancel,
     Unusable,
     verify,
 )
@@ -40,7 +39,6 @@ class InstalledDistribution:
         self,
         part: Path,
         progress: Progress | None = None,
-        should_cancel: ShouldCancel | None = None,
     ) -> None:
         """Copy the file and verify the copy; 39 MB take no time worth cancelling."""
         path = self.file()

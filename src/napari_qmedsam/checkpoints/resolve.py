@@ -29,7 +29,6 @@ def resolve_model(
     precision: Precision = Precision.FP32,
     *,
     progress: Callable[[int, int | None], None] | None = None,
-    should_cancel: Callable[[], bool] | None = None,
 ) -> ModelSource:
     """Find the weights for a model name or a weights file.
 
@@ -50,8 +49,6 @@ def resolve_model(
         taken, if it is on this machine.
     progress : callable, optional
         Called while downloading with bytes so far and bytes in all.
-    should_cancel : callable, optional
-        Asked while downloading.
 
     Raises
     ------
@@ -70,7 +67,7 @@ def resolve_model(
             return ModelSource(config, existing(weights))
         if precision is Precision.INT8:
             model = int8_name(model)
-        path = fetch(model, progress=progress, should_cancel=should_cancel)
+        path = fetch(model, progress=progress)
         return ModelSource(config_of(CATALOGUE[model].architecture), path, model)
     known = ", ".join(CATALOGUE)
     if weights is not None:

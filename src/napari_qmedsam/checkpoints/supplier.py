@@ -18,9 +18,6 @@ POLL_SECONDS = 0.1
 Progress = Callable[[int, int | None], None]
 """Called with the bytes there so far, and the bytes in all if known."""
 
-ShouldCancel = Callable[[], bool]
-"""Asked often while bytes come; True stops."""
-
 
 class Unusable(Exception):
     """A way does not give the file; the text says why, without a full stop."""
@@ -37,7 +34,6 @@ class Supplier(Protocol):
         self,
         part: Path,
         progress: Progress | None = None,
-        should_cancel: ShouldCancel | None = None,
     ) -> None:
         """Complete `part`, whose folder exists, and verify it.
 
@@ -46,7 +42,7 @@ class Supplier(Protocol):
         Unusable
             If this way does not give the file.
         Cancelled
-            If `should_cancel` said so.
+            If the work is not wanted any more.
         OSError
             If the file cannot be stored.
         """

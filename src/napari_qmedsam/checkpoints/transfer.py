@@ -1,10 +1,10 @@
 """One answer of a web server, appended to a file that is there in part."""
 
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from napari_qmedsam.cancelling import is_cancelled
 from napari_qmedsam.checkpoints.catalogue import CheckpointEntry
 from napari_qmedsam.checkpoints.supplier import (
     POLL_SECONDS,
@@ -107,13 +107,13 @@ class Transfer(threading.Thread):
             raise Broken(_stopped(host, done, total))
 
 
-def run_until(transfer: Transfer, should_cancel: Callable[[], bool] | None) -> None:
+def run_until(transfer: Transfer) -> None:
     """Run a transfer to its end, or leave it behind where that is asked for."""
     transfer.start()
     try:
         while transfer.is_alive():
             transfer.join(POLL_SECONDS)
-            if should_cancel is not None and should_cancel():
+            if is_cancelled():
                 transfer.give_up()
                 raise Cancelled(
                     f"The download of {transfer.entry.title} was stopped; "

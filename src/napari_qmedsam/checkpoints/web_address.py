@@ -7,7 +7,6 @@ from napari_qmedsam.checkpoints.catalogue import CheckpointEntry
 from napari_qmedsam.checkpoints.supplier import (
     Broken,
     Progress,
-    ShouldCancel,
     Unusable,
     stored_bytes,
     verify,
@@ -29,13 +28,12 @@ class WebAddress:
         self,
         part: Path,
         progress: Progress | None = None,
-        should_cancel: ShouldCancel | None = None,
     ) -> None:
         """Append what is missing of `part`; what stops half-way is kept."""
         for attempt in range(1, ATTEMPTS + 1):
             resumed = stored_bytes(part) > 0
             try:
-                run_until(Transfer(self.entry, self.url, part, progress), should_cancel)
+                run_until(Transfer(self.entry, self.url, part, progress))
                 verify(self.entry, part)
             except Broken:
                 if attempt == ATTEMPTS:

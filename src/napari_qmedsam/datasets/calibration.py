@@ -1,13 +1,14 @@
 """Calibration slices: model inputs with boxes on them, from phantoms or volumes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_qmedsam.errors import CalibrationMismatch, Cancelled
+from napari_qmedsam.cancelling import check_cancelled
+from napari_qmedsam.errors import CalibrationMismatch
 from napari_qmedsam.models.configuration import ModelConfig
 from napari_qmedsam.phantoms.random_slices import random_slice
 from napari_qmedsam.preprocessing import SliceGeometry, slice_image
@@ -63,20 +64,18 @@ def from_phantoms(
     config: ModelConfig,
     count: int,
     seed: int = 0,
-    should_cancel: Callable[[], bool] = lambda: False,
 ) -> CalibrationSet:
     """Return `count` phantom slices; the seeds are those of no training run.
 
     Raises
     ------
     Cancelled
-        If `should_cancel`, asked before each slice, said so.
+        If the work is not wanted any more.
     """
     samples = []
     root = np.random.SeedSequence(entropy=seed, spawn_key=(0xCA1B,))
     for child in root.spawn(count):
-        if should_cancel():
-            raise Cancelled("Stopped while calibration slices were made.")
+        check_cancelled("Stopped while calibration slices were made.")
         rng = np.random.default_rng(child)
         phantom = random_slice(rng)
         geometry = SliceGeometry.of(config, *phantom.image.shape)

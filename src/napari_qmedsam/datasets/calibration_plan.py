@@ -1,15 +1,16 @@
 """Where calibration slices come from."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from napari_qmedsam.cancelling import check_cancelled
 from napari_qmedsam.datasets.calibration import (
     CalibrationSet,
     from_phantoms,
     from_volumes,
 )
-from napari_qmedsam.errors import Cancelled, InvalidSettings, UnreadableVolume
+from napari_qmedsam.errors import InvalidSettings, UnreadableVolume
 from napari_qmedsam.models.configuration import ModelConfig
 from napari_qmedsam.volumes.reading import read_volume
 from napari_qmedsam.volumes.volume import Volume
@@ -42,37 +43,33 @@ class CalibrationPlan:
                 f"Calibration needs 1 slice or more, not {self.slices}."
             )
 
-    def samples(
-        self, config: ModelConfig, should_cancel: Callable[[], bool] = lambda: False
-    ) -> CalibrationSet:
+    def samples(self, config: ModelConfig) -> CalibrationSet:
         """Read or make the slices, for models of one configuration.
 
         Raises
         ------
         Cancelled
-            If `should_cancel` said so.
+            If the work is not wanted any more.
         UnreadableVolume
             If a path holds no readable volume.
         CalibrationMismatch
             If no slice has anything on it.
         """
         if self.path is None and not self.volumes:
-            return from_phantoms(config, self.slices, self.seed, should_cancel)
+            return from_phantoms(config, self.slices, self.seed)
         volumes = list(self.volumes)
         if self.path is not None:
-            volumes = read_volumes(self.path, should_cancel)
+            volumes = read_volumes(self.path)
         return from_volumes(config, volumes, self.slices, self.seed)
 
 
-def read_volumes(
-    where: Path, should_cancel: Callable[[], bool] = lambda: False
-) -> list[Volume]:
+def read_volumes(where: Path) -> list[Volume]:
     """Read a file, a DICOM folder, or every readable volume of a folder.
 
     Raises
     ------
     Cancelled
-        If `should_cancel`, asked before each file, said so.
+        If the work is not wanted any more.
     UnreadableVolume
         If there is none.
     """
@@ -80,8 +77,7 @@ def read_volumes(
         return [read_volume(where)]
     volumes, problems = [], []
     for path in sorted(where.iterdir()):
-        if should_cancel():
-            raise Cancelled("Stopped while calibration images were read.")
+        check_cancelled("Stopped while calibration images were read.")
         try:
             volumes.append(read_volume(path))
         except UnreadableVolume as error:

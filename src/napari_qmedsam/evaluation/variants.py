@@ -175,7 +175,6 @@ def variant_of(
     precision: str = Precision.FP32,
     device: str = Device.AUTO,
     progress: Callable[[int, int | None], None] | None = None,
-    should_cancel: Callable[[], bool] | None = None,
 ) -> Variant:
     """Describe a model or weights file as a variant.
 
@@ -189,7 +188,7 @@ def variant_of(
     backend, precision, device : str
         What it is to run on; not loaded here. ``int8`` describes the model's int8
         form; models in int8 run in int8 anyway.
-    progress, should_cancel : callable, optional
+    progress : callable, optional
         For the download.
 
     Raises
@@ -199,7 +198,7 @@ def variant_of(
     """
     model, _ = resolve_auto(model)
     runtime = Runtime.parse(backend, precision, device)
-    source = find_model(model, runtime, progress=progress, should_cancel=should_cancel)
+    source = find_model(model, runtime, progress=progress)
     parameters = _count_parameters(source)
     facts = {
         "runtime": replace(runtime, precision=source.arithmetic.precision),
@@ -216,7 +215,6 @@ def load_variant(
     variant: Variant,
     *,
     progress: Callable[[int, int | None], None] | None = None,
-    should_cancel: Callable[[], bool] | None = None,
 ) -> Backend:
     """Load a variant on its runtime, in its precision.
 
@@ -225,9 +223,7 @@ def load_variant(
     QMedSAMError
         If its file is gone, or the runtime cannot be had.
     """
-    source = find_model(
-        variant.model, variant.runtime, progress=progress, should_cancel=should_cancel
-    )
+    source = find_model(variant.model, variant.runtime, progress=progress)
     return load(source, variant.runtime)
 
 

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 import torch
 
+from napari_qmedsam.cancelling import check_cancelled
 from napari_qmedsam.checkpoints.packed.model_file import float_bytes
 from napari_qmedsam.datasets.calibration import CalibrationSample, CalibrationSet
-from napari_qmedsam.errors import Cancelled, UnsupportedQuantization
+from napari_qmedsam.errors import UnsupportedQuantization
 from napari_qmedsam.models.medsam import MedSAM
 from napari_qmedsam.quantization.calibration import GramPass
 from napari_qmedsam.quantization.gram import damped
@@ -65,7 +66,6 @@ def measure(
     settings: QuantizationSettings,
     calibration: CalibrationSet,
     progress: Callable[[int, int, str], None] = lambda done, total, name: None,
-    should_cancel: Callable[[], bool] = lambda: False,
     damping: float | None = None,
     sums: GramPass | None = None,
 ) -> list[LayerChoice]:
@@ -77,14 +77,12 @@ def measure(
     Raises
     ------
     Cancelled
-        If `should_cancel` said so.
+        If the work is not wanted any more.
     """
     layers = quantizable_layers(model)
     if sums is None:
         sums = GramPass(layers)
-        sums.run(
-            model, calibration.samples, should_cancel=should_cancel, is_resumable=False
-        )
+        sums.run(model, calibration.samples, is_resumable=False)
     sums = sums.copy()
     probes = [
         CalibrationSample(sample.image, sample.boxes[:PROBE_BOXES])
@@ -93,8 +91,7 @@ def measure(
     exact = [_logits(model, sample) for sample in probes]
     choices = []
     for done, layer in enumerate(layers):
-        if should_cancel():
-            raise Cancelled(f"Stopped before measuring layer {layer.name}.")
+        check_cancelled(f"Stopped before measuring layer {layer.name}.")
         progress(done, len(layers), layer.name)
         # One damping for all widths, or their errors could not be compared.
         share = DAMPING["coarse"] if damping is None else damping
@@ -152,7 +149,6 @@ def recipe_for_budget(
     damping: float | None = None,
     sums: GramPass | None = None,
     progress: Callable[[int, int, str], None] = lambda done, total, name: None,
-    should_cancel: Callable[[], bool] = lambda: False,
 ) -> Recipe:
     """Return a recipe that spends a budget where it helps most.
 
@@ -178,9 +174,7 @@ def recipe_for_budget(
     """
     if (average_bits is None) == (total_bytes is None):
         raise UnsupportedQuantization("Give one budget: average bits or bytes.")
-    choices = measure(
-        model, settings, calibration, progress, should_cancel, damping, sums
-    )
+    choices = measure(model, settings, calibration, progress, damping, sums)
     if average_bits is not None:
         budget = int(average_bits * sum(c.weights for c in choices) / 8)
     else:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from napari_qmedsam.cancelling import check_cancelled
 from napari_qmedsam.datasets.calibration import CalibrationSample
 from napari_qmedsam.disk import atomic_write
-from napari_qmedsam.errors import BadCheckpoint, Cancelled
+from napari_qmedsam.errors import BadCheckpoint
 from napari_qmedsam.models.medsam import MedSAM
 from napari_qmedsam.quantization.gram import GramAccumulator
 from napari_qmedsam.quantization.model_layers import QuantizableLayer
@@ -39,7 +39,6 @@ class GramPass:
         model: MedSAM,
         samples: Sequence[CalibrationSample],
         progress: Callable[[int, int], None] = lambda done, total: None,
-        should_cancel: Callable[[], bool] = lambda: False,
         forward: Callable[[int, CalibrationSample], None] | None = None,
         *,
         is_resumable: bool = True,
@@ -59,15 +58,12 @@ class GramPass:
 
         def look() -> None:
             if not is_resumable:
-                check_cancelled()
-                if should_cancel():
-                    raise Cancelled(f"Calibration stopped in slice {self.done}.")
+                check_cancelled(f"Calibration stopped in slice {self.done}.")
 
         handles = [self._listen(layer, look) for layer in self.layers]
         try:
             for sample in samples[self.done :]:
-                if should_cancel():
-                    raise Cancelled(f"Calibration stopped after {self.done} slices.")
+                check_cancelled(f"Calibration stopped after {self.done} slices.")
                 if forward is not None:
                     forward(self.done, sample)
                 else:

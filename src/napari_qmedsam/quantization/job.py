@@ -5,13 +5,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from napari_qmedsam.cancelling import check_cancelled
 from napari_qmedsam.checkpoints.arithmetic import Arithmetic
 from napari_qmedsam.checkpoints.packed.model_file import SUFFIX
 from napari_qmedsam.checkpoints.saving import save_model
 from napari_qmedsam.checkpoints.source import ModelSource
 from napari_qmedsam.datasets.calibration import CalibrationSet
 from napari_qmedsam.datasets.calibration_plan import CalibrationPlan
-from napari_qmedsam.errors import Cancelled, InvalidSettings
+from napari_qmedsam.errors import InvalidSettings
 from napari_qmedsam.models.medsam import MedSAM
 from napari_qmedsam.quantization.allocation import recipe_for_budget
 from napari_qmedsam.quantization.calibration import GramPass
@@ -142,7 +143,6 @@ class QuantizationJob:
         self,
         target: Path,
         progress: Callable[[QuantizationProgress], None] = lambda step: None,
-        should_cancel: Callable[[], bool] = lambda: False,
     ) -> QuantizedModel:
         """Quantize and write the model file.
 
@@ -154,12 +154,11 @@ class QuantizationJob:
             Called after every calibration slice, measured layer and
             quantized layer; the count starts over for each
             of the parts.
-        should_cancel : callable
 
         Raises
         ------
         Cancelled
-            If `should_cancel` said so; nothing but the sums is written.
+            If the work is not wanted any more; nothing but the sums is written.
         BadCheckpoint
             If the sums are those of another model or other slices.
         InvalidSettings
@@ -174,9 +173,8 @@ class QuantizationJob:
                 f"'{self.source.path.name}' is quantized already. Start from the "
                 "float model."
             )
-        samples = self.calibration.samples(self.source.config, should_cancel)
-        if should_cancel():
-            raise Cancelled("Quantization stopped before the first layer.")
+        samples = self.calibration.samples(self.source.config)
+        check_cancelled("Quantization stopped before the first layer.")
         recipe = Recipe(
             settings=self.settings, overrides=self.overrides, damping=self.damping
         )
@@ -186,11 +184,9 @@ class QuantizationJob:
             is_sequential = recipe.sequential
         # With a budget, one calibration serves the measuring and the quantizing.
         if self.sums is not None or (self.budget is not None and not is_sequential):
-            sums = self._summed(model, samples, progress, should_cancel)
+            sums = self._summed(model, samples, progress)
         if self.budget is not None:
-            recipe = self._recipe(
-                self.budget, model, samples, sums, progress, should_cancel
-            )
+            recipe = self._recipe(self.budget, model, samples, sums, progress)
         result = quantize_model(
             model,
             recipe,
@@ -198,7 +194,6 @@ class QuantizationJob:
             sequential=self.sequential,
             sums=sums,
             progress=progress,
-            should_cancel=should_cancel,
         )
         card = quantized_card(result, self.source, result.sequential)
         save_model(result.model, target, card, result.weights)
@@ -211,7 +206,6 @@ class QuantizationJob:
         samples: CalibrationSet,
         sums: GramPass | None,
         progress: Callable[[QuantizationProgress], None],
-        should_cancel: Callable[[], bool],
     ) -> Recipe:
         megabytes = budget.megabytes
         return recipe_for_budget(
@@ -225,7 +219,6 @@ class QuantizationJob:
             progress=lambda done, total, name: progress(
                 QuantizationProgress(done, total, f"measuring {name}")
             ),
-            should_cancel=should_cancel,
         )
 
     def _summed(
@@ -233,7 +226,6 @@ class QuantizationJob:
         model: MedSAM,
         samples: CalibrationSet,
         progress: Callable[[QuantizationProgress], None],
-        should_cancel: Callable[[], bool],
     ) -> GramPass:
         """Sum the float model's inputs; kept as it goes, if a file is named."""
         path = self.sums
@@ -252,7 +244,6 @@ class QuantizationJob:
             model,
             samples.samples,
             seen,
-            should_cancel,
             is_resumable=path is not None,
         )
         return gram_pass

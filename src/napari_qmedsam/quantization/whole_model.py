@@ -5,10 +5,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
+from napari_qmedsam.cancelling import check_cancelled
 from napari_qmedsam.checkpoints.packed.model_file import float_bytes
 from napari_qmedsam.checkpoints.packed.tensor import QuantizedTensor
 from napari_qmedsam.datasets.calibration import CalibrationSet
-from napari_qmedsam.errors import Cancelled, UnsupportedQuantization
+from napari_qmedsam.errors import UnsupportedQuantization
 from napari_qmedsam.models.medsam import MedSAM
 from napari_qmedsam.quantization.calibration import GramPass
 from napari_qmedsam.quantization.gram import damped
@@ -91,7 +92,6 @@ def quantize_model(
     sequential: bool | None = None,
     sums: GramPass | None = None,
     progress: Callable[[QuantizationProgress], None] = lambda step: None,
-    should_cancel: Callable[[], bool] = lambda: False,
 ) -> QuantizedModel:
     """Quantize every layer of a model as the recipe says.
 
@@ -111,13 +111,11 @@ def quantize_model(
         for other recipes. Not for `sequential`.
     progress : callable
         Called after every calibration slice and every layer.
-    should_cancel : callable
-        Asked between slices and layers.
 
     Raises
     ------
     Cancelled
-        If `should_cancel` said so; nothing is changed.
+        If the work is not wanted any more; nothing is changed.
     UnsupportedQuantization
         If the recipe does not fit the model, or it is quantized already.
     """
@@ -161,7 +159,6 @@ def quantize_model(
                 calibrated,
                 calibration.samples,
                 seen,
-                should_cancel,
                 forward,
                 is_resumable=sums is not None,
             )
@@ -169,8 +166,7 @@ def quantize_model(
             gram_pass = gram_pass.copy()
             steps += slices
         for layer in run:
-            if should_cancel():
-                raise Cancelled(f"Quantization stopped before layer {layer.name}.")
+            check_cancelled(f"Quantization stopped before layer {layer.name}.")
             settings = chosen[layer.name]
             assert settings is not None  # or the layer would be left out
             gram = None

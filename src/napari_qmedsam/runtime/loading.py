@@ -28,7 +28,6 @@ def load_backend(
     device: str = DEFAULT.device,
     threads: int = DEFAULT.threads,
     progress: Callable[[int, int | None], None] | None = None,
-    should_cancel: Callable[[], bool] | None = None,
 ) -> Backend:
     """Load a model on a runtime.
 
@@ -50,7 +49,7 @@ def load_backend(
         ``auto``, ``cpu``, or ``cuda`` in torch. auto takes a GPU where there is one.
     threads : int
         CPU threads; 0 leaves it to the runtime.
-    progress, should_cancel : callable, optional
+    progress : callable, optional
         For the download of official weights; see
         :func:`~napari_qmedsam.checkpoints.download.fetch`.
 
@@ -64,9 +63,7 @@ def load_backend(
         If the model cannot be had.
     """
     runtime = Runtime.parse(backend, precision, device, threads)
-    source = find_model(
-        model, runtime, weights, progress=progress, should_cancel=should_cancel
-    )
+    source = find_model(model, runtime, weights, progress=progress)
     return load(source, runtime)
 
 
@@ -76,7 +73,6 @@ def find_model(
     weights: str | os.PathLike | None = None,
     *,
     progress: Callable[[int, int | None], None] | None = None,
-    should_cancel: Callable[[], bool] | None = None,
     notify: Callable[[str], None] = log.info,
 ) -> ModelSource:
     """Find the model that runs where this one is asked for on a runtime.
@@ -86,8 +82,8 @@ def find_model(
     model : str
     runtime : Runtime
     weights : path, optional
-    progress, should_cancel : callable, optional
-        As for :func:`load_backend`; `should_cancel` ends NNCF's work as well.
+    progress : callable, optional
+        As for :func:`load_backend`.
     notify : callable
         Called with a sentence before work that takes a minute.
 
@@ -99,7 +95,7 @@ def find_model(
     Raises
     ------
     Cancelled
-        If `should_cancel` said so.
+        If the work is not wanted any more.
     QMedSAMError
         As for :func:`load_backend`.
     """
@@ -108,7 +104,6 @@ def find_model(
         weights,
         runtime.precision,
         progress=progress,
-        should_cancel=should_cancel,
     )
     if runtime.precision is Precision.FP32 or source.arithmetic is Arithmetic.INT8:
         return source
@@ -127,7 +122,7 @@ def find_model(
     from napari_qmedsam.runtime.nncf_subprocess import int8_source
 
     notify(f"'{source.name}' has no trained int8 form; NNCF makes one, once.")
-    return int8_source(source, should_cancel or (lambda: False))
+    return int8_source(source)
 
 
 def load(source: ModelSource, runtime: Runtime = DEFAULT) -> Backend:

@@ -54,7 +54,6 @@ def quantize_graphs_in_subprocess(
     plan: CalibrationPlan,
     folder: Path,
     progress: Callable[[int, int, str], None] = lambda done, total, text: None,
-    should_cancel: Callable[[], bool] = lambda: False,
 ) -> None:
     """Write encoder and decoder in int8, as `nncf_int8.quantize_graphs` does.
 
@@ -68,12 +67,11 @@ def quantize_graphs_in_subprocess(
     progress : callable
         Called for each calibration slice of encoder and decoder, with steps done
         and in all, and a text.
-    should_cancel : callable
 
     Raises
     ------
     Cancelled
-        If `should_cancel` said so.
+        If the work is not wanted any more.
     MissingDependency
         If NNCF is not installed.
     UnsupportedQuantization
@@ -87,16 +85,14 @@ def quantize_graphs_in_subprocess(
 
     folder.mkdir(parents=True, exist_ok=True)
     payload = (source, plan, folder)
-    code, complaint = run_in_subprocess(QUANTIZE, payload, should_cancel, step)
+    code, complaint = run_in_subprocess(QUANTIZE, payload, step)
     if code == OURS:
         raise UnsupportedQuantization(complaint)
     if code:
         raise UnsupportedQuantization(f"NNCF made no model: {complaint}")
 
 
-def int8_source(
-    source: ModelSource, should_cancel: Callable[[], bool] = lambda: False
-) -> ModelSource:
+def int8_source(source: ModelSource) -> ModelSource:
     """Return a float model's int8 graphs, made the first time.
 
     Calibrated on phantoms.
@@ -104,7 +100,7 @@ def int8_source(
     Raises
     ------
     Cancelled
-        If `should_cancel` said so.
+        If the work is not wanted any more.
     MissingDependency, UnsupportedQuantization
         As :func:`quantize_graphs_in_subprocess`.
     """
@@ -112,7 +108,7 @@ def int8_source(
     key = cache_key(source.sha256, repr(source.config), version, PLAN.slices, VERSION)
 
     def make(folder: Path) -> None:
-        quantize_graphs_in_subprocess(source, PLAN, folder, should_cancel=should_cancel)
+        quantize_graphs_in_subprocess(source, PLAN, folder)
 
     folder = cache_folder() / "nncf" / f"{source.config.name}-int8-{key}"
     graphs = read_exported(make_once(folder, "decoder.bin", make))

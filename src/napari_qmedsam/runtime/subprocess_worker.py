@@ -16,8 +16,8 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import IO, Any
 
+from napari_qmedsam.cancelling import check_cancelled
 from napari_qmedsam.checkpoints.source import ModelSource
-from napari_qmedsam.errors import Cancelled
 from napari_qmedsam.runtime.conversion import is_converted
 
 log = logging.getLogger(__name__)
@@ -32,9 +32,7 @@ converted(pickle.load(sys.stdin.buffer))
 """
 
 
-def convert_in_subprocess(
-    source: ModelSource, should_cancel: Callable[[], bool] = lambda: False
-) -> None:
+def convert_in_subprocess(source: ModelSource) -> None:
     """Convert a model to OpenVINO unless it has been done, in another process.
 
     If that fails for any reason nothing is said: loading the model will convert
@@ -43,12 +41,12 @@ def convert_in_subprocess(
     Raises
     ------
     Cancelled
-        If `should_cancel` said so; the other process is ended then.
+        If the work is not wanted any more; the other process is ended then.
     """
     if is_converted(source):
         return
     try:
-        code, complaint = run_in_subprocess(CONVERT, source, should_cancel)
+        code, complaint = run_in_subprocess(CONVERT, source)
     except OSError as error:
         code, complaint = -1, str(error)
     if code:
@@ -58,7 +56,6 @@ def convert_in_subprocess(
 def run_in_subprocess(
     program: str,
     payload: Any,
-    should_cancel: Callable[[], bool] = lambda: False,
     progress: Callable[[str], None] = lambda line: None,
 ) -> tuple[int, str]:
     """Run a Python program in another process.
@@ -68,8 +65,6 @@ def run_in_subprocess(
     program : str
     payload : object
         Pickled to the program's standard input.
-    should_cancel : callable
-        Asked ten times a second.
     progress : callable
         Called with each line that the program prints.
 
@@ -81,7 +76,7 @@ def run_in_subprocess(
     Raises
     ------
     Cancelled
-        If `should_cancel` said so; the other process is ended then.
+        If the work is not wanted any more; the other process is ended then.
     OSError
         If it cannot be started.
     """
@@ -100,8 +95,7 @@ def run_in_subprocess(
         reader.start()
         try:
             while process.poll() is None:
-                if should_cancel():
-                    raise Cancelled("Cancelled.")
+                check_cancelled()
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(POLL_SECONDS)
                 _tell(printed, progress)

@@ -8,6 +8,7 @@ from enum import Enum
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_qmedsam.cancelling import check_cancelled
 from napari_qmedsam.preprocessing import SliceGeometry, slice_image
 from napari_qmedsam.prompts import Point
 from napari_qmedsam.segmentation.early_stop import Appearance, EarlyStop
@@ -172,6 +173,11 @@ def track_objects(
     on_empty : OnEmpty
     stop : EarlyStop, optional
         Needs tracks with a first appearance. Default: none.
+
+    Raises
+    ------
+    Cancelled
+        If the work is not wanted any more; what was given so far is whole.
     """
     geometry = segmenter.geometry(volume)
     visits = [(z, tracks) for tracks in sweeps for z in sweep_slices(tracks)]
@@ -180,6 +186,7 @@ def track_objects(
     held: dict[int, str] = {}
     try:
         for done, (slice_index, tracks) in enumerate(visits, 1):
+            check_cancelled()
             to_come[slice_index] -= 1
             if all(track.is_over(slice_index) for track in tracks):
                 continue

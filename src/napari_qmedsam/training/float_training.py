@@ -1,7 +1,6 @@
 """Train a float model of the family, from nothing or from weights."""
 
 import copy
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -121,7 +120,6 @@ class FloatTraining:
     def run(
         self,
         progress: Progress | None = None,
-        should_cancel: Callable[[], bool] = lambda: False,
     ) -> None:
         """Train until the last step, saving as it goes, and draw the losses.
 
@@ -129,10 +127,8 @@ class FloatTraining:
         ----------
         progress : callable, optional
             Called every step with the step, the steps in all, and the losses.
-        should_cancel : callable
-            Asked every step; when true the run is saved and left.
         """
-        done = self.loop.run(progress, should_cancel)
+        done = self.loop.run(progress)
         if done and self.history.rows and self.processes.is_first:
             write_loss_plot(self.history.rows, self.folder.path / "loss.png")
 

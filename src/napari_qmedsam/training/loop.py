@@ -14,6 +14,7 @@ from torch import nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
+from napari_qmedsam.cancelling import is_cancelled
 from napari_qmedsam.models.medsam import MedSAM
 from napari_qmedsam.training.folder import Row, RunFolder
 from napari_qmedsam.training.interrupts import (
@@ -124,12 +125,8 @@ class TrainingLoop:
         self.step = state["step"]
         log.info("Resumed %s at step %d", self.stage.name, self.step)
 
-    def run(
-        self,
-        progress: Progress | None = None,
-        should_cancel: Callable[[], bool] = lambda: False,
-    ) -> bool:
-        """Train until the last step, saving on the way.
+    def run(self, progress: Progress | None = None) -> bool:
+        """Train until the last step, saving on the way, or until it is cancelled.
 
         Returns
         -------
@@ -153,7 +150,7 @@ class TrainingLoop:
                 self.step += 1
                 if progress is not None:
                     progress(self.step, stage.steps, self._losses[-1])
-                stop = self.processes.any(should_cancel() or interrupted())
+                stop = self.processes.any(is_cancelled() or interrupted())
                 last = self.step >= stage.steps
                 if last or self.step % stage.stream.steps_per_epoch == 0:
                     self._end_epoch(start)

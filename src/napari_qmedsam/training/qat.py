@@ -109,7 +109,6 @@ class QuantizationAwareTraining:
     def run(
         self,
         progress: Callable[[str, int, int, dict[str, float]], None] | None = None,
-        should_cancel: Callable[[], bool] = lambda: False,
     ) -> bool:
         """Train the stages that are left, and draw the losses.
 
@@ -118,8 +117,6 @@ class QuantizationAwareTraining:
         progress : callable, optional
             Called every step with the stage, the step, the steps of the stage
             and the losses.
-        should_cancel : callable
-            Asked every step; when true the run is saved and left.
 
         Returns
         -------
@@ -132,7 +129,7 @@ class QuantizationAwareTraining:
             report: Progress | None = None
             if progress is not None:
                 report = _of_stage(progress, STAGES[number])
-            if not loop.run(report, should_cancel):
+            if not loop.run(report):
                 return False
         if self.processes.is_first:
             write_loss_plot(self.history.rows, self.folder.path / "loss.png")

@@ -40,7 +40,7 @@ from napari_qmedsam.runtime.nncf_subprocess import quantize_graphs_in_subprocess
 if TYPE_CHECKING:
     import napari
 
-Make = Callable[[ModelSource, Report, ShouldStop], Variant]
+Make = Callable[[ModelSource, Report], Variant]
 """Quantizes a float model."""
 
 
@@ -75,12 +75,8 @@ class QuantizePanel(Panel[QuantizeControls, QuantizeChoices]):
             variants: list[Variant] = []
 
             def job(report: Report, should_stop: ShouldStop) -> None:
-                source = resolve_model(
-                    choice.model,
-                    progress=report_download(report),
-                    should_cancel=should_stop,
-                )
-                made = make(source, report, should_stop)
+                source = resolve_model(choice.model, progress=report_download(report))
+                made = make(source, report)
                 if (choice.model, choice.backend) not in known:
                     # What the others are measured by.
                     variants.append(variant_of(choice.model, backend=choice.backend))
@@ -100,19 +96,19 @@ class QuantizePanel(Panel[QuantizeControls, QuantizeChoices]):
     def _layerwise(self, plan: CalibrationPlan, target: Path, backend: str) -> Make:
         settings, budget = self.controls.settings(), self.controls.budget()
 
-        def make(source: ModelSource, report: Report, stop: ShouldStop) -> Variant:
+        def make(source: ModelSource, report: Report) -> Variant:
             file = target.with_name(target.name + SUFFIX)
-            QuantizationJob(source, settings, plan, budget).run(file, report, stop)
+            QuantizationJob(source, settings, plan, budget).run(file, report)
             return variant_of(str(file), backend=backend)
 
         return make
 
     def _by_nncf(self, plan: CalibrationPlan, target: Path, backend: str) -> Make:
-        def make(source: ModelSource, report: Report, stop: ShouldStop) -> Variant:
+        def make(source: ModelSource, report: Report) -> Variant:
             def step(done: int, total: int, text: str) -> None:
                 report(QuantizationProgress(done, total, text))
 
-            quantize_graphs_in_subprocess(source, plan, target, step, stop)
+            quantize_graphs_in_subprocess(source, plan, target, step)
             name = f"{source.config.name} 8-bit {SHORT_NAMES[NNCF]}"
             # The graphs are OpenVINO's, whatever the float model runs on.
             variant = variant_of(str(target), name)

@@ -86,17 +86,16 @@ def load_model(choice: ModelChoice, report: Report, should_stop: ShouldStop) -> 
     Raises
     ------
     QMedSAMError
-        If the model cannot be had; Cancelled if `should_stop` said so.
+        If the model cannot be had; Cancelled if it is not wanted any more.
     """
     source = find_model(
         choice.model,
         choice.runtime,
         progress=report_download(report),
-        should_cancel=should_stop,
         notify=report,
     )
     if choice.backend.entry.runs_openvino_graphs:
-        convert_in_subprocess(source, should_stop)
+        convert_in_subprocess(source)
     return load(source, choice.runtime)
 
 
