@@ -9,7 +9,8 @@ from napari_qmedsam.volumes import Volume, read_labels, read_volume, write_label
 from napari_qmedsam.volumes.registry import FORMATS
 from napari_qmedsam.volumes.writing import write_volume
 
-WRITABLE = [s for kind in FORMATS if kind.name != "picture" for s in kind.written]
+WRITABLE = [s for k in FORMATS if k.write_image and k.keeps_place for s in k.written]
+WRITABLE += [".npz"]
 
 
 @pytest.fixture

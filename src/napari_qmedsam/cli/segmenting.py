@@ -139,7 +139,7 @@ def segment(
             f"'{target}' exists already. Say -o {target} to replace it, or give "
             "another name."
         )
-    check_target(target)
+    check_target(target, volume)
     shared.keep_inputs(target, image)
     shared.notices(volume.notices)
     segmenter = shared.segmenter(model, weights, backend, max_boxes, precision, device)

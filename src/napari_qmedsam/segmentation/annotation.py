@@ -239,7 +239,8 @@ class Annotation:
         """
         from napari_qmedsam.volumes.writing import write_labels
 
-        return write_labels(self.labels, self.volume, Path(path))
+        names = {number: item.name for number, item in self.objects.items()}
+        return write_labels(self.labels, self.volume, Path(path), names=names)
 
     # Helpers --------------------------------------------------------------
 

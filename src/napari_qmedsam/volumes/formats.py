@@ -65,6 +65,8 @@ class Format:
         Suffixes that are written; the first is the usual one.
     write_labels, write_image : Writer or None
         None where the format is not written, or holds only the other.
+    why_not : callable
+        Returns why labels of a volume cannot be written, None if they can.
     keeps_place : bool
         Whether the file says where in the patient its voxels lie.
     has_series : bool
@@ -81,6 +83,7 @@ class Format:
     written: tuple[str, ...] = ()
     write_labels: Writer | None = None
     write_image: Writer | None = None
+    why_not: Callable[[Volume], str | None] = lambda like: None
     keeps_place: bool = True
     has_series: bool = False
 

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_qmedsam.errors import InvalidVolume
+from napari_qmedsam.volumes.segments import Segment
 from napari_qmedsam.volumes.windows import CT_PRESETS, Window, percentile_window
 
 
@@ -37,12 +38,15 @@ class Source:
         The NIfTI header as stored, so that codes and units survive.
     dimensions : int
         2 if the file holds one 2D image, so that labels go back as 2D.
+    series : str
+        UID of the DICOM series, which a folder may hold several of.
     """
 
     path: str = ""
     format: str = "memory"
     header: bytes | None = field(default=None, repr=False)
     dimensions: int = 3
+    series: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +73,8 @@ class Volume:
         Height over width of a slice's pixels as models are to see them. 1, as
         read from any file, shows them as they are stored; see
         :mod:`~napari_qmedsam.volumes.reslicing`.
+    segments : tuple of Segment
+        Of a label volume, what its numbers mean where that is known.
 
     Raises
     ------
@@ -84,6 +90,7 @@ class Volume:
     source: Source = field(default_factory=Source)
     notices: tuple[str, ...] = ()
     pixel_aspect: float = 1.0
+    segments: tuple[Segment, ...] = ()
 
     def __post_init__(self) -> None:
         shape = self.array.shape

@@ -1,6 +1,8 @@
 """Writing labels and images back, on the grid they came from."""
 
 import logging
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +13,19 @@ from napari_qmedsam.errors import GridMismatch, UnwritableLabels
 from napari_qmedsam.volumes.files import suffix_of
 from napari_qmedsam.volumes.labels import smallest_unsigned
 from napari_qmedsam.volumes.registry import WRITABLE
+from napari_qmedsam.volumes.segments import Segment
 from napari_qmedsam.volumes.volume import Volume
 
 logger = logging.getLogger(__name__)
 
 
-def write_labels(labels: NDArray, like: Volume, path: str | Path) -> Path:
+def write_labels(
+    labels: NDArray,
+    like: Volume,
+    path: str | Path,
+    *,
+    names: Mapping[int, str] | None = None,
+) -> Path:
     """Write labels on the grid of `like`, with its affine.
 
     The file appears whole or not at all: it is written beside its place and
@@ -32,7 +41,10 @@ def write_labels(labels: NDArray, like: Volume, path: str | Path) -> Path:
     path : str or Path
         ``.nii``, ``.nii.gz``, ``.nrrd``, ``.mha``, ``.mhd``, ``.npz`` (array
         ``segs``), ``.tif``, or ``.png`` for one slice. Pictures and ``.npz``
-        do not hold the place in the patient.
+        do not hold the place in the patient. ``.dcm`` is a DICOM SEG, where
+        `like` is of a DICOM series.
+    names : mapping of int to str, optional
+        What the labels are called, for formats that hold it.
 
     Returns
     -------
@@ -63,6 +75,9 @@ def write_labels(labels: NDArray, like: Volume, path: str | Path) -> Path:
         raise _unwritable(
             path, f"they hold {labels.min()}", "Labels start at 0 for background."
         )
+    if names:
+        segments = tuple(Segment(number, name) for number, name in names.items())
+        like = replace(like, segments=segments)
     return _write(smallest_unsigned(labels), like, path, labels=True)
 
 
@@ -85,8 +100,10 @@ def write_volume(volume: Volume, path: str | Path) -> Path:
     return _write(array, volume, Path(path), labels=False)
 
 
-def check_target(path: str | Path) -> None:
+def check_target(path: str | Path, like: Volume | None = None) -> None:
     """Refuse a place nothing can be written to, before long work for it starts.
+
+    With `like`, a format that cannot hold labels of that volume is refused too.
 
     Raises
     ------
@@ -103,6 +120,9 @@ def check_target(path: str | Path) -> None:
             else f"the suffix '{suffix}' is not known"
         )
         raise _unwritable(path, why, f"Writable are {', '.join(WRITABLE)}.")
+    unfit = None if like is None else WRITABLE[suffix].why_not(like)
+    if unfit is not None:
+        raise _unwritable(path, unfit, "Choose another format.")
     if path.is_dir():
         raise _unwritable(path, "a folder has that name", "Choose another name.")
     reason = why_not_writable(path.parent)
@@ -114,7 +134,7 @@ def check_target(path: str | Path) -> None:
 
 
 def _write(array: NDArray, like: Volume, path: Path, *, labels: bool) -> Path:
-    check_target(path)
+    check_target(path, like if labels else None)
     kind = WRITABLE[suffix_of(path)]
     write = kind.write_labels if labels else kind.write_image
     if write is None:

@@ -12,6 +12,14 @@ from napari_qmedsam.volumes.cleaning import as_float32, rescaled
 from napari_qmedsam.volumes.dicom.frames import Frame
 from napari_qmedsam.volumes.dicom.headers import Header, is_dicom, items, text
 from napari_qmedsam.volumes.dicom.pixels import read_pixels
+from napari_qmedsam.volumes.dicom.segmentation import (
+    holds_segmentation,
+    read_segmentation,
+)
+from napari_qmedsam.volumes.dicom.segmentation_writing import (
+    why_no_segmentation,
+    write_segmentation,
+)
 from napari_qmedsam.volumes.dicom.series import Series, choose_series
 from napari_qmedsam.volumes.dicom.stack import Stack, stack_frames
 from napari_qmedsam.volumes.files import unreadable
@@ -72,13 +80,22 @@ def read_dicom(path: Path, selection: Selection = WHOLE) -> Volume:
         spacing_mm=stack.spacing_mm,
         affine=stack.affine,
         modality=Modality.COLOUR if colour else modality,
-        source=Source(str(path), "dicom"),
+        source=Source(str(path), "dicom", series=chosen.uid),
         notices=stack.notices + notices,
     )
 
 
+def read_labels(path: Path, selection: Selection = WHOLE) -> Volume:
+    """Read labels: a DICOM SEG, or an image series that holds them as values."""
+    if holds_segmentation(path, selection.series):
+        return read_segmentation(path, selection)
+    return read_dicom(path, selection)
+
+
 def read_shape(path: Path) -> Shape:
     """Return the shape of the one series of a folder, or of that of a file."""
+    if holds_segmentation(path):
+        return read_segmentation(path).shape
     chosen = choose_series(path, None)
     stack = _stack(path, chosen)
     return (len(stack.frames), *stack.frames[0].size)
@@ -166,5 +183,9 @@ DICOM = Format(
     recognises=is_dicom,
     read=read_dicom,
     shape=read_shape,
+    read_labels=read_labels,
+    written=(".dcm",),
+    write_labels=write_segmentation,
+    why_not=why_no_segmentation,
     has_series=True,
 )

@@ -71,16 +71,17 @@ class _Folder:
         return [_series(uid, by_uid[uid]) for uid in sorted(by_uid)]
 
 
-def list_series(path: str | Path) -> list[Series]:
+def list_series(path: str | Path, kind: ObjectKind = ObjectKind.IMAGE) -> list[Series]:
     """Return the image series in the folder `path`, or in the folder of a file.
 
     Subfolders are not searched. Series without images (reports, structure
-    sets, segmentations) are left out. The order is that of the UIDs.
+    sets, segmentations) are left out unless `kind` asks for them. The order is
+    that of the UIDs.
     """
     path = Path(path)
     with quiet_pydicom():
         folder = _look_into(path if path.is_dir() else path.parent)
-        return folder.series(ObjectKind.IMAGE)
+        return folder.series(kind)
 
 
 def holds_dicom(folder: Path, look_at: int = 20) -> bool:

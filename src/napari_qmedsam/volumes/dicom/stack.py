@@ -96,6 +96,32 @@ def stack_frames(
     return replace(stack, notices=notices + more + stack.notices)
 
 
+def grid_affine(
+    orientation: tuple[float, ...] | None,
+    origin: NDArray[np.float64],
+    normal: NDArray[np.float64],
+    spacing_mm: tuple[float, float, float],
+) -> NDArray[np.float64]:
+    """Return the map from voxels (x, y, z) to RAS mm.
+
+    Parameters
+    ----------
+    orientation : tuple of float
+        Six direction cosines in LPS.
+    origin, normal : ndarray, (3,)
+        Centre of the first voxel in LPS mm, and the direction of the slices.
+    spacing_mm : tuple of float
+        Order (z, y, x).
+    """
+    cosines = np.array(orientation)
+    lps = np.eye(4)
+    lps[:3, 0] = cosines[:3] * spacing_mm[2]
+    lps[:3, 1] = cosines[3:] * spacing_mm[1]
+    lps[:3, 2] = normal * spacing_mm[0]
+    lps[:3, 3] = origin
+    return LPS_FROM_RAS @ lps
+
+
 def sorted_frames(frames: Iterable[Frame]) -> list[Frame]:
     """Return frames from the lowest place along their normal, else by number."""
     frames = sorted(frames, key=lambda frame: (frame.order, frame.file.name))
@@ -278,7 +304,6 @@ def _sort_key(value: str) -> tuple[float, str]:
 
 def _placed(frames: list[Frame], in_plane: tuple[float, float]) -> Stack:
     """Set the slice spacing from the positions, and report what does not fit."""
-    orientation = np.array(frames[0].orientation)
     normal = frames[0].normal
     assert normal is not None  # looked at by _are_placed
     positions = np.array([frame.position for frame in frames])
@@ -294,13 +319,9 @@ def _placed(frames: list[Frame], in_plane: tuple[float, float]) -> Stack:
         aside, tilt = _sideways(positions, along, normal)
         origin = origin - aside[0]
         notices = (_describe_gaps(gaps, gap), tilt, _describe_aside(aside))
-    lps = np.eye(4)
-    lps[:3, 0] = orientation[:3] * in_plane[1]
-    lps[:3, 1] = orientation[3:] * in_plane[0]
-    lps[:3, 2] = normal * gap
-    lps[:3, 3] = origin
+    affine = grid_affine(frames[0].orientation, origin, normal, (gap, *in_plane))
     told = tuple(notice for notice in notices if notice is not None)
-    return Stack(tuple(frames), (gap, *in_plane), LPS_FROM_RAS @ lps, told)
+    return Stack(tuple(frames), (gap, *in_plane), affine, told)
 
 
 def _unplaced(frames: list[Frame], in_plane: tuple[float, float]) -> Stack:
