@@ -595,6 +595,10 @@ def test_training_goes_on_from_weights_on_a_folder(run, tiny_config, tmp_path):
     card = json.loads(run("info", "run/tiny.safetensors", "--json")[1])
     assert card["training"]["data"] == "a data folder with 2 CT slices"
     assert card["training"]["start"] == "start.safetensors"
+    assert card["command"] == (
+        "qmedsam train float --data data --start start.safetensors --config few.yaml "
+        "--steps 2 --seed 0"
+    )
     assert "CT" in Path("run/log.csv").read_text().splitlines()[0]
 
 
@@ -619,7 +623,10 @@ def test_qat_writes_a_model_for_each_stage_and_scores_them_by_modality(
     assert out == f"Weights: {Path('run/tiny-qat.safetensors')}\n"
     card = json.loads(run("info", "run/tiny-qat.safetensors", "--json")[1])
     assert card["training"]["stage"] == "stage-3"
-    assert card["command"].endswith("--data phantoms --config few.yaml --seed 0")
+    assert card["command"] == (
+        "qmedsam train qat --data phantoms --model start.safetensors --config few.yaml "
+        "--seed 0"
+    )
     status, out, err = run(
         "evaluate-modalities", "--data", "phantoms", "--cases", "1", "--backend",
         "torch", "--model", "Stage 1:=run/stage-1.safetensors", "--model",

@@ -1,6 +1,7 @@
 """What the commands share: options, progress bar, loading a model."""
 
-from collections.abc import Callable, Iterator
+import shlex
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -164,6 +165,43 @@ def given(context: typer.Context) -> set[str]:
         for name in context.params
         if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"
     }
+
+
+def command_line(
+    context: typer.Context,
+    leave_out: Collection[str] = (),
+    settled: Mapping[str, Any] | None = None,
+) -> str:
+    """Write the command that is running, so that it can be typed again.
+
+    Every parameter with a value is in it, given or by default, so that one that is
+    new cannot be forgotten. Of paths only the name is told.
+
+    Parameters
+    ----------
+    context : typer.Context
+    leave_out : collection of str
+        Names of parameters that do not change the result.
+    settled : mapping, optional
+        Values of parameters that were not given and are settled elsewhere.
+    """
+    words: list[str] = []
+    group: Any = context
+    while group.parent is not None:
+        words.insert(0, group.info_name or "")
+        group = group.parent
+    words.insert(0, "qmedsam")  # the root has the name of whatever started it
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        value = context.params.get(name)
+        if value is None:
+            value = (settled or {}).get(name)
+        if name in leave_out or value is None or value is False:
+            continue
+        words.append(parameter.opts[0])
+        if value is not True:
+            words.append(value.name if isinstance(value, Path) else str(value))
+    return shlex.join(words)
 
 
 def refuse_idle(context: typer.Context, idle: set[str], why: str) -> None:

@@ -13,7 +13,7 @@ from napari_qmedsam.errors import InvalidSettings
 if TYPE_CHECKING:
     from napari_qmedsam.datasets.dataset import DataSet
     from napari_qmedsam.models.medsam import MedSAM
-    from napari_qmedsam.training.settings import TrainingSettings
+    from napari_qmedsam.training.settings import CommonSettings, TrainingSettings
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -69,6 +69,7 @@ Steps = Annotated[
 
 @app.command("float")
 def train_float(
+    context: typer.Context,
     out: Out,
     data: Data = "phantoms",
     model: Annotated[
@@ -119,6 +120,9 @@ def train_float(
         "workers": workers,
         "threads": threads,
     }
+    if start is not None:
+        why = "the architecture is that of the weights to start from."
+        shared.refuse_idle(context, {"model"}, why)
     settings = load_settings(TrainingSettings, config, given)
     weights = None if start is None else _load(start)
     master = None if teacher is None else _load(teacher)
@@ -133,12 +137,13 @@ def train_float(
         with shared.bar("Training", quiet=not processes.is_first) as advance:
             run.run(lambda *now: advance(*now[:2], _description("Training", now[-1])))
         if processes.is_first:
-            path = export_float(run, target, start, config)
+            path = export_float(run, target, _command(context, settings), start)
             shared.console().print(f"Weights: {path}", soft_wrap=True)
 
 
 @app.command("qat")
 def train_qat(
+    context: typer.Context,
     out: Out,
     data: Data = "phantoms",
     model: Annotated[
@@ -199,14 +204,17 @@ def train_qat(
         with shared.bar("Training", quiet=not processes.is_first) as advance:
             run.run(lambda stage, *now: advance(*now[:2], _description(stage, now[-1])))
         if processes.is_first:
+            command = _command(context, settings)
             for stage in STAGES[:-1]:
-                export_qat(run, out / f"{stage}.safetensors", model, stage, config)
-            path = export_qat(run, target, model, STAGES[-1], config, compact)
+                file = out / f"{stage}.safetensors"
+                export_qat(run, file, command, model, stage)
+            path = export_qat(run, target, command, model, STAGES[-1], compact)
             shared.console().print(f"Weights: {path}", soft_wrap=True)
 
 
 @app.command("demo")
 def train_demo(
+    context: typer.Context,
     out: Out,
     config: Config = None,
     steps: Steps = None,
@@ -217,6 +225,7 @@ def train_demo(
 ) -> None:
     """Train a demo model from nothing: train float --data mixture."""
     train_float(
+        context,
         out,
         data="mixture",
         config=config,
@@ -226,6 +235,13 @@ def train_demo(
         threads=threads,
         export=export,
     )
+
+
+def _command(context: typer.Context, settings: "CommonSettings") -> str:
+    """Return the command for the card; steps and seed are told in any case."""
+    idle = ["model"] if context.params.get("start") else []
+    settled = settings.model_dump(include={"steps", "seed"})
+    return shared.command_line(context, ["out", "export", *idle], settled)
 
 
 def _load(model: str) -> "MedSAM":

@@ -25,8 +25,8 @@ PHANTOM_LIMITS = (
 def export_float(
     run: FloatTraining,
     export: Path,
+    command: str = "",
     start: str | None = None,
-    config: Path | None = None,
 ) -> Path:
     """Write the best epoch of a float run.
 
@@ -35,10 +35,10 @@ def export_float(
     run : FloatTraining
     export : Path
         Ends in ``.safetensors``.
+    command : str, optional
+        What to type for the same run, for the card.
     start : str, optional
         Name of the model whose weights the run started from.
-    config : Path, optional
-        The settings file; its name is for the command on the card.
 
     Returns
     -------
@@ -56,12 +56,7 @@ def export_float(
             **({"start": start} if start else {}),
             **settings.model_dump(include={"seed", "slices_per_step", "prompts"}),
         },
-        "command": (
-            f"qmedsam train float --model {run.config.name} --data {run.data.source}"
-            + (f" --start {start}" if start else "")
-            + _config_option(config)
-            + f" --steps {settings.steps} --seed {settings.seed}"
-        ),
+        **({"command": command} if command else {}),
     }
     return save_model(run.best(), export, card)
 
@@ -69,9 +64,9 @@ def export_float(
 def export_qat(
     run: QuantizationAwareTraining,
     export: Path,
+    command: str,
     start: str,
     stage: str,
-    config: Path | None = None,
     compact: bool = False,
 ) -> Path:
     """Write the best epoch of a stage of quantization-aware training.
@@ -81,11 +76,11 @@ def export_qat(
     run : QuantizationAwareTraining
     export : Path
         Ends in ``.safetensors``.
+    command : str
+        What to type for the same run, for the card; empty if there is none.
     start : str
         Name of the float model.
     stage : str
-    config : Path, optional
-        The settings file; its name is for the command on the card.
     compact : bool
         Write weights as 8-bit integers; see :func:`save_model`.
 
@@ -118,18 +113,9 @@ def export_qat(
                 mode="json",
             ),
         },
-        "command": (
-            f"qmedsam train qat --model {start} --data {run.data.source}"
-            + _config_option(config)
-            + f" --seed {settings.seed}"
-        ),
+        **({"command": command} if command else {}),
     }
     return save_model(model, export, card, compact=compact)
-
-
-def _config_option(config: Path | None) -> str:
-    """Return the settings file as an option of a command, without its folder."""
-    return f" --config {config.name}" if config else ""
 
 
 def float_title(architecture: str, data: DataSet) -> str:
