@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -233,6 +233,33 @@ class Point:
     def __post_init__(self) -> None:
         if not (math.isfinite(self.x) and math.isfinite(self.y)):
             raise InvalidPrompt(f"Point {self.x}, {self.y} must hold finite numbers.")
+
+    def clicks(self) -> tuple["Point", ...]:
+        """Return what a model is shown of it: itself."""
+        return (self,)
+
+
+class Refinement(Protocol):
+    """What refines the box of an object on one slice, such as a :class:`Point`.
+
+    A kind is a frozen dataclass with what is named here, and an entry in
+    `REFINEMENTS`. Sessions then keep it, undo and autosave bring it back, and models
+    are shown its clicks. To be set in the window it takes a layer
+    (``gui/segment/point_layer.py``) and a button.
+    """
+
+    @property
+    def slice_index(self) -> int:
+        """The slice it lies on."""
+        ...
+
+    def clicks(self) -> Sequence[Point]:
+        """Return the voxels inside and outside that models of this family take."""
+        ...
+
+
+REFINEMENTS: dict[str, type[Any]] = {"points": Point}
+"""The kinds there are, by the name that sessions and files have for all of a kind."""
 
 
 def interpolate(keys: Sequence[KeyBox], slice_index: int) -> Box2D:

@@ -23,7 +23,7 @@ OBJECTS = {
         "a “lesion”",
         axis=2,
         keys=(KeyBox(1, Box2D(1.5, 2, 5, 6)),),
-        points=(Point(2, 3.5, 4, False),),
+        refinements=(Point(2, 3.5, 4, False),),
         is_visible=False,
         is_locked=True,
     ),

@@ -11,7 +11,11 @@ from numpy.typing import NDArray
 from napari_qmedsam.errors import GridMismatch, InvalidBox, InvalidSettings
 from napari_qmedsam.prompts import Box2D, Box3D
 from napari_qmedsam.segmentation.history import History, Step
-from napari_qmedsam.segmentation.objects import SegmentObject, changed_object
+from napari_qmedsam.segmentation.objects import (
+    SegmentObject,
+    changed_object,
+    with_refinements,
+)
 from napari_qmedsam.volumes.reslicing import axis_order
 from napari_qmedsam.volumes.volume import Volume
 
@@ -76,7 +80,7 @@ class Annotation:
         object_id : int, optional
         axis : int
         **attributes
-            Further fields of :class:`SegmentObject`.
+            Further fields of :class:`SegmentObject`, and ``points``.
 
         Raises
         ------
@@ -92,7 +96,9 @@ class Annotation:
         if not 1 <= object_id <= limit:
             raise InvalidBox(f"Object id {object_id} must lie in 1..{limit}.")
         name = name or f"object {object_id}"
-        added = SegmentObject(object_id, box, name, axis, **attributes)
+        added = SegmentObject(
+            object_id, box, name, axis, **with_refinements(attributes)
+        )
         self._change(added)
         return added
 
@@ -106,8 +112,8 @@ class Annotation:
         ----------
         object_id : int
         **attributes
-            Fields of :class:`SegmentObject`. A new `box` without `keys` moves
-            the slices only, where there are key boxes.
+            Fields of :class:`SegmentObject`, and ``points``, all of them. A new
+            `box` without `keys` moves the slices only, where there are key boxes.
 
         Raises
         ------

@@ -14,7 +14,7 @@ import sys
 import time
 import zipfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from napari_qmedsam.checkpoints.download import HOME_VARIABLE
 from napari_qmedsam.disk import atomic_write
-from napari_qmedsam.prompts import Box2D, Box3D, KeyBox, Point
+from napari_qmedsam.prompts import REFINEMENTS, Box2D, Box3D, KeyBox
 from napari_qmedsam.segmentation.objects import SegmentObject
 from napari_qmedsam.volumes.volume import Volume
 
@@ -133,7 +133,7 @@ class Autosave:
             "process": os.getpid(),
             "is_closed": is_closed,
             "saved": time.time(),
-            "objects": [asdict(o) for o in objects.values()],
+            "objects": [_entry(o) for o in objects.values()],
         }
         self._folder.mkdir(parents=True, exist_ok=True)
         with atomic_write(self.path) as part:
@@ -183,14 +183,27 @@ def _read(path: Path, shape: tuple[int, int, int]) -> Recovery | None:
     return Recovery(path, float(header["saved"]), objects, labels)
 
 
+def _entry(o: SegmentObject) -> dict[str, Any]:
+    """Return an object as a dict: each kind of refinement has a list of its own."""
+    entry = asdict(replace(o, refinements=()))
+    del entry["refinements"]
+    for name, kind in REFINEMENTS.items():
+        entry[name] = [asdict(r) for r in o.refinements if isinstance(r, kind)]
+    return entry
+
+
 def _object(entry: dict[str, Any]) -> SegmentObject:
     """Return an object from its dict."""
     box = Box3D(**entry.pop("box"))
     keys = tuple(
         KeyBox(key["slice_index"], Box2D(**key["box"])) for key in entry.pop("keys")
     )
-    points = tuple(Point(**point) for point in entry.pop("points"))
-    return SegmentObject(box=box, keys=keys, points=points, **entry)
+    refinements = tuple(
+        kind(**stored)
+        for name, kind in REFINEMENTS.items()
+        for stored in entry.pop(name, ())
+    )
+    return SegmentObject(box=box, keys=keys, refinements=refinements, **entry)
 
 
 def _is_running(process: int) -> bool:

@@ -1,17 +1,26 @@
 """Objects that a user is after, and what each of them says about a slice."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from napari_qmedsam.errors import InvalidBox, InvalidSettings
-from napari_qmedsam.prompts import Box2D, Box3D, KeyBox, Point, hull, interpolate
+from napari_qmedsam.prompts import (
+    REFINEMENTS,
+    Box2D,
+    Box3D,
+    KeyBox,
+    Point,
+    Refinement,
+    hull,
+    interpolate,
+)
 from napari_qmedsam.volumes.reslicing import axis_order
 
 
 @dataclass(frozen=True)
 class ObjectPrompt:
-    """One object: the id its voxels get, and its boxes and points.
+    """One object: the id its voxels get, its boxes, and what refines them.
 
     Slices, rows and columns are those of the volume seen along `axis`, see
     :func:`~napari_qmedsam.volumes.reslicing.seen_along`.
@@ -25,14 +34,15 @@ class ObjectPrompt:
         Array axis that the slices lie across.
     keys : tuple of KeyBox
         Boxes drawn on single slices; the slices between are interpolated.
-    points : tuple of Point
+    refinements : tuple of Refinement
+        Points, and whatever other kinds there are.
     """
 
     object_id: int
     box: Box3D
     axis: int = 0
     keys: tuple[KeyBox, ...] = ()
-    points: tuple[Point, ...] = ()
+    refinements: tuple[Refinement, ...] = ()
 
     def box_on(self, slice_index: int) -> Box2D:
         """Return the box of one slice."""
@@ -40,9 +50,14 @@ class ObjectPrompt:
             return self.box.in_plane
         return interpolate(self.keys, slice_index)
 
-    def points_on(self, slice_index: int) -> tuple[Point, ...]:
-        """Return the points of one slice."""
-        return tuple(p for p in self.points if p.slice_index == slice_index)
+    def refinements_on(self, slice_index: int) -> tuple[Refinement, ...]:
+        """Return what refines the box of one slice."""
+        return tuple(r for r in self.refinements if r.slice_index == slice_index)
+
+    def clicks_on(self, slice_index: int) -> tuple[Point, ...]:
+        """Return the points that a model is shown on one slice."""
+        found = self.refinements_on(slice_index)
+        return tuple(click for r in found for click in r.clicks())
 
     def reaches(self, slice_index: int) -> bool:
         """Tell whether the object may have voxels on this slice."""
@@ -55,7 +70,8 @@ class ObjectPrompt:
     def on_slice(self, slice_index: int) -> "ObjectPrompt":
         """Return the prompt of one slice alone."""
         box = Box3D.on_slice(slice_index, self.box_on(slice_index))
-        return replace(self, box=box, keys=(), points=self.points_on(slice_index))
+        found = self.refinements_on(slice_index)
+        return replace(self, box=box, keys=(), refinements=found)
 
     def clip(self, shape: tuple[int, int, int]) -> "ObjectPrompt":
         """Return the part inside a volume of this (Z, Y, X) shape.
@@ -86,7 +102,7 @@ class SegmentObject:
     box : Box3D
         Slices it may reach over, and the box around all its key boxes.
     name : str
-    axis, keys, points
+    axis, keys, refinements
         As in :class:`ObjectPrompt`.
     is_visible : bool
         Whether viewers show its voxels and boxes.
@@ -99,14 +115,21 @@ class SegmentObject:
     name: str
     axis: int = 0
     keys: tuple[KeyBox, ...] = ()
-    points: tuple[Point, ...] = ()
+    refinements: tuple[Refinement, ...] = ()
     is_visible: bool = True
     is_locked: bool = False
 
     @property
     def prompt(self) -> ObjectPrompt:
         """What a model is asked for it."""
-        return ObjectPrompt(self.object_id, self.box, self.axis, self.keys, self.points)
+        return ObjectPrompt(
+            self.object_id, self.box, self.axis, self.keys, self.refinements
+        )
+
+    @property
+    def points(self) -> tuple[Point, ...]:
+        """The points among its refinements."""
+        return tuple(r for r in self.refinements if isinstance(r, Point))
 
     def with_keys(self, keys: Sequence[KeyBox]) -> "SegmentObject":
         """Return it with these key boxes, at least one; its slices stay.
@@ -146,6 +169,29 @@ class SegmentObject:
         return keyed.reaching(slice_index)
 
 
+def with_refinements(
+    attributes: Mapping[str, Any], before: Sequence[Refinement] = ()
+) -> dict[str, Any]:
+    """Return attributes with those that are kinds of refinements among `refinements`.
+
+    ``points=(a, b)`` puts these in place of all points there are; other kinds stay.
+
+    Parameters
+    ----------
+    attributes : mapping
+        Fields of :class:`SegmentObject`, and names of `REFINEMENTS`.
+    before : sequence of Refinement
+        What the object has.
+    """
+    settled = dict(attributes)
+    given = {name: settled.pop(name) for name in REFINEMENTS if name in settled}
+    if given:
+        exchanged = tuple(REFINEMENTS[name] for name in given)
+        kept = [r for r in before if not isinstance(r, exchanged)]
+        settled["refinements"] = (*kept, *(r for new in given.values() for r in new))
+    return settled
+
+
 def changed_object(
     old: SegmentObject, shape: tuple[int, int, int], **attributes: Any
 ) -> SegmentObject:
@@ -158,7 +204,7 @@ def changed_object(
     InvalidSettings
         If it is locked, and more is to change than how it is shown.
     """
-    changed = replace(old, **attributes)
+    changed = replace(old, **with_refinements(attributes, old.refinements))
     if changed.prompt == old.prompt:
         return changed
     if changed.is_locked:

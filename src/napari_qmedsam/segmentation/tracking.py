@@ -205,7 +205,7 @@ def track_objects(
                 if to_come[slice_index] and slice_index not in held:
                     segmenter.store.hold(key)
                     held[slice_index] = key
-                asked = [here[i].prompt.points_on(slice_index) for i in wanted]
+                asked = [here[i].prompt.clicks_on(slice_index) for i in wanted]
                 points = [input_points(geometry, p) for p in asked]
                 logits = segmenter.decode(embedding, list(wanted.values()), points)
                 masks = geometry.logits_to_masks(logits)
