@@ -68,11 +68,11 @@ def reference_layer():
     from napari.layers import Layer
 
     from napari_qmedsam.gui.samples import phantom
-    from napari_qmedsam.gui.shared.layers import labels_layer
+    from napari_qmedsam.gui.shared.layers import labels_layer_data
     from napari_qmedsam.volumes.volume import Modality
 
     case = phantom(Modality.CT)
-    data, arguments, kind = labels_layer(
+    data, arguments, kind = labels_layer_data(
         case.labels.array, case.volume, "CT phantom reference"
     )
     return Layer.create(data, arguments | {"visible": False}, kind)
@@ -138,7 +138,7 @@ def main():
     from napari.settings import get_settings
 
     from napari_qmedsam.gui.compare.compare_panel import ComparePanel
-    from napari_qmedsam.gui.compare.comparison_layers import View
+    from napari_qmedsam.gui.compare.comparison_layers import MaskView
     from napari_qmedsam.gui.launch import open_viewer
     from napari_qmedsam.gui.quantize.quantize_panel import QuantizePanel
 
@@ -182,9 +182,9 @@ def main():
     wait(compare.worker)
     camera.take("tutorial-differences")
     viewer.layers[-1].visible = False
-    compare.views.show(View.GRID)
+    compare.views.show(MaskView.GRID)
     camera.take("tutorial-grid")
-    compare.views.show(View.SWIPE)
+    compare.views.show(MaskView.SWIPE)
     camera.take("tutorial-swipe")
     viewer.close()
     animate(camera.frames, chosen.out / "session.gif")

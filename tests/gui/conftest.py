@@ -9,7 +9,7 @@ from napari.components import ViewerModel
 from qtpy.QtCore import QTimer
 
 from napari_qmedsam.gui.segment.segment_panel import SegmentPanel
-from napari_qmedsam.gui.shared.layers import image_layer
+from napari_qmedsam.gui.shared.layers import image_layer_data
 from napari_qmedsam.models.configuration import (
     ModelConfig,
     PreprocessingKind,
@@ -110,7 +110,7 @@ def panel(viewer, dock, volume, backend):
     """The panel over the test volume."""
     from napari.layers import Layer
 
-    viewer.add_layer(Layer.create(*image_layer(volume, "bars")))
+    viewer.add_layer(Layer.create(*image_layer_data(volume, "bars")))
     panel = dock(SegmentPanel(viewer, load=lambda choice, report, stop: backend))
     panel.controls.automatic.setChecked(False)
     yield panel

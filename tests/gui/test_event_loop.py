@@ -18,7 +18,7 @@ from napari_qmedsam.gui.compare.compare_controls import AROUND
 from napari_qmedsam.gui.compare.compare_panel import ComparePanel
 from napari_qmedsam.gui.quantize.quantize_panel import QuantizePanel
 from napari_qmedsam.gui.segment.segment_panel import SegmentPanel
-from napari_qmedsam.gui.shared.layers import image_layer, labels_layer
+from napari_qmedsam.gui.shared.layers import image_layer_data, labels_layer_data
 from napari_qmedsam.gui.shared.rectangles import rectangle
 from napari_qmedsam.models import build_model
 from napari_qmedsam.prompts import Box2D
@@ -75,7 +75,7 @@ def test_interface_never_stalls_while_a_volume_is_encoded(
     array = rng.integers(-200, 300, (4 * ATTEMPTS, 512, 512)).astype(np.int16)
     viewer = make_napari_viewer()
     viewer.add_layer(
-        Layer.create(*image_layer(Volume(array, modality=Modality.CT), "noise"))
+        Layer.create(*image_layer_data(Volume(array, modality=Modality.CT), "noise"))
     )
     panel = SegmentPanel(viewer, load=lambda *_: backend)
     viewer.window.add_dock_widget(panel, name="Segment")
@@ -126,7 +126,10 @@ def test_interface_never_stalls_while_variants_are_compared(
     labels[:, 100:400, 100:400] = 1
     volume = Volume(array, modality=Modality.CT)
     viewer = make_napari_viewer()
-    for layer in (image_layer(volume, "noise"), labels_layer(labels, volume, "truth")):
+    for layer in (
+        image_layer_data(volume, "noise"),
+        labels_layer_data(labels, volume, "truth"),
+    ):
         viewer.add_layer(Layer.create(*layer))
     panel = ComparePanel(viewer)
     viewer.window.add_dock_widget(panel, name="Compare")
@@ -156,7 +159,7 @@ def test_interface_never_stalls_beside_the_work(
     array = rng.integers(-200, 300, (40, 512, 512)).astype(np.int16)
     viewer = make_napari_viewer()
     viewer.add_layer(
-        Layer.create(*image_layer(Volume(array, modality=Modality.CT), "noise"))
+        Layer.create(*image_layer_data(Volume(array, modality=Modality.CT), "noise"))
     )
     panel = SegmentPanel(viewer, load=lambda *_: backend)
     viewer.window.add_dock_widget(panel, name="Segment")

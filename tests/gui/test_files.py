@@ -8,7 +8,7 @@ from npe2 import PluginManager, PluginManifest
 import napari_qmedsam
 from napari_qmedsam.gui import samples
 from napari_qmedsam.gui.files import get_reader, write_labels_layer
-from napari_qmedsam.gui.shared.layers import VOLUME, image_layer, labels_layer
+from napari_qmedsam.gui.shared.layers import VOLUME, image_layer_data, labels_layer_data
 from napari_qmedsam.prompts import Box2D
 from napari_qmedsam.volumes.labels import read_labels
 from napari_qmedsam.volumes.volume import Modality, Volume
@@ -76,7 +76,7 @@ def test_npz_of_somebody_else_is_left_alone(tmp_path):
 
 def test_labels_return_to_the_grid_of_their_image(volume, tmp_path):
     labels = (volume.array > 0).astype(np.int32)
-    layer = Layer.create(*labels_layer(labels, volume, "bars"))
+    layer = Layer.create(*labels_layer_data(labels, volume, "bars"))
     data, meta, _ = layer.as_layer_data_tuple()
     path = tmp_path / "labels.nrrd"
     assert write_labels_layer(str(path), data, meta) == [str(path)]
@@ -86,7 +86,7 @@ def test_labels_return_to_the_grid_of_their_image(volume, tmp_path):
 
 
 def test_a_labels_file_opens_as_labels_where_that_is_asked_for(volume, tmp_path):
-    data, arguments, _ = image_layer(volume, "labels")
+    data, arguments, _ = image_layer_data(volume, "labels")
     data = (data > 0).astype(np.uint8)
     arguments.pop("contrast_limits")  # napari leaves out what labels do not know
     arguments.pop("rgb")
@@ -94,7 +94,7 @@ def test_a_labels_file_opens_as_labels_where_that_is_asked_for(volume, tmp_path)
 
 
 def test_foreign_labels_are_written_where_they_lie(volume, tmp_path):
-    layer = Layer.create(*image_layer(volume, "bars"))
+    layer = Layer.create(*image_layer_data(volume, "bars"))
     labels = Labels(
         np.ones(volume.shape, np.uint8),
         scale=layer.scale,

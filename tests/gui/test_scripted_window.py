@@ -19,7 +19,7 @@ from napari_qmedsam.gui.files import read_layers
 from napari_qmedsam.gui.quantize.quantize_panel import QuantizePanel
 from napari_qmedsam.gui.samples import ct_phantom, phantom
 from napari_qmedsam.gui.segment.segment_panel import SegmentPanel
-from napari_qmedsam.gui.shared.layers import labels_layer
+from napari_qmedsam.gui.shared.layers import labels_layer_data
 from napari_qmedsam.gui.shared.rectangles import rectangle
 from napari_qmedsam.prompts import Box2D
 from napari_qmedsam.volumes.volume import Modality
@@ -57,7 +57,10 @@ def test_sample_to_table(make_napari_viewer, qtbot, tmp_path):
     # Open the CT sample, with its reference.
     case = phantom(Modality.CT)
     reference = case.labels.array
-    for layer in (*ct_phantom(), labels_layer(reference, case.volume, "reference")):
+    for layer in (
+        *ct_phantom(),
+        labels_layer_data(reference, case.volume, "reference"),
+    ):
         viewer.add_layer(Layer.create(*layer))
     ids = {name: i for i, name in case.names.items()}
     areas = [(reference == ids[name]).sum(axis=(1, 2)) for name in ORGANS]

@@ -13,8 +13,8 @@ from napari_qmedsam.errors import AmbiguousSeries, UnreadableVolume
 from napari_qmedsam.gui.shared.layers import (
     VOLUME,
     LayerData,
-    image_layer,
-    labels_layer,
+    image_layer_data,
+    labels_layer_data,
     volume_of,
 )
 from napari_qmedsam.volumes.dicom.reading import DICOM
@@ -91,14 +91,16 @@ def write_labels_layer(path: str, data: NDArray, meta: dict[str, Any]) -> list[s
 def _shown(volume: Volume, path: Path) -> LayerData:
     for notice in volume.notices:
         show_info(f"{path.name}: {notice}")
-    return image_layer(volume, path.name)
+    return image_layer_data(volume, path.name)
 
 
 def _case_layers(path: Path) -> list[LayerData]:
     case = read_npz_case(path)
     layers = [_shown(case.volume, path)]
     if case.labels is not None:
-        layers.append(labels_layer(case.labels.array, case.volume, f"{path.name} gts"))
+        layers.append(
+            labels_layer_data(case.labels.array, case.volume, f"{path.name} gts")
+        )
     return layers
 
 

@@ -4,7 +4,11 @@ from functools import lru_cache
 
 import numpy as np
 
-from napari_qmedsam.gui.shared.layers import LayerData, image_layer, labels_layer
+from napari_qmedsam.gui.shared.layers import (
+    LayerData,
+    image_layer_data,
+    labels_layer_data,
+)
 from napari_qmedsam.gui.shared.rectangles import DrawnBox, box_layer_data
 from napari_qmedsam.phantoms.abdomen import PhantomCase, abdomen_case
 from napari_qmedsam.prompts import Box2D, Box3D
@@ -22,25 +26,25 @@ def phantom(modality: Modality, seed: int = 0) -> PhantomCase:
 
 def ct_phantom() -> list[LayerData]:
     """Return an abdominal CT."""
-    return [image_layer(phantom(Modality.CT).volume, "CT phantom")]
+    return [image_layer_data(phantom(Modality.CT).volume, "CT phantom")]
 
 
 def mr_phantom() -> list[LayerData]:
     """Return an abdominal MR."""
-    return [image_layer(phantom(Modality.MR).volume, "MR phantom")]
+    return [image_layer_data(phantom(Modality.MR).volume, "MR phantom")]
 
 
 def labelled_ct_phantom() -> list[LayerData]:
     """Return an abdominal CT with reference labels and boxes of some organs."""
     case = phantom(Modality.CT)
     boxes = organ_boxes(case, BOXED_ORGANS)
-    data, arguments, kind = labels_layer(
+    data, arguments, kind = labels_layer_data(
         case.labels.array, case.volume, "CT phantom reference"
     )
     # It would cover what the model makes.
     reference = data, {**arguments, "visible": False}, kind
     return [
-        image_layer(case.volume, "CT phantom"),
+        image_layer_data(case.volume, "CT phantom"),
         reference,
         box_layer_data(boxes, case.volume, "CT phantom boxes"),
     ]

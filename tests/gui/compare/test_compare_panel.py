@@ -20,10 +20,15 @@ from qtpy.QtWidgets import QApplication, QComboBox, QPushButton
 from napari_qmedsam.evaluation.variants import Variant
 from napari_qmedsam.gui.compare.compare_controls import AROUND, DIVIDER_STEPS, SLICE
 from napari_qmedsam.gui.compare.compare_panel import ComparePanel
-from napari_qmedsam.gui.compare.comparison_layers import View
+from napari_qmedsam.gui.compare.comparison_layers import MaskView
 from napari_qmedsam.gui.compare.swipe import DIVIDER
 from napari_qmedsam.gui.shared.canvas import grid_of, text_of
-from napari_qmedsam.gui.shared.layers import RESULT, image_layer, is_scan, labels_layer
+from napari_qmedsam.gui.shared.layers import (
+    RESULT,
+    image_layer_data,
+    is_scan,
+    labels_layer_data,
+)
 from napari_qmedsam.gui.shared.navigation import SliceView
 from napari_qmedsam.gui.shared.rectangles import DrawnBox, box_layer_data
 from napari_qmedsam.prompts import Box3D
@@ -62,8 +67,8 @@ def panel(viewer, dock, volume, backends):
     reference[1:5, 10:20, 5:25] = 3
     boxes = [DrawnBox(1, "bar", Box3D(3, 8, 1, 27, 22, 5), 2)]
     for layer in (
-        image_layer(volume, "bars"),
-        labels_layer(reference, volume, "truth"),
+        image_layer_data(volume, "bars"),
+        labels_layer_data(reference, volume, "truth"),
         box_layer_data(boxes, volume, "boxes"),
     ):
         viewer.add_layer(Layer.create(*layer))
@@ -231,11 +236,11 @@ def test_difference_and_distance_become_layers(compared, finish):
 def test_masks_are_shown_as_layers_grid_and_flicker(window, compared):
     viewer = compared.viewer
     before = list(viewer.layers)
-    compared.views.show(View.LAYERS)
+    compared.views.show(MaskView.LAYERS)
     results = compared.views.layers.results
     assert [x.name for x in results] == [f"bars: {v.name}" for v in (WHOLE, LOSSY)]
     assert all(isinstance(x, Labels) and x.visible for x in results)
-    compared.views.show(View.GRID)
+    compared.views.show(MaskView.GRID)
     assert grid_of(viewer).enabled
     shown = [x.name for x in viewer.layers if x.visible]
     assert shown == [
@@ -246,7 +251,7 @@ def test_masks_are_shown_as_layers_grid_and_flicker(window, compared):
     ]
     assert list(viewer.layers)[:4] == [x for x in viewer.layers if x.visible]
     assert compared.controls.image.count() == 1
-    compared.views.show(View.FLICKER)
+    compared.views.show(MaskView.FLICKER)
     assert not grid_of(viewer).enabled
     seen = set()
     for _ in range(2):
@@ -255,7 +260,7 @@ def test_masks_are_shown_as_layers_grid_and_flicker(window, compared):
         seen.add(visible)
         compared.views.layers.next_variant()
     assert seen == set(results)
-    compared.views.show(View.HIDDEN)
+    compared.views.show(MaskView.HIDDEN)
     assert not any(x.visible for x in results)
     assert not text_of(viewer).visible
     assert [x for x in viewer.layers if x in before] == before
@@ -275,7 +280,7 @@ def swiped(panel, horizontal=2):
 
 
 def test_swipe_shows_one_variant_left_and_another_right(compared):
-    compared.views.show(View.SWIPE)
+    compared.views.show(MaskView.SWIPE)
     layer = compared.views.layers.swipe.layer
     assert not compared.controls.sides.isHidden()
     assert text_of(compared.viewer).text == f"{WHOLE.name} | {LOSSY.name}"
@@ -287,7 +292,7 @@ def test_swipe_shows_one_variant_left_and_another_right(compared):
         np.testing.assert_array_equal(shown[..., :here], left[..., :here])
         np.testing.assert_array_equal(shown[..., here + 1 :], right[..., here + 1 :])
     assert not any(x.visible for x in compared.views.layers.results)
-    compared.views.show(View.HIDDEN)
+    compared.views.show(MaskView.HIDDEN)
     assert layer not in compared.viewer.layers
     assert compared.controls.sides.isHidden()
     assert not text_of(compared.viewer).visible
@@ -295,7 +300,7 @@ def test_swipe_shows_one_variant_left_and_another_right(compared):
 
 @pytest.mark.parametrize(("axis", "horizontal"), [(0, 2), (1, 2), (2, 1)])
 def test_divider_stands_upright_in_every_view(compared, axis, horizontal):
-    compared.views.show(View.SWIPE)
+    compared.views.show(MaskView.SWIPE)
     compared.controls.divider.setValue(DIVIDER_STEPS // 4)
     SliceView(compared.viewer, compared.views.layers.image).go_to(3, axis)
     shown, left, right = swiped(compared, horizontal)
@@ -306,7 +311,7 @@ def test_divider_stands_upright_in_every_view(compared, axis, horizontal):
 
 
 def test_sides_of_the_swipe_are_chosen(compared):
-    compared.views.show(View.SWIPE)
+    compared.views.show(MaskView.SWIPE)
     controls = compared.controls
     controls.divider.setValue(DIVIDER_STEPS)
     controls.left.setCurrentText(LOSSY.name)
@@ -336,7 +341,7 @@ def drag(layer, start, end):
 
 
 def test_divider_is_dragged_with_the_mouse(compared):
-    compared.views.show(View.SWIPE)
+    compared.views.show(MaskView.SWIPE)
     layer = compared.views.layers.swipe.layer
     assert compared.viewer.layers.selection.active is layer
     # What is handled does not move the image.
@@ -348,11 +353,11 @@ def test_divider_is_dragged_with_the_mouse(compared):
 
 
 def test_layers_may_be_deleted_while_they_are_shown(compared):
-    for view in (View.GRID, View.FLICKER):
+    for view in (MaskView.GRID, MaskView.FLICKER):
         compared.views.show(view)
         compared.viewer.layers.remove(compared.views.layers.results[0])
         compared.views.layers.next_variant()
-        compared.views.show(View.HIDDEN)
+        compared.views.show(MaskView.HIDDEN)
     compared.viewer.layers.remove("bars")
     assert compared.views.comparison is None
     compared.compare()
@@ -376,7 +381,9 @@ def test_table_is_copied_and_saved(compared, tmp_path):
 
 
 def test_labels_of_the_segment_panel_are_offered_last(panel, volume):
-    data, arguments, kind = labels_layer(np.zeros(volume.shape, int), volume, "own")
+    data, arguments, kind = labels_layer_data(
+        np.zeros(volume.shape, int), volume, "own"
+    )
     arguments["metadata"][RESULT] = True
     panel.viewer.layers.insert(0, Layer.create(data, arguments, kind))
     names = [panel.controls.labels.itemText(i) for i in range(2)]
@@ -386,7 +393,9 @@ def test_labels_of_the_segment_panel_are_offered_last(panel, volume):
 
 def test_labels_of_the_segment_panel_are_no_truth_by_themselves(panel, volume):
     labels = panel.controls.labels
-    data, arguments, kind = labels_layer(np.zeros(volume.shape, int), volume, "own")
+    data, arguments, kind = labels_layer_data(
+        np.zeros(volume.shape, int), volume, "own"
+    )
     arguments["metadata"][RESULT] = True
     panel.viewer.add_layer(Layer.create(data, arguments, kind))
     panel.viewer.layers.remove("truth")
@@ -488,7 +497,7 @@ def test_empty_labels_are_named(panel, volume, finish):
 
 
 def test_copies_in_the_grid_are_no_scans(compared):
-    compared.views.show(View.GRID)
+    compared.views.show(MaskView.GRID)
     assert compared.views.layers.copies
     assert not any(is_scan(copy) for copy in compared.views.layers.copies)
 
@@ -518,7 +527,7 @@ def test_closing_the_window_during_work_ends_it(
 
 
 def test_closing_the_dock_leaves_the_grid(window, compared):
-    compared.views.show(View.GRID)
+    compared.views.show(MaskView.GRID)
     window.window.remove_dock_widget(compared)
     assert not grid_of(window).enabled
 
@@ -535,7 +544,7 @@ def test_plain_2d_image_is_compared(viewer, dock, backends, finish):
     panel.compare()
     finish(panel)
     assert text(panel, WHOLE.name, "DSC") == "100.00"
-    panel.views.show(View.LAYERS)
+    panel.views.show(MaskView.LAYERS)
     assert panel.views.layers.results[0].ndim == 2
     panel.close_down()
 

@@ -20,7 +20,7 @@ from napari_qmedsam.gui.quantize.quantize_controls import (
     PHANTOMS,
 )
 from napari_qmedsam.gui.quantize.quantize_panel import QuantizePanel
-from napari_qmedsam.gui.shared.layers import image_layer
+from napari_qmedsam.gui.shared.layers import image_layer_data
 from napari_qmedsam.models import build_model
 from napari_qmedsam.models.fake_quantized.model import collect_statistics, fake_quantize
 from napari_qmedsam.models.fake_quantized.settings import FakeQuantSettings
@@ -129,7 +129,7 @@ def test_open_images_calibrate(panel, volume, finish):
     panel.controls.calibration.setCurrentText(OPEN_IMAGES)
     panel.quantize()
     assert last_message().startswith("There is no image to calibrate on.")
-    panel.viewer.add_layer(Layer.create(*image_layer(volume, "bars")))
+    panel.viewer.add_layer(Layer.create(*image_layer_data(volume, "bars")))
     panel.quantize()
     finish(panel)
     calibration = read_card(list(panel.state.variants)[-1].model)["calibration"]

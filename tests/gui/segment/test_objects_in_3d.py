@@ -5,6 +5,7 @@ import pytest
 from napari.layers import Points, Shapes
 from napari.utils.notifications import notification_manager
 
+from napari_qmedsam.gui.segment.object_table import LOCKED, VISIBLE
 from napari_qmedsam.gui.shared.rectangles import rectangle
 from napari_qmedsam.prompts import Box2D, Point
 
@@ -220,7 +221,7 @@ def test_locked_objects_cannot_be_moved_nor_removed(panel, finish):
     panel.segment_range()
     finish(panel)
     painted = panel.workspace.labels_layer.layer.data.copy()
-    _, lock = panel.controls.table.switches(1)
+    lock = panel.controls.table.cellWidget(0, LOCKED)
     lock.click()
     assert panel.workspace.session.objects[1].is_locked
     drag_corner(panel, 0, WIDER)
@@ -241,7 +242,7 @@ def test_hidden_objects_are_transparent_in_both_layers(panel, finish):
     draw(panel, 2, FIRST)
     panel.segment_range()
     finish(panel)
-    visible, _ = panel.controls.table.switches(1)
+    visible = panel.controls.table.cellWidget(0, VISIBLE)
     visible.click()
     workspace = panel.workspace
     assert workspace.box_layer.layer.edge_color[0][3] == 0

@@ -14,7 +14,7 @@ from napari_qmedsam.gui.segment.preview import ModelInput
 from napari_qmedsam.gui.segment.segment_controls import SegmentChoices
 from napari_qmedsam.gui.segment.segment_panel import SegmentPanel
 from napari_qmedsam.gui.shared.icons import icon, theme_ink
-from napari_qmedsam.gui.shared.layers import image_layer
+from napari_qmedsam.gui.shared.layers import image_layer_data
 from napari_qmedsam.gui.shared.loading import Downloading, ModelChoice
 from napari_qmedsam.gui.shared.panel_choices import recall
 from napari_qmedsam.gui.shared.rectangles import rectangle
@@ -123,7 +123,9 @@ def test_unsaved_work_is_offered_and_restored(
     painted = panel.workspace.labels_layer.layer.data.copy()
     panel.close_down()
     viewer = ViewerModel()
-    viewer.add_layer(Layer.create(*image_layer(volume.with_array(volume.array), "b")))
+    viewer.add_layer(
+        Layer.create(*image_layer_data(volume.with_array(volume.array), "b"))
+    )
     again = dock(SegmentPanel(viewer, load=lambda *_: backend))
     try:
         bar = again.recovery
@@ -249,7 +251,7 @@ def test_two_viewers_work_side_by_side(
     window, panel, volume, backend, finish, make_napari_viewer
 ):
     viewer = make_napari_viewer()
-    viewer.add_layer(Layer.create(*image_layer(volume, "bars")))
+    viewer.add_layer(Layer.create(*image_layer_data(volume, "bars")))
     other = SegmentPanel(viewer, load=lambda *_: backend)
     other.controls.automatic.setChecked(False)
     viewer.window.add_dock_widget(other)
@@ -301,13 +303,13 @@ def test_an_image_that_cannot_be_segmented_leaves_nothing_of_the_last(panel):
     controls = panel.controls
     assert controls.view.count() == 3
     panel.viewer.add_image(np.zeros((2, 6, 64, 48)), name="frames")
-    panel.choose_image(panel.viewer.layers["frames"])
+    panel.images.choose(panel.viewer.layers["frames"])
     assert panel.workspace is None
     assert "has 4 axes" in controls.status.text()
     assert controls.view.count() == controls.window_form.preset.count() == 0
     assert not controls.draw.isEnabled()
     assert not controls.window_form.isEnabled()
-    panel.choose_image(panel.viewer.layers["bars"])
+    panel.images.choose(panel.viewer.layers["bars"])
     assert controls.view.count() == 3
     assert controls.window_form.isEnabled()
 
@@ -367,15 +369,15 @@ def test_an_offer_waits_while_another_image_is_looked_at_and_is_undone(
     left_unsaved(panel, finish)
     viewer = ViewerModel()
     copy = volume.with_array(volume.array)
-    viewer.add_layer(Layer.create(*image_layer(copy, "bars")))
+    viewer.add_layer(Layer.create(*image_layer_data(copy, "bars")))
     viewer.add_image(np.zeros((6, 64, 48)), name="other")
     again = dock(SegmentPanel(viewer, load=lambda *_: backend))
     again.controls.automatic.setChecked(False)
     try:
         qtbot.waitUntil(lambda: not again.recovery.isHidden(), timeout=5000)
-        again.choose_image(viewer.layers["other"])
+        again.images.choose(viewer.layers["other"])
         assert again.recovery.isHidden()
-        again.choose_image(viewer.layers["bars"])
+        again.images.choose(viewer.layers["bars"])
         assert not again.recovery.isHidden()
         draw(again, 3)
         draw(again, 4)
@@ -398,6 +400,6 @@ def test_work_on_an_image_that_is_removed_is_offered_when_it_is_back(
     panel.viewer.layers.remove("bars")
     qtbot.waitUntil(lambda: path.exists() and is_idle(panel), timeout=5000)
     copy = volume.with_array(volume.array)
-    panel.viewer.add_layer(Layer.create(*image_layer(copy, "back")))
-    panel.choose_image(panel.viewer.layers["back"])
+    panel.viewer.add_layer(Layer.create(*image_layer_data(copy, "back")))
+    panel.images.choose(panel.viewer.layers["back"])
     qtbot.waitUntil(lambda: not panel.recovery.isHidden(), timeout=5000)

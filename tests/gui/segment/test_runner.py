@@ -9,7 +9,7 @@ from qtpy.QtCore import QObject
 from napari_qmedsam.errors import BadCheckpoint, InvalidSettings
 from napari_qmedsam.gui.segment.runner import Request, Runner, SegmentOptions
 from napari_qmedsam.gui.segment.workspace import Workspace
-from napari_qmedsam.gui.shared.layers import image_layer
+from napari_qmedsam.gui.shared.layers import image_layer_data
 from napari_qmedsam.gui.shared.loading import ModelChoice
 from napari_qmedsam.gui.shared.rectangles import rectangle
 from napari_qmedsam.gui.shared.session_layer import Edit
@@ -71,7 +71,7 @@ def runner(qtbot, backend, options, loaded, said):
 @pytest.fixture
 def workspace(volume, qtbot, said):
     viewer = ViewerModel()
-    viewer.add_layer(Layer.create(*image_layer(volume, "bars")))
+    viewer.add_layer(Layer.create(*image_layer_data(volume, "bars")))
     return Workspace(viewer, viewer.layers["bars"], said.append)
 
 

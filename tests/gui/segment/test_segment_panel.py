@@ -6,7 +6,7 @@ from napari.utils.notifications import notification_manager
 
 from napari_qmedsam.gui.segment.segment_panel import SegmentPanel
 from napari_qmedsam.gui.shared.colours import colour_of
-from napari_qmedsam.gui.shared.layers import RESULT, image_layer
+from napari_qmedsam.gui.shared.layers import RESULT, image_layer_data
 from napari_qmedsam.gui.shared.rectangles import rectangle
 from napari_qmedsam.prompts import Box2D
 from napari_qmedsam.volumes.volume import Volume
@@ -321,13 +321,13 @@ def test_each_image_has_its_session(panel, volume, finish):
     draw(panel, 2, FIRST)
     first = panel.workspace
     other = Volume(volume.array[::-1].copy(), volume.spacing_mm, volume.affine)
-    layer = panel.viewer.add_layer(Layer.create(*image_layer(other, "other")))
-    panel.choose_image(layer)
+    layer = panel.viewer.add_layer(Layer.create(*image_layer_data(other, "other")))
+    panel.images.choose(layer)
     assert panel.workspace is not first
     assert panel.controls.table.rowCount() == 0
     layer.name = "renamed"
     assert panel.controls.image.currentText() == "renamed"
-    panel.choose_image(first.image)
+    panel.images.choose(first.image)
     assert panel.workspace is first
     assert panel.controls.table.rowCount() == 1
 

@@ -7,7 +7,7 @@ from napari.layers import Labels, Layer
 
 from napari_qmedsam.errors import InvalidSettings
 from napari_qmedsam.gui.segment.workspace import Workspace
-from napari_qmedsam.gui.shared.layers import image_layer
+from napari_qmedsam.gui.shared.layers import image_layer_data
 from napari_qmedsam.gui.shared.rectangles import rectangle
 from napari_qmedsam.gui.shared.session_layer import Edit
 from napari_qmedsam.prompts import Box2D, Box3D
@@ -21,7 +21,7 @@ BOX = Box3D(3, 8, 1, 27, 22, 5)
 @pytest.fixture
 def viewer(volume, qtbot):
     viewer = ViewerModel()
-    viewer.add_layer(Layer.create(*image_layer(volume, "bars")))
+    viewer.add_layer(Layer.create(*image_layer_data(volume, "bars")))
     return viewer
 
 

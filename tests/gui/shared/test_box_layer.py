@@ -8,7 +8,7 @@ from napari.layers import Image, Layer
 from napari_qmedsam.errors import InvalidBox, InvalidSettings
 from napari_qmedsam.gui.shared.box_layer import BoxLayer, read_boxes
 from napari_qmedsam.gui.shared.colours import colour_of
-from napari_qmedsam.gui.shared.layers import image_layer
+from napari_qmedsam.gui.shared.layers import image_layer_data
 from napari_qmedsam.gui.shared.rectangles import (
     DrawnBox,
     box_layer_data,
@@ -26,7 +26,7 @@ FIRST, SECOND = Box2D(3, 8, 27, 22), Box2D(18, 28, 42, 42)
 
 @pytest.fixture
 def image(volume):
-    return Layer.create(*image_layer(volume, "bars"))
+    return Layer.create(*image_layer_data(volume, "bars"))
 
 
 @pytest.fixture
@@ -123,7 +123,10 @@ def test_boxes_have_the_colours_they_are_told(image, volume):
 def viewer_with_boxes(volume):
     viewer = ViewerModel()
     drawn = [DrawnBox(4, "bar", Box3D(3, 8, 1, 27, 22, 5), 2)]
-    for data in image_layer(volume, "bars"), box_layer_data(drawn, volume, "boxes"):
+    for data in (
+        image_layer_data(volume, "bars"),
+        box_layer_data(drawn, volume, "boxes"),
+    ):
         viewer.add_layer(Layer.create(*data))
     return viewer
 

@@ -4,7 +4,7 @@ from napari.layers import Image, Layer, Shapes
 
 from napari_qmedsam.errors import InvalidBox, InvalidVolume
 from napari_qmedsam.gui.shared.layers import (
-    image_layer,
+    image_layer_data,
     placement_of,
     volume_of,
     window_of,
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.gui
 
 
 def test_image_lies_where_display_affine_says(volume):
-    layer = Layer.create(*image_layer(volume, "bars"))
+    layer = Layer.create(*image_layer_data(volume, "bars"))
     voxel = np.array([2, 5, 7])
     expected = display_affine(volume) @ [*voxel, 1]
     np.testing.assert_allclose(layer.data_to_world(voxel), expected[:3])
@@ -31,11 +31,11 @@ def test_image_lies_where_display_affine_says(volume):
 
 
 def test_own_layer_brings_its_volume_along(volume):
-    assert volume_of(Layer.create(*image_layer(volume, "bars"))) is volume
+    assert volume_of(Layer.create(*image_layer_data(volume, "bars"))) is volume
 
 
 def test_layer_with_exchanged_data_keeps_its_grid(volume):
-    layer = Layer.create(*image_layer(volume, "bars"))
+    layer = Layer.create(*image_layer_data(volume, "bars"))
     layer.data = volume.array + 1
     changed = volume_of(layer)
     np.testing.assert_array_equal(changed.affine, volume.affine)
@@ -44,7 +44,7 @@ def test_layer_with_exchanged_data_keeps_its_grid(volume):
 
 def test_foreign_layer_reads_as_the_volume_it_shows(volume):
     """Display world and back is the identity for grids along the body's axes."""
-    _, arguments, _ = image_layer(volume, "bars")
+    _, arguments, _ = image_layer_data(volume, "bars")
     place = {key: arguments[key] for key in ("scale", "translate", "affine")}
     foreign = volume_of(Image(volume.array, **place))
     np.testing.assert_allclose(foreign.affine, volume.affine)
@@ -83,7 +83,7 @@ def test_colour_picture_is_one_slice():
 )
 @pytest.mark.parametrize("with_own_place", [False, True])
 def test_rectangle_moves_to_the_nearest_borders(volume, drawn, covered, with_own_place):
-    image = Layer.create(*image_layer(volume, "bars"))
+    image = Layer.create(*image_layer_data(volume, "bars"))
     place = placement_of(image)
     if with_own_place:  # another grid in the same world
         place = {"scale": (0.7, -2, 0.3), "translate": (5, 1, -9)}
@@ -97,7 +97,7 @@ def test_rectangle_moves_to_the_nearest_borders(volume, drawn, covered, with_own
 
 
 def test_rectangle_of_a_box_gives_the_box_back(volume):
-    image = Layer.create(*image_layer(volume, "bars"))
+    image = Layer.create(*image_layer_data(volume, "bars"))
     boxes = Shapes(ndim=3, **placement_of(image))
     box = Box2D(0, 7, 48, 64)
     assert box_on_slice(rectangle(5, box, 3), boxes, image) == PlacedBox(0, 5, box)
@@ -105,7 +105,7 @@ def test_rectangle_of_a_box_gives_the_box_back(volume):
 
 @pytest.mark.parametrize("axis", [1, 2])
 def test_rectangle_in_another_view_is_a_box_of_that_view(volume, axis):
-    image = Layer.create(*image_layer(volume, "bars"))
+    image = Layer.create(*image_layer_data(volume, "bars"))
     boxes = Shapes(ndim=3, **placement_of(image))
     box = Box2D(3, 1, 9, 5)  # columns 3 to 8, slices of the volume 1 to 4
     drawn = rectangle(7, box, 3, axis)
@@ -115,7 +115,7 @@ def test_rectangle_in_another_view_is_a_box_of_that_view(volume, axis):
 
 
 def test_rectangle_across_slices_is_refused(volume):
-    image = Layer.create(*image_layer(volume, "bars"))
+    image = Layer.create(*image_layer_data(volume, "bars"))
     boxes = Shapes(ndim=3, **placement_of(image))
     corners = np.array([(1, 5, 5), (1, 9, 5), (4, 9, 9), (4, 5, 9)], float)
     with pytest.raises(InvalidBox, match="from slice 1 to 4"):

@@ -9,7 +9,7 @@ from qtpy.QtWidgets import QFileDialog
 from napari_qmedsam.checkpoints.resolve import resolve_model
 from napari_qmedsam.checkpoints.saving import save_model
 from napari_qmedsam.gui.segment.segment_panel import SegmentPanel
-from napari_qmedsam.gui.shared.layers import image_layer
+from napari_qmedsam.gui.shared.layers import image_layer_data
 from napari_qmedsam.gui.shared.loading import ModelChoice
 from napari_qmedsam.gui.shared.model_form import FILE, FOLDER, ModelForm
 from napari_qmedsam.gui.shared.rectangles import rectangle
@@ -115,7 +115,7 @@ def test_a_dialog_that_is_cancelled_changes_nothing(form, dialog_gives):
 def loaded(viewer, dock, volume, dialog_gives, qtbot, monkeypatch, tmp_path):
     """Choose a path in the panel's form, press Load, segment a slice."""
     monkeypatch.setenv("QMEDSAM_CACHE", str(tmp_path / "cache"))
-    viewer.add_layer(Layer.create(*image_layer(volume, "bars")))
+    viewer.add_layer(Layer.create(*image_layer_data(volume, "bars")))
     panel = dock(SegmentPanel(viewer))
     panel.controls.automatic.setChecked(False)
     form = panel.controls.models

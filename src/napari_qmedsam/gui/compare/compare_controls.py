@@ -12,7 +12,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_qmedsam.evaluation.rules import TOLERANCE_MM
-from napari_qmedsam.gui.compare.comparison_layers import View
+from napari_qmedsam.gui.compare.comparison_layers import MaskView
 from napari_qmedsam.gui.compare.size_plot import SizePlot
 from napari_qmedsam.gui.compare.variant_table import VariantTable
 from napari_qmedsam.gui.shared.forms import (
@@ -98,7 +98,7 @@ class CompareControls(Controls):
             "Show the masks of the variants as layers, side by side in a grid, one "
             "after the other in place, or left and right of a divider.",
         )
-        self.view.addItems([view.value for view in View])
+        self.view.addItems([view.value for view in MaskView])
         self.left = choice(self, "Variant left of the divider.")
         self.right = choice(self, "Variant right of the divider.")
         self.divider = QSlider(Qt.Orientation.Horizontal, self)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from napari_qmedsam.errors import InvalidSettings
 from napari_qmedsam.evaluation.comparison import Comparison
 from napari_qmedsam.gui.compare.compare_controls import DIVIDER_STEPS, CompareControls
-from napari_qmedsam.gui.compare.comparison_layers import ComparisonLayers, View
+from napari_qmedsam.gui.compare.comparison_layers import ComparisonLayers, MaskView
 from napari_qmedsam.gui.shared.notices import errors_shown
 from napari_qmedsam.gui.shared.work import Work
 from napari_qmedsam.gui.shared.worker import Report, ShouldStop
@@ -36,7 +36,7 @@ class CompareViews:
         self.comparison: Comparison | None = None
         self.layers: ComparisonLayers | None = None
         controls.view.activated.connect(
-            lambda _: self.show(View(controls.view.currentText()))
+            lambda _: self.show(MaskView(controls.view.currentText()))
         )
         for side in (controls.left, controls.right):
             side.activated.connect(lambda _: self._sides_chosen())
@@ -49,7 +49,7 @@ class CompareViews:
         """Take the comparison that has run; nothing of it is shown yet."""
         self.comparison = comparison
         self.layers = ComparisonLayers(self.viewer, image, comparison, self._swiped)
-        self.controls.view.setCurrentText(View.HIDDEN.value)
+        self.controls.view.setCurrentText(MaskView.HIDDEN.value)
         self.controls.sides.hide()
 
     def forget(self) -> None:
@@ -68,14 +68,14 @@ class CompareViews:
         """
         return self._compared()[0]
 
-    def show(self, view: View) -> None:
+    def show(self, view: MaskView) -> None:
         """Show the masks in another way."""
         self.controls.view.setCurrentText(view.value)
-        self.controls.sides.setVisible(view is View.SWIPE)
+        self.controls.sides.setVisible(view is MaskView.SWIPE)
         with errors_shown(self.work.said.emit):
             layers = self._compared()[1]
             layers.show(view)
-            if view is View.SWIPE:
+            if view is MaskView.SWIPE:
                 self._swiped(0.5)
                 self._offer_sides(layers)
 

@@ -33,7 +33,7 @@ DIVERGING = Colormap(
 """Blue inside the reference, white on its surface, red outside."""
 
 
-class View(str, Enum):
+class MaskView(str, Enum):
     """How results are shown."""
 
     HIDDEN = "Not shown"
@@ -63,7 +63,7 @@ class ComparisonLayers:
         on_swipe: Callable[[float], None] = lambda _: None,
     ) -> None:
         self.viewer, self.image, self.comparison = viewer, image, comparison
-        self.view = View.HIDDEN
+        self.view = MaskView.HIDDEN
         self.copies: list[Image] = []
         """Images that stand in the cells of the grid."""
         self.swipe: Swipe | None = None
@@ -83,21 +83,21 @@ class ComparisonLayers:
         found = {x.metadata.get(COMPARED): x for x in self._own(Labels)}
         return [found[name] for name in self.comparison.results if name in found]
 
-    def show(self, view: View) -> None:
+    def show(self, view: MaskView) -> None:
         """Show the results in another way."""
         self._leave()
         self.view = view
-        if view in (View.HIDDEN, View.SWIPE):
+        if view in (MaskView.HIDDEN, MaskView.SWIPE):
             for layer in self.results:
                 layer.visible = False
-            if view is View.SWIPE:
+            if view is MaskView.SWIPE:
                 self._enter_swipe()
             return
         for name, result in self.comparison.results.items():
             self._labels(name, result.labels).visible = True
-        if view is View.GRID:
+        if view is MaskView.GRID:
             self._enter_grid()
-        elif view is View.FLICKER:
+        elif view is MaskView.FLICKER:
             self._hide_others()
             self._shown = -1
             self.next_variant()
@@ -121,7 +121,7 @@ class ComparisonLayers:
         self.sides = left, right
         if self.swipe is not None:
             share = self.swipe.share
-            self.show(View.SWIPE)
+            self.show(MaskView.SWIPE)
             self.swipe.move(share)
 
     def show_disagreement(self, differs: NDArray[np.uint8]) -> Labels:

@@ -136,11 +136,6 @@ class ObjectTable(QTableWidget):
         row = self._ids.index(object_id)
         return self._field(row, FROM), self._field(row, TO)
 
-    def switches(self, object_id: int) -> tuple[QToolButton, QToolButton]:
-        """Return the buttons "visible" and "locked" of an object."""
-        row = self._ids.index(object_id)
-        return self._switch(row, VISIBLE), self._switch(row, LOCKED)
-
     def _field(self, row: int, column: int) -> QSpinBox:
         return cast(QSpinBox, self.cellWidget(row, column))
 

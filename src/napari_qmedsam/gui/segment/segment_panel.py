@@ -179,10 +179,6 @@ class SegmentPanel(Panel[SegmentControls, SegmentChoices]):
         """List the keys and how the work goes."""
         HelpDialog(self).show()
 
-    def choose_image(self, layer: Image) -> None:
-        """Work on another image layer; each keeps its own session."""
-        self.images.choose(layer)
-
     def _actions(self) -> dict[str, Callable[[], None]]:
         return {
             "draw_boxes": self.draw_boxes,

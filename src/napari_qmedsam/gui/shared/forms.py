@@ -9,6 +9,7 @@ from qtpy.QtWidgets import (
     QHBoxLayout,
     QLabel,
     QLayout,
+    QProgressBar,
     QPushButton,
     QScrollArea,
     QSizePolicy,
@@ -16,8 +17,6 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
-
-from napari_qmedsam.gui.shared.progress import StepBar
 
 Item = QWidget | QLayout
 
@@ -95,6 +94,23 @@ class Scrolled(QScrollArea):
         bar = self.verticalScrollBar().sizeHint().width() + 4
         width = self.widget().minimumSizeHint().width() + bar
         return QSize(width, super().minimumSizeHint().height())
+
+
+class StepBar(QProgressBar):
+    """A progress bar without text, told of steps done."""
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.setToolTip("Share of the work that is done.")
+        self.setTextVisible(False)
+
+    def show_steps(self, done: int, total: int) -> None:
+        """Show steps done; total 0 means that nobody knows how many there are."""
+        self.setRange(0, total)
+        if done:
+            self.setValue(done)
+        else:
+            self.reset()
 
 
 class Controls(QWidget):

@@ -61,7 +61,7 @@ def placement_of(layer: Layer) -> dict[str, Any]:
     }
 
 
-def image_layer(volume: Volume, name: str) -> LayerData:
+def image_layer_data(volume: Volume, name: str) -> LayerData:
     """Return an image layer that shows a volume in its default window."""
     arguments: dict[str, Any] = {
         "name": name,
@@ -76,7 +76,7 @@ def image_layer(volume: Volume, name: str) -> LayerData:
     return volume.array, arguments, "image"
 
 
-def labels_layer(labels: NDArray, volume: Volume, name: str) -> LayerData:
+def labels_layer_data(labels: NDArray, volume: Volume, name: str) -> LayerData:
     """Return a labels layer on the grid of a volume."""
     arguments = {"name": name, "metadata": {VOLUME: volume}, **placement(volume)}
     return labels, arguments, "labels"
