@@ -64,10 +64,3 @@ def test_settled_values_are_told_where_none_is_given():
     asked = {"steps": 7, "seed": 3}
     text = shared.command_line(read("demo", ["--out", "x", "--seed", "5"]), (), asked)
     assert text == "qmedsam train demo --out x --steps 7 --seed 5"
-
-
-def test_an_architecture_beside_weights_is_refused(run):
-    asked = ("train", "float", "--out", "run", "--start", "demo", "--model", "demo")
-    status, _, error = run(*asked)
-    assert status == 2
-    assert error.startswith("Error: --model would have no effect: ")

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 
 def evaluate(
+    context: typer.Context,
     image: Annotated[
         Path, typer.Option(metavar="FILE", help="Image file or DICOM folder.")
     ],
@@ -97,6 +98,11 @@ def evaluate(
         )
     chosen_mode = shared.choice(Mode, mode or Mode.SLICE.value, "--mode")
     way = shared.choice(Propagation, propagation, "--propagation")
+    if chosen_mode is Mode.SLICE:
+        why = "every slice has a box of its own; 3D boxes are --mode volume."
+        shared.refuse_idle(context, {"propagation"}, why)
+    if not box_jitter:
+        shared.refuse_idle(context, {"seed"}, "it is that of --box-jitter.")
     chosen_window = parse_window(window)
     if json_path not in (None, Path("-")):
         shared.check_file_target(json_path, image, labels)

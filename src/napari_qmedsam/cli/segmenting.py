@@ -72,6 +72,7 @@ def demo(
 
 
 def segment(
+    context: typer.Context,
     image: Annotated[
         Path, typer.Argument(metavar="INPUT", help="Image file or DICOM folder.")
     ],
@@ -129,6 +130,8 @@ def segment(
         raise InvalidSettings("Give at least one --box or --box3d.")
     chosen_window = parse_window(window)
     way = shared.choice(Propagation, propagation, "--propagation")
+    if not box3d:
+        shared.refuse_idle(context, {"propagation"}, "it is that of --box3d.")
     volume = read_volume(image, frame=frame, series=series)
     # Boxes and output are checked before a model is loaded or downloaded.
     for wanted in boxes:

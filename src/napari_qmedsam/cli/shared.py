@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from napari_qmedsam import disk
+from napari_qmedsam.checkpoints.catalogue import CATALOGUE
 from napari_qmedsam.disk import nearest_folder, why_not_writable
 from napari_qmedsam.errors import InvalidSettings
+from napari_qmedsam.runtime.registry import BackendName, Device
 
 if TYPE_CHECKING:
     from napari_qmedsam.segmentation.segmenter import SliceSegmenter
@@ -24,8 +26,8 @@ Model = Annotated[
     str,
     typer.Option(
         metavar="MODEL",
-        help="auto (the best on this machine), demo, lite_medsam, medsam_vit_b, a "
-        "weights file, or a folder with exported graphs.",
+        help=f"auto (the best on this machine), {', '.join(CATALOGUE)}, a weights "
+        "file, or a folder with exported graphs.",
     ),
 ]
 Weights = Annotated[
@@ -35,12 +37,13 @@ Weights = Annotated[
     ),
 ]
 BackendOption = Annotated[
-    str, typer.Option(metavar="NAME", help="openvino, onnxruntime or torch.")
+    str, typer.Option(metavar="NAME", help=f"{', '.join(BackendName)}.")
 ]
 DeviceOption = Annotated[
     str,
     typer.Option(
-        metavar="NAME", help="auto, cpu, or cuda in torch. auto: a GPU if there is one."
+        metavar="NAME",
+        help=f"{', '.join(Device)}, as the backend has it. auto: a GPU if there.",
     ),
 ]
 PrecisionOption = Annotated[

@@ -9,6 +9,7 @@ import typer
 
 from napari_qmedsam.cli import shared
 from napari_qmedsam.errors import InvalidSettings
+from napari_qmedsam.models.configuration import CONFIGS
 
 if TYPE_CHECKING:
     from napari_qmedsam.datasets.dataset import DataSet
@@ -74,7 +75,7 @@ def train_float(
     data: Data = "phantoms",
     model: Annotated[
         str,
-        typer.Option(metavar="NAME", help="demo, lite_medsam or medsam_vit_b."),
+        typer.Option(metavar="NAME", help=f"{', '.join(CONFIGS)}."),
     ] = "demo",
     start: Annotated[
         str | None,
@@ -124,6 +125,9 @@ def train_float(
         why = "the architecture is that of the weights to start from."
         shared.refuse_idle(context, {"model"}, why)
     settings = load_settings(TrainingSettings, config, given)
+    if not settings.mask_distillation:
+        why = "mask_distillation is 0 in the settings."
+        shared.refuse_idle(context, {"teacher"}, why)
     weights = None if start is None else _load(start)
     master = None if teacher is None else _load(teacher)
     name = model if weights is None else weights.config.name

@@ -8,12 +8,14 @@ member of `Device`, its name in the entry, and what the class does with it.
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib import import_module
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from napari_qmedsam.checkpoints.arithmetic import Precision
-from napari_qmedsam.checkpoints.source import ModelSource
 from napari_qmedsam.errors import UnsupportedBackend
-from napari_qmedsam.runtime.protocol import Backend
+
+if TYPE_CHECKING:
+    from napari_qmedsam.checkpoints.source import ModelSource
+    from napari_qmedsam.runtime.protocol import Backend
 
 
 class Device(StrEnum):
@@ -60,7 +62,7 @@ class BackendEntry:
     devices: tuple[Device, ...] = (Device.CPU,)
     runs_openvino_graphs: bool = False
 
-    def make(self, source: ModelSource, runtime: "Runtime") -> Backend:
+    def make(self, source: "ModelSource", runtime: "Runtime") -> "Backend":
         """Import the runtime and load a model on it."""
         module, name = self.home.split(".")
         found = import_module(f"napari_qmedsam.runtime.{module}")

@@ -33,22 +33,15 @@ from napari_qmedsam.gui.shared.settings_fields import (
     number_field,
 )
 from napari_qmedsam.quantization.job import Budget
-from napari_qmedsam.quantization.methods import NNCF
+from napari_qmedsam.quantization.methods import METHODS, NNCF, MethodTraits
 from napari_qmedsam.quantization.settings import (
     DEFAULT_GROUP,
-    Method,
     QuantizationSettings,
 )
 from napari_qmedsam.runtime import nncf_subprocess
 
 if TYPE_CHECKING:
     import napari
-
-METHODS = {
-    Method.PERMUTATION_COMQ: "Permutation-COMQ",
-    Method.COMQ: "COMQ",
-    Method.RTN: "RTN",
-}
 
 BITS, MEGABYTES, AVERAGE = "Bits per weight", "Size budget, MB", "Average bits"
 """What decides the bits of a layer."""
@@ -62,8 +55,12 @@ GRANULARITIES = {
 }
 """How many weights share one scale."""
 
-PERMUTATIONS = {Permutation.ROWS: "Rows", Permutation.ELEMENTS: "Elements"}
-"""What Permutation-COMQ can sort; the other methods sort nothing."""
+PERMUTATIONS = {
+    Permutation.NONE: "Nothing",
+    Permutation.ROWS: "Rows",
+    Permutation.ELEMENTS: "Elements",
+}
+"""What a method can sort."""
 
 PHANTOMS, OPEN_IMAGES, FOLDER = "Phantoms", "Open images", "Folder…"
 """Where calibration slices come from."""
@@ -166,7 +163,8 @@ class QuantizeControls(Controls):
     # Making ---------------------------------------------------------------
 
     def _make_settings(self) -> None:
-        methods: dict[str, str] = {m.value: title for m, title in METHODS.items()}
+        # The default, which can do most, comes first.
+        methods = {m.value: METHODS[m].title for m in reversed(METHODS)}
         if nncf_subprocess.is_installed():
             methods[NNCF] = "NNCF int8"
         self.method = choice_field(self, QuantizationSettings, "method", methods)
@@ -258,14 +256,22 @@ class QuantizeControls(Controls):
 
     def _method_chosen(self) -> None:
         """Offer what a method can permute, and its own units."""
-        permutes = self.method.currentData() == Method.PERMUTATION_COMQ.value
-        offered = PERMUTATIONS if permutes else {Permutation.NONE: "Nothing"}
         self.permutation.blockSignals(True)
         self.permutation.clear()
-        for permutation, title in offered.items():
-            self.permutation.addItem(title, permutation.value)
+        for permutation in self._permutations():
+            self.permutation.addItem(PERMUTATIONS[permutation], permutation.value)
         self.permutation.blockSignals(False)
         self._permutation_chosen()
+
+    def _traits(self) -> MethodTraits | None:
+        """Return what is known of the chosen method; None of NNCF's."""
+        return METHODS.get(self.method.currentData())
+
+    def _permutations(self) -> tuple[Permutation, ...]:
+        """Return what the method sorts; nothing where it can do without."""
+        traits = self._traits()
+        can = (Permutation.NONE,) if traits is None else traits.permutations
+        return (Permutation.NONE,) if Permutation.NONE in can else can
 
     def _permutation_chosen(self) -> None:
         """Go to the granularity that is best for the permutation."""
@@ -284,18 +290,18 @@ class QuantizeControls(Controls):
         self._show_what_applies()
 
     def _show_what_applies(self) -> None:
-        method = self.method.currentData()
+        traits = self._traits()
         by_bits = self.size_kind.currentText() == BITS
         self.bits.setVisible(by_bits)
         self.amount.setVisible(not by_bits)
-        is_ours = not self.is_nncf
+        is_ours = traits is not None
         grouped = self.granularity.currentData() == PER_GROUP
         for field in (self.size_kind, self.bits, self.amount, self.granularity):
             field.setEnabled(is_ours)
         self.group_size.setEnabled(is_ours and grouped)
-        self.permutation.setEnabled(method == Method.PERMUTATION_COMQ.value)
-        self.sweeps.setEnabled(is_ours and method != Method.RTN.value)
-        # RTN looks at no inputs, unless a budget has layers measured on them.
-        calibrates = method != Method.RTN.value or not by_bits
+        self.permutation.setEnabled(self.permutation.count() > 1)
+        self.sweeps.setEnabled(traits is not None and traits.has_sweeps)
+        # A budget has layers measured on inputs that the method does not look at.
+        calibrates = traits is None or traits.needs_inputs or not by_bits
         self.calibration.setEnabled(calibrates)
         self.slices.setEnabled(calibrates)
