@@ -121,7 +121,7 @@ def abdomen_case(
             interpolation=cv2.INTER_NEAREST_EXACT,
         )
         fine: Field = cv2.LUT(canvas.tissue, mean.reshape(1, 256))
-        fine += cv2.LUT(canvas.tissue, texture.reshape(1, 256)) * grain.at(
+        fine += cv2.LUT(canvas.tissue, texture.reshape(1, 256)) * grain.texture(
             z, canvas.shape
         )
         coarse = cv2.resize(fine, (width, height), interpolation=cv2.INTER_AREA)
@@ -188,7 +188,7 @@ class _Grain:
             for mm, n, cells in ((40.0, 16, 14), (12.0, 48, 44))
         ]
 
-    def at(self, z: float, shape: tuple[int, int]) -> Field:
+    def texture(self, z: float, shape: tuple[int, int]) -> Field:
         """Return the texture at a height."""
         total = np.zeros(shape, np.float32)
         for mm, noise in self.layers:

@@ -43,7 +43,7 @@ class Stack:
     waves: NDArray[np.float64] | None = None
     phases: NDArray[np.float64] | None = None
 
-    def at(self, z: float) -> NDArray[np.float64] | None:
+    def cross_section(self, z: float) -> NDArray[np.float64] | None:
         """Return x, y, a, b, angle at a height, or None outside."""
         k = self.knots
         if not k[0, 0] < z < k[-1, 0]:
@@ -57,7 +57,7 @@ class Stack:
 
     def outline(self, z: float, inset: float = 0.0) -> NDArray[np.float64] | None:
         """Return the outline (n, 2) at a height, shrunk by `inset`, or None."""
-        values = self.at(z)
+        values = self.cross_section(z)
         if values is None:
             return None
         x, y, a, b, angle = values.tolist()

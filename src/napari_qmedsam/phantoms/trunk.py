@@ -108,7 +108,7 @@ class Trunk:
 
     def half_axes(self, z: float) -> tuple[float, float]:
         """Return half width and half depth of the body at a height."""
-        values = self.cavity.at(z)
+        values = self.cavity.cross_section(z)
         assert values is not None
         return (
             float(values[2] + self.wall[1] + self.fat[1]) + 3,

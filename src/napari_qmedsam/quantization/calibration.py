@@ -56,11 +56,11 @@ class GramPass:
             sums are worth nothing then.
         """
 
-        def look() -> None:
+        def check() -> None:
             if not is_resumable:
                 check_cancelled(f"Calibration stopped in slice {self.done}.")
 
-        handles = [self._listen(layer, look) for layer in self.layers]
+        handles = [self._listen(layer, check) for layer in self.layers]
         try:
             for sample in samples[self.done :]:
                 check_cancelled(f"Calibration stopped after {self.done} slices.")
@@ -132,12 +132,12 @@ class GramPass:
         self.done = done
 
     def _listen(
-        self, layer: QuantizableLayer, look: Callable[[], None]
+        self, layer: QuantizableLayer, check: Callable[[], None]
     ) -> torch.utils.hooks.RemovableHandle:
         accumulator = self.sums[layer.name]
 
         def add(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            look()
+            check()
             accumulator.add(layer.rows(inputs[0]))
 
         return layer.module.register_forward_pre_hook(add)

@@ -126,11 +126,13 @@ def _descend(
             scale = scale_step(units, gram, state.codes, state.gradient, state.scale)
             scale = as_stored(scale, scale_format)
             grid = Grid(scale, state.zero_point, state.codes)
-            state = _better(at(weight, gram, units, grid), state, weight, units)
+            state = _better(
+                state_on_grid(weight, gram, units, grid), state, weight, units
+            )
         else:
             # Anew from the codes, so that rounding does not pile up.
             grid = Grid(state.scale, state.zero_point, state.codes)
-            state = at(weight, gram, units, grid)
+            state = state_on_grid(weight, gram, units, grid)
         objectives.append(max(float(_objective(state, weight, units).sum()), 0.0))
         if best is not None and _same(state, best):
             # A fixed point: further sweeps would change nothing.
@@ -140,7 +142,7 @@ def _descend(
     return best, objectives
 
 
-def at(weight: Tensor, gram: Tensor, units: UnitMap, grid: Grid) -> State:
+def state_on_grid(weight: Tensor, gram: Tensor, units: UnitMap, grid: Grid) -> State:
     """Return the state of a layer with these codes on this grid."""
     quantized = grid.codes * units.expand(grid.scale)
     gradient = gram @ (weight - quantized)

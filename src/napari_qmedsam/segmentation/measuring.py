@@ -78,11 +78,6 @@ class Tally:
         voxels = sum(counts)
         return Measure(voxels, len(counts), voxels * self._voxel_ml)
 
-    @property
-    def filled_slices(self) -> list[int]:
-        """Slices that hold a label, as far as they have been counted."""
-        return sorted(index for index, counts in self._counts.items() if counts)
-
 
 def _counts(plane: NDArray[np.integer]) -> dict[int, int]:
     """Return voxels per label of a slice, 0 left out."""
