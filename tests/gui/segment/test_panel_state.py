@@ -303,13 +303,13 @@ def test_an_image_that_cannot_be_segmented_leaves_nothing_of_the_last(panel):
     controls = panel.controls
     assert controls.view.count() == 3
     panel.viewer.add_image(np.zeros((2, 6, 64, 48)), name="frames")
-    panel.images.choose(panel.viewer.layers["frames"])
+    panel.workspaces.images.choose(panel.viewer.layers["frames"])
     assert panel.workspace is None
     assert "has 4 axes" in controls.status.text()
     assert controls.view.count() == controls.window_form.preset.count() == 0
     assert not controls.draw.isEnabled()
     assert not controls.window_form.isEnabled()
-    panel.images.choose(panel.viewer.layers["bars"])
+    panel.workspaces.images.choose(panel.viewer.layers["bars"])
     assert controls.view.count() == 3
     assert controls.window_form.isEnabled()
 
@@ -375,9 +375,9 @@ def test_an_offer_waits_while_another_image_is_looked_at_and_is_undone(
     again.controls.automatic.setChecked(False)
     try:
         qtbot.waitUntil(lambda: not again.recovery.isHidden(), timeout=5000)
-        again.images.choose(viewer.layers["other"])
+        again.workspaces.images.choose(viewer.layers["other"])
         assert again.recovery.isHidden()
-        again.images.choose(viewer.layers["bars"])
+        again.workspaces.images.choose(viewer.layers["bars"])
         assert not again.recovery.isHidden()
         draw(again, 3)
         draw(again, 4)
@@ -401,5 +401,5 @@ def test_work_on_an_image_that_is_removed_is_offered_when_it_is_back(
     qtbot.waitUntil(lambda: path.exists() and is_idle(panel), timeout=5000)
     copy = volume.with_array(volume.array)
     panel.viewer.add_layer(Layer.create(*image_layer_data(copy, "back")))
-    panel.images.choose(panel.viewer.layers["back"])
+    panel.workspaces.images.choose(panel.viewer.layers["back"])
     qtbot.waitUntil(lambda: not panel.recovery.isHidden(), timeout=5000)

@@ -322,12 +322,12 @@ def test_each_image_has_its_session(panel, volume, finish):
     first = panel.workspace
     other = Volume(volume.array[::-1].copy(), volume.spacing_mm, volume.affine)
     layer = panel.viewer.add_layer(Layer.create(*image_layer_data(other, "other")))
-    panel.images.choose(layer)
+    panel.workspaces.images.choose(layer)
     assert panel.workspace is not first
     assert panel.controls.table.rowCount() == 0
     layer.name = "renamed"
     assert panel.controls.image.currentText() == "renamed"
-    panel.images.choose(first.image)
+    panel.workspaces.images.choose(first.image)
     assert panel.workspace is first
     assert panel.controls.table.rowCount() == 1
 

@@ -1,7 +1,7 @@
 """Keeping unsaved work safe on disk, and finding what an earlier session left."""
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from threading import Thread
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_qmedsam.gui.segment.workspace import Workspace
+from napari_qmedsam.gui.segment.workspaces import Workspaces
 from napari_qmedsam.gui.shared.worker import Job, Report, ShouldStop, Worker
 from napari_qmedsam.segmentation.autosave import Recovery
 
@@ -26,11 +27,9 @@ class Autosaver(QObject):
 
     Parameters
     ----------
-    workspaces : callable
-        Returns those there are.
+    workspaces : Workspaces
     is_busy : callable
         Tells whether somebody paints; nothing is written then.
-    parent : QObject
     is_autosaving : bool
         Whether anything is written; what was left earlier is found anyway.
     """
@@ -40,12 +39,11 @@ class Autosaver(QObject):
 
     def __init__(
         self,
-        workspaces: Callable[[], Iterable[Workspace]],
+        workspaces: Workspaces,
         is_busy: Callable[[], bool],
-        parent: QObject,
         is_autosaving: bool = True,
     ) -> None:
-        super().__init__(parent)
+        super().__init__(workspaces)
         self.is_autosaving = is_autosaving
         self._is_over = False
         self._workspaces, self._is_busy = workspaces, is_busy
@@ -55,6 +53,8 @@ class Autosaver(QObject):
         self._timer.setSingleShot(True)
         self._timer.setInterval(AUTOSAVE_MS)
         self._timer.timeout.connect(self.autosave)
+        workspaces.made.connect(self.look_for_recovery)
+        workspaces.lost.connect(self.keep)
 
     @property
     def is_busy(self) -> bool:
@@ -83,7 +83,7 @@ class Autosaver(QObject):
         """Write one workspace that has changed; come back for the next."""
         if not self.is_autosaving:
             return
-        for workspace in self._workspaces():
+        for workspace in self._workspaces.all():
             if not workspace.is_unsaved or self._is_kept(workspace):
                 continue
             if self._is_busy() or self._worker.is_busy:
@@ -104,14 +104,14 @@ class Autosaver(QObject):
         workspace.autosave.discard()
         self._kept.pop(workspace, None)
 
-    def close(self, workspaces: list[Workspace]) -> list[Thread]:
+    def close(self) -> list[Thread]:
         """Keep unsaved work for the next start, and stop.
 
         A large volume is written in a thread that outlasts the window.
         """
         self._is_over = True
         self._timer.stop()
-        earlier = self._worker.close()
+        earlier, workspaces = self._worker.close(), self._workspaces.all()
         unsaved = [w for w in workspaces if w.is_unsaved and self.is_autosaving]
         for workspace in workspaces:
             if workspace not in unsaved:

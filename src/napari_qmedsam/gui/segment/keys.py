@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from napari.layers import Layer
 from qtpy.QtWidgets import QDialog, QDialogButtonBox, QLabel, QVBoxLayout, QWidget
 
+from napari_qmedsam.gui.segment.workspace import Workspace
+from napari_qmedsam.gui.segment.workspaces import Workspaces
+
 
 @dataclass(frozen=True)
 class KeyAction:
@@ -69,17 +72,22 @@ ACTIONS = (
 
 
 class KeyBindings:
-    """Binds the keys on the panel's own layers, and takes them off again.
+    """Binds the keys on the workspaces' own layers, and takes them off again.
 
     Parameters
     ----------
+    workspaces : Workspaces
     actions : mapping
         What to do, by the names in `ACTIONS`.
     """
 
-    def __init__(self, actions: Mapping[str, Callable[[], None]]) -> None:
+    def __init__(
+        self, workspaces: Workspaces, actions: Mapping[str, Callable[[], None]]
+    ) -> None:
         self._actions = actions
         self._bound: list[Layer] = []
+        workspaces.made.connect(self._workspace_made)
+        workspaces.images.removed.connect(self.unbind)
 
     def bind(self, layer: Layer) -> None:
         """Bind the keys on one layer."""
@@ -99,6 +107,12 @@ class KeyBindings:
             self._bound.remove(layer)
             for action in ACTIONS:
                 layer.bind_key(action.key, None, overwrite=True)
+
+    def _workspace_made(self, workspace: Workspace) -> None:
+        for own in workspace.layers:
+            if own.layer is not None:
+                self.bind(own.layer)
+        workspace.layer_taken.connect(self.bind)
 
     def close(self) -> None:
         """Take the keys off all layers."""

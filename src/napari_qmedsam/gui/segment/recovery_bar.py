@@ -4,24 +4,28 @@ import time
 
 from qtpy.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QWidget
 
-from napari_qmedsam.gui.segment.workspace import Workspace
+from napari_qmedsam.gui.segment.autosaver import Autosaver
+from napari_qmedsam.gui.segment.workspaces import Workspaces
 from napari_qmedsam.gui.shared.notices import Say, errors_shown
 
 
 class RecoveryBar(QFrame):
-    """Offers what there is for a workspace; hidden while there is nothing.
+    """Offers what there is for the workspace in hand; hidden while there is nothing.
 
     Parameters
     ----------
+    workspaces : Workspaces
+    autosaver : Autosaver
     say : callable
         Called with what is wrong with what was left.
     parent : QWidget
     """
 
-    def __init__(self, say: Say, parent: QWidget) -> None:
+    def __init__(
+        self, workspaces: Workspaces, autosaver: Autosaver, say: Say, parent: QWidget
+    ) -> None:
         super().__init__(parent)
-        self._say = say
-        self._workspace: Workspace | None = None
+        self._workspaces, self._say = workspaces, say
         self.text = QLabel(self)
         self.text.setWordWrap(True)
         self.text.setToolTip(
@@ -39,10 +43,12 @@ class RecoveryBar(QFrame):
         self.take.clicked.connect(lambda: self._answer(is_taken=True))
         self.drop.clicked.connect(lambda: self._answer(is_taken=False))
         self.hide()
+        workspaces.turned.connect(self.offer)
+        autosaver.found.connect(self.offer)
 
-    def offer(self, workspace: Workspace | None) -> None:
-        """Offer what there is for this workspace, if there is anything."""
-        self._workspace = workspace
+    def offer(self) -> None:
+        """Offer what there is, if there is anything."""
+        workspace = self._workspaces.current
         recovery = None if workspace is None else workspace.recovery
         if recovery is not None:
             when = time.strftime("%d %b %H:%M", time.localtime(recovery.saved))
@@ -52,11 +58,11 @@ class RecoveryBar(QFrame):
         self.setVisible(recovery is not None)
 
     def _answer(self, is_taken: bool) -> None:
-        workspace = self._workspace
+        workspace = self._workspaces.current
         if workspace is None or workspace.recovery is None:
             return
         recovery, workspace.recovery = workspace.recovery, None
-        self.offer(workspace)
+        self.offer()
         if is_taken:
             with errors_shown(self._say):
                 workspace.show_labels()

@@ -11,7 +11,6 @@ from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING
 
-from napari.layers import Image
 from qtpy.QtWidgets import QWidget
 
 from napari_qmedsam.checkpoints.arithmetic import Precision
@@ -29,8 +28,6 @@ from napari_qmedsam.gui.segment.voxel_counter import VoxelCounter
 from napari_qmedsam.gui.segment.workspace import Workspace
 from napari_qmedsam.gui.segment.workspaces import Workspaces
 from napari_qmedsam.gui.shared.icons import theme_ink
-from napari_qmedsam.gui.shared.layer_chooser import LayerChooser
-from napari_qmedsam.gui.shared.layers import is_scan
 from napari_qmedsam.gui.shared.loading import LoadModel, load_model
 from napari_qmedsam.gui.shared.notices import errors_shown
 from napari_qmedsam.gui.shared.panel import Panel, connect_buttons
@@ -63,27 +60,23 @@ class SegmentPanel(Panel[SegmentControls, SegmentChoices]):
         controls = self.controls
         self._restore()
         self.runner = Runner(load, self.work, controls.options)
-        self.images: LayerChooser[Image] = LayerChooser(
-            viewer, controls.image, lambda x: [i for i in x if is_scan(i)], self
-        )
-        self.workspaces = Workspaces(viewer, self.images, self.say, self)
+        self.workspaces = Workspaces(viewer, controls.image, self.say, self)
         self.edits = ObjectEdits(
             controls.table, self.chosen, self.say, self.show_objects
         )
-        self.keys = KeyBindings(self._actions())
-        self.display = SliceDisplay(viewer, controls, preference("preview", True))
-        self.counter = VoxelCounter(self.workspaces.all, self)
-        self.autosaver = Autosaver(
-            self.workspaces.all,
-            lambda: self.work.is_busy,
-            self,
-            preference("autosave", True),
+        self.keys = KeyBindings(self.workspaces, self._actions())
+        self.display = SliceDisplay(
+            self.workspaces, controls, preference("preview", True)
         )
-        self.recovery = RecoveryBar(self.say, self)
+        self.counter = VoxelCounter(self.workspaces)
+        self.autosaver = Autosaver(
+            self.workspaces, lambda: self.work.is_busy, preference("autosave", True)
+        )
+        self.recovery = RecoveryBar(self.workspaces, self.autosaver, self.say, self)
         self.setMinimumWidth(MINIMUM_WIDTH)
         self.start(self.recovery)
         self._connect()
-        self.images.start()
+        self.workspaces.images.start()
         self.show_theme()
         self.show_model()
 
@@ -272,21 +265,9 @@ class SegmentPanel(Panel[SegmentControls, SegmentChoices]):
 
     # What happens ---------------------------------------------------------
 
-    def _made(self, workspace: Workspace) -> None:
-        """Listen to a new workspace."""
-        for own in workspace.layers:
-            if own.layer is not None:
-                self.keys.bind(own.layer)
-        workspace.layer_taken.connect(self.keys.bind)
+    def _workspace_made(self, workspace: Workspace) -> None:
         workspace.changed.connect(self.show_objects)
         workspace.edited.connect(self.runner.segment_edited)
-        self.autosaver.look_for_recovery(workspace)
-
-    def _turned(self) -> None:
-        """Show another workspace, or none."""
-        self.recovery.offer(self.workspace)
-        self.display.turn(self.workspace)
-        self.show_objects()
 
     def _look_after(self) -> None:
         """Count and keep what may have changed."""
@@ -313,12 +294,9 @@ class SegmentPanel(Panel[SegmentControls, SegmentChoices]):
         controls.window_form.refused.connect(controls.status.setText)
         self.work.changed.connect(self.show_model)
         self.work.changed.connect(self._look_after)
-        self.images.removed.connect(self.keys.unbind)
-        self.workspaces.made.connect(self._made)
-        self.workspaces.turned.connect(self._turned)
+        self.workspaces.made.connect(self._workspace_made)
+        self.workspaces.turned.connect(self.show_objects)
         self.workspaces.losing.connect(self.cancel)
-        self.workspaces.lost.connect(self.autosaver.keep)
-        self.autosaver.found.connect(lambda: self.recovery.offer(self.workspace))
         self.counter.counted.connect(self._show_measures)
         self.viewer.events.theme.connect(self.show_theme)
 
@@ -342,11 +320,10 @@ class SegmentPanel(Panel[SegmentControls, SegmentChoices]):
     def close_layers(self) -> Iterable[Thread]:
         """Let go of viewer and layers; return threads of the panel's own."""
         running = self.controls.preview.stop()
-        running += self.autosaver.close(self.workspaces.all())
+        running += self.autosaver.close()
         self.counter.stop()
         self.viewer.events.theme.disconnect(self.show_theme)
         self.display.close()
-        self.images.close()
         self.keys.close()
         self.workspaces.close()
         return running

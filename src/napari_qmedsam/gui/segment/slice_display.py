@@ -1,17 +1,13 @@
 """The slice in view: its axis, its window, and how the model sees it."""
 
-from typing import TYPE_CHECKING
-
 from napari_qmedsam.gui.segment.preview import ModelInput
 from napari_qmedsam.gui.segment.segment_controls import SegmentControls
 from napari_qmedsam.gui.segment.window_form import presets_of
 from napari_qmedsam.gui.segment.workspace import Workspace
+from napari_qmedsam.gui.segment.workspaces import Workspaces
 from napari_qmedsam.models.configuration import ModelConfig
 from napari_qmedsam.volumes.reslicing import view_name
 from napari_qmedsam.volumes.windows import Window
-
-if TYPE_CHECKING:
-    import napari
 
 
 class SliceDisplay:
@@ -19,7 +15,7 @@ class SliceDisplay:
 
     Parameters
     ----------
-    viewer : napari.viewer.Viewer
+    workspaces : Workspaces
     controls : SegmentControls
     has_preview : bool
         Whether the model's input is shown.
@@ -27,11 +23,11 @@ class SliceDisplay:
 
     def __init__(
         self,
-        viewer: "napari.viewer.Viewer",
+        workspaces: Workspaces,
         controls: SegmentControls,
         has_preview: bool = True,
     ) -> None:
-        self.viewer, self.controls = viewer, controls
+        self.viewer, self.controls = workspaces.viewer, controls
         self.workspace: Workspace | None = None
         self.config: ModelConfig | None = None
         """Of the model whose input is shown."""
@@ -41,6 +37,7 @@ class SliceDisplay:
         controls.view.activated.connect(self._axis_chosen)
         for event in self._events():
             event.connect(self.show_slice)
+        workspaces.turned.connect(lambda: self.turn(workspaces.current))
 
     def close(self) -> None:
         """Stop listening to the viewer, which may outlive the panel."""

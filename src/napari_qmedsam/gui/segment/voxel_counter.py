@@ -1,10 +1,8 @@
 """Counting the voxels of objects while nothing else is done."""
 
-from collections.abc import Callable, Iterable
-
 from qtpy.QtCore import QObject, QTimer, Signal
 
-from napari_qmedsam.gui.segment.workspace import Workspace
+from napari_qmedsam.gui.segment.workspaces import Workspaces
 
 COUNT_SECONDS = 0.01
 """Longest that counting may hold the interface up at a time."""
@@ -18,18 +16,14 @@ class VoxelCounter(QObject):
 
     Parameters
     ----------
-    workspaces : callable
-        Returns those there are.
-    parent : QObject
+    workspaces : Workspaces
     """
 
     counted = Signal(object)
     """A workspace whose voxels have been counted anew."""
 
-    def __init__(
-        self, workspaces: Callable[[], Iterable[Workspace]], parent: QObject
-    ) -> None:
-        super().__init__(parent)
+    def __init__(self, workspaces: Workspaces) -> None:
+        super().__init__(workspaces)
         self._workspaces = workspaces
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
@@ -46,7 +40,7 @@ class VoxelCounter(QObject):
         self._timer.stop()
 
     def _count(self) -> None:
-        for workspace in self._workspaces():
+        for workspace in self._workspaces.all():
             if not workspace.tally.is_current:
                 workspace.tally.count(workspace.session.labels, COUNT_SECONDS)
                 self.counted.emit(workspace)

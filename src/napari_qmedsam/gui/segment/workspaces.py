@@ -4,10 +4,11 @@ from typing import TYPE_CHECKING
 
 from napari.layers import Image, Layer
 from qtpy.QtCore import QObject, Signal
+from qtpy.QtWidgets import QComboBox
 
 from napari_qmedsam.gui.segment.workspace import Workspace
 from napari_qmedsam.gui.shared.layer_chooser import LayerChooser
-from napari_qmedsam.gui.shared.layers import VOLUME
+from napari_qmedsam.gui.shared.layers import VOLUME, is_scan
 from napari_qmedsam.gui.shared.notices import Say, errors_shown
 from napari_qmedsam.gui.shared.rectangles import are_boxes
 
@@ -21,7 +22,8 @@ class Workspaces(QObject):
     Parameters
     ----------
     viewer : napari.viewer.Viewer
-    images : LayerChooser
+    combo : QComboBox
+        Lists the image layers.
     say : callable
         Called with what is wrong with an image, or with what was drawn on it.
     parent : QObject
@@ -42,19 +44,22 @@ class Workspaces(QObject):
     def __init__(
         self,
         viewer: "napari.viewer.Viewer",
-        images: LayerChooser[Image],
+        combo: QComboBox,
         say: Say,
         parent: QObject,
     ) -> None:
         super().__init__(parent)
-        self.viewer, self.images = viewer, images
+        self.viewer = viewer
+        self.images: LayerChooser[Image] = LayerChooser(
+            viewer, combo, lambda layers: [x for x in layers if is_scan(x)], self
+        )
         self.current: Workspace | None = None
         self._say = say
         self._by_image: dict[Image, Workspace] = {}
         self._shown: Image | None = None
-        images.changed.connect(self._turn)
-        images.added.connect(self._layer_added)
-        images.removed.connect(self._layer_removed)
+        self.images.changed.connect(self._turn)
+        self.images.added.connect(self._layer_added)
+        self.images.removed.connect(self._layer_removed)
 
     def all(self) -> list[Workspace]:
         """Return all that there are."""
@@ -62,6 +67,7 @@ class Workspaces(QObject):
 
     def close(self) -> None:
         """Let go of all layers, which stay as they are."""
+        self.images.close()
         self.current = None
         for workspace in self.all():
             workspace.close()
