@@ -49,9 +49,14 @@ ROOMS = {
         "prompts",
         "volumes",
     },
-    "evaluation.metrics": {"errors"},
+    "evaluation.surfaces": {"errors"},
+    "evaluation.metrics": {"evaluation.surfaces"},
     "evaluation.rules": set(),
-    "evaluation.scores": {"evaluation.metrics", "evaluation.rules"},
+    "evaluation.scores": {
+        "evaluation.metrics",
+        "evaluation.rules",
+        "evaluation.surfaces",
+    },
 }
 """What the lower rooms may import of ours; the upper ones are free, but for UPPER."""
 
@@ -77,6 +82,7 @@ TORCH_FREE = (
     "preprocessing",
     "datasets",
     "evaluation.metrics",
+    "evaluation.surfaces",
 )
 """Rooms on the ground floor."""
 

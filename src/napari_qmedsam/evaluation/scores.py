@@ -12,12 +12,9 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
-from napari_qmedsam.evaluation.metrics import (
-    SurfaceDistances,
-    dice,
-    relative_volume_difference,
-)
+from napari_qmedsam.evaluation.metrics import dice, relative_volume_difference
 from napari_qmedsam.evaluation.rules import TOLERANCE_MM
+from napari_qmedsam.evaluation.surfaces import SurfaceDistances
 
 PERCENT, MILLIMETRES = ("%", 100.0), ("mm", 1.0)
 """Units of scores in tables, and what a score is multiplied by."""
