@@ -2,8 +2,8 @@
 
 Of DeepMind's surface-distance package only the tables are used here: which piece of
 surface, of what size, belongs to each neighbourhood of 2 x 2 x 2 voxels (2 x 2 pixels
-in 2D). Its released functions call names that NumPy 2 removed, and sort surface elements
-in Python; what is below gives the same numbers faster.
+in 2D). Its released functions call names that NumPy 2 removed, and sort surface
+elements in Python; what is below gives the same numbers faster.
 """
 
 from collections.abc import Sequence
