@@ -53,7 +53,7 @@ class Validation:
         model.eval()
         for number in range(len(sums)):
             for sample in self._samples(number, model, processes):
-                scores = _dice(model, sample, processes.device)
+                scores = _score_sample(model, sample, processes.device)
                 sums[number, 0] += scores.nansum().item()
                 sums[number, 1] += scores.isfinite().sum().item()
         model.train(was_training)
@@ -89,11 +89,14 @@ def overall(scores: dict[str, float]) -> float:
     return fmean(scores.values())
 
 
-def _dice(model: MedSAM, sample: Sample, device: torch.device) -> Tensor:
-    """Return the DSC of each object; NaN where both masks are empty, as elsewhere."""
+def _score_sample(model: MedSAM, sample: Sample, device: torch.device) -> Tensor:
     batch = collate([sample]).to(device)
     with torch.inference_mode():
         found = model(batch.images, batch.boxes)[:, 0] > 0
-    truth = batch.masks.flatten(0, 1) >= 0.5
+    return dice_of_each(found, batch.masks.flatten(0, 1) >= 0.5)
+
+
+def dice_of_each(found: Tensor, truth: Tensor) -> Tensor:
+    """Return the DSC of each of (K, L, L) masks; NaN where both are empty."""
     both = (found & truth).sum((1, 2))
     return 2 * both / (found.sum((1, 2)) + truth.sum((1, 2)))
