@@ -7,7 +7,7 @@ from napari_qmedsam import Box3D, open_session
 box = write_sample()["left kidney"]
 middle = box.middle_slice
 
-session = open_session("ct.nii.gz")
+session = open_session("ct.nii.gz", "demo")
 session.add_object(Box3D.on_slice(middle, box.in_plane), "left kidney")
 
 # Segmented and propagated in one step of undo, and streamed slice by slice.

@@ -6,7 +6,7 @@ from napari_qmedsam import open_session
 
 boxes = write_sample()
 
-session = open_session("ct.nii.gz")
+session = open_session("ct.nii.gz", "demo")
 for name in ("spleen", "left kidney", "aorta"):
     session.add_object(boxes[name], name)
 

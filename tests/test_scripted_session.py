@@ -64,8 +64,9 @@ def test_scan_to_table(scan, tmp_path):
     spleen = session.objects[1]
     middle = spleen.box.middle_slice
     truth = reference[middle] == ids["spleen"]
-    session.set_box(1, middle, Box2D.enclosing(truth))
-    session.segment([1], middle, join=True)
+    with session.history.step():
+        session.set_box(1, middle, Box2D.enclosing(truth))
+        session.segment([1], middle)
     session.propagate(middle, Direction.UP, [1])
     corrected = session.labels.copy()
     assert not np.array_equal(corrected, filled)

@@ -105,7 +105,6 @@ class Session(Annotation):
         on_empty: OnEmpty = OnEmpty.STOP,
         protect_existing: bool = False,
         axis: int = 0,
-        join: bool = False,
         progress: Callable[[int, int], None] | None = None,
     ) -> Segmentation:
         """Segment objects into the labels; all of it is one step of undo.
@@ -126,8 +125,6 @@ class Session(Annotation):
         axis : int
             Array axis that `slice_index` counts along; objects drawn across
             another one are left out.
-        join : bool
-            Make it one step of undo with the change of a box just before.
         progress : callable, optional
             Called after each slice with the slices done and planned.
 
@@ -139,7 +136,7 @@ class Session(Annotation):
             If there is no object of an id.
         """
         updates = self.iter_segment(
-            object_ids, slice_index, propagation, on_empty, protect_existing, axis, join
+            object_ids, slice_index, propagation, on_empty, protect_existing, axis
         )
         return run_to_end(updates, progress)
 
@@ -161,8 +158,12 @@ class Session(Annotation):
 
         Parameters
         ----------
-        object_ids, slice_index, propagation, on_empty, protect_existing, axis, join
+        object_ids, slice_index, propagation, on_empty, protect_existing, axis
             As for :meth:`segment`.
+        join : bool
+            Go on with the last step of undo if that changed a box: for masks that
+            answer it later, from another thread. Where both are done in one go,
+            ``with session.history.step():`` says it.
 
         Raises
         ------

@@ -81,7 +81,7 @@ def test_one_slice_is_segmented_again_after_its_box_changed(session):
     run(session.segment())
     before = session.labels.copy()
     session.set_box(o.object_id, 4, Box2D(2, 2, 20, 20))
-    run(session.segment([1], slice_index=4, join=True))
+    run(session.iter_segment([1], slice_index=4, join=True))
     changed = np.flatnonzero((session.labels != before).any((1, 2)))
     assert list(changed) == [4]
     session.undo()  # box and mask are one step
