@@ -6,17 +6,8 @@ import numpy as np
 import pytest
 
 from napari_qmedsam import open_session, read_labels
-from napari_qmedsam.checkpoints.resolve import resolve_model
-from napari_qmedsam.datasets.calibration_plan import CalibrationPlan
-from napari_qmedsam.evaluation.comparison import Comparison
-from napari_qmedsam.evaluation.comparison_table import note_of, table_cells
-from napari_qmedsam.evaluation.matching import match_objects
-from napari_qmedsam.evaluation.tables import save_table
-from napari_qmedsam.evaluation.variants import load_variant, variant_of
 from napari_qmedsam.phantoms.abdomen import abdomen_case
 from napari_qmedsam.prompts import Box2D, Box3D
-from napari_qmedsam.quantization.job import QuantizationJob
-from napari_qmedsam.quantization.settings import QuantizationSettings
 from napari_qmedsam.segmentation.propagation import Direction
 from napari_qmedsam.volumes.volume import Modality
 from napari_qmedsam.volumes.writing import write_labels
@@ -79,26 +70,16 @@ def test_scan_to_table(scan, tmp_path):
     np.testing.assert_array_equal(session.labels, corrected)
 
     # Quantize to 4 and 2 bits.
-    source = resolve_model("demo")
-    session.variants.add(variant_of("demo", backend="torch"))
     for bits in (4, 2):
         target = tmp_path / f"demo-{bits}.qmedsam.safetensors"
-        settings = QuantizationSettings.of(method="rtn", bit_width=bits)
-        QuantizationJob(source, settings, CalibrationPlan(slices=1)).run(target)
-        session.variants.add(variant_of(str(target), backend="torch"))
+        session.quantize(bits, target, method="rtn", slices=1)
     sizes = [variant.file_bytes for variant in session.variants]
     assert sizes == sorted(sizes, reverse=True)
 
     # Compare with the labels.
-    objects = list(session.objects.values())
-    matched = match_objects(objects, reference)
-    assert [o.reference_id for o in matched] == [ids[name] for name in ORGANS]
-    comparison = Comparison(session.volume, reference, matched)
-
-    def load(variant):
-        return load_variant(variant)
-
-    list(comparison.run(list(session.variants), load))
+    table = session.compare(reference)
+    comparison = table.comparison
+    assert [o.reference_id for o in comparison.objects] == [ids[n] for n in ORGANS]
     whole, four, two = (comparison.results[name] for name in session.variants.names)
     assert whole.mean.dsc > 0.5
     assert two.mean.dsc < four.mean.dsc
@@ -114,10 +95,8 @@ def test_scan_to_table(scan, tmp_path):
     again = read_labels(saved)
     np.testing.assert_array_equal(again.array, session.labels)
     np.testing.assert_allclose(again.affine, session.volume.affine, atol=1e-6)
-    table = save_table(
-        table_cells(comparison), tmp_path / "table.csv", note_of(comparison)
-    )
-    rows = list(csv.DictReader(table.read_text(encoding="utf-8").splitlines()))
+    written = table.save(tmp_path / "table.csv").read_text(encoding="utf-8")
+    rows = list(csv.DictReader(written.splitlines()))
     assert len(rows) == 3 * 4  # means and three objects of three variants
     for row, result in zip(rows, comparison.results.values(), strict=False):
         assert row["variant"] == result.variant.name
