@@ -64,6 +64,8 @@ def test_an_installed_distribution_counts_as_here(home, monkeypatch, make_wheel)
     member.parent.mkdir(parents=True)
     member.touch()
     monkeypatch.syspath_prepend(str(folder))
+    assert not is_at_hand(LITE_MEDSAM)  # a file, but not the published one
+    os.truncate(member, LITE_MEDSAM.size_bytes)
     assert is_at_hand(LITE_MEDSAM)
     assert not is_fetched(LITE_MEDSAM)
     assert resolve_auto(AUTO) == ("lite_medsam", None)

