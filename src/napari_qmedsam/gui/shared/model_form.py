@@ -73,8 +73,8 @@ class ModelForm(QWidget):
         )
         self.load = QPushButton("Load", self)
         self.load.setToolTip(
-            "Load the model now, downloading it first if it is not here; Cancel keeps "
-            "the part that came, and the next time goes on from there."
+            "Load the model now, downloading it first if it is not here. Cancel keeps "
+            "what came from a web address, and the next time goes on from there."
         )
         self.load.setMinimumWidth(44)
         layout = QGridLayout(self)
