@@ -26,6 +26,7 @@ OBJECTS = {
         refinements=(Point(2, 3.5, 4, False),),
         is_visible=False,
         is_locked=True,
+        colour=(255, 90, 95),
     ),
 }
 

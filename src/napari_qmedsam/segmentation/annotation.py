@@ -236,7 +236,7 @@ class Annotation:
     # Files ----------------------------------------------------------------
 
     def save_labels(self, path: str | os.PathLike) -> Path:
-        """Write the labels on the volume's own grid.
+        """Write the labels on the volume's own grid, with names and colours.
 
         Raises
         ------
@@ -245,8 +245,8 @@ class Annotation:
         """
         from napari_qmedsam.volumes.writing import write_labels
 
-        names = {number: item.name for number, item in self.objects.items()}
-        return write_labels(self.labels, self.volume, Path(path), names=names)
+        segments = [item.segment for item in self.objects.values()]
+        return write_labels(self.labels, self.volume, Path(path), names=segments)
 
     # Helpers --------------------------------------------------------------
 

@@ -203,7 +203,14 @@ def _object(entry: dict[str, Any]) -> SegmentObject:
         for name, kind in REFINEMENTS.items()
         for stored in entry.pop(name, ())
     )
-    return SegmentObject(box=box, keys=keys, refinements=refinements, **entry)
+    colour = entry.pop("colour", None)
+    return SegmentObject(
+        box=box,
+        keys=keys,
+        refinements=refinements,
+        colour=None if colour is None else tuple(colour),
+        **entry,
+    )
 
 
 def _is_running(process: int) -> bool:

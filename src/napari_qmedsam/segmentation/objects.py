@@ -16,6 +16,7 @@ from napari_qmedsam.prompts import (
     interpolate,
 )
 from napari_qmedsam.volumes.reslicing import axis_order
+from napari_qmedsam.volumes.segments import Colour, Segment, palette_colour
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,8 @@ class SegmentObject:
         Whether viewers show its voxels and boxes.
     is_locked : bool
         Its voxels and boxes are not to change.
+    colour : tuple of int, optional
+        Red, green and blue, 0 to 255. Default: the palette's, by its id.
     """
 
     object_id: int
@@ -118,6 +121,7 @@ class SegmentObject:
     refinements: tuple[Refinement, ...] = ()
     is_visible: bool = True
     is_locked: bool = False
+    colour: Colour | None = None
 
     @property
     def prompt(self) -> ObjectPrompt:
@@ -125,6 +129,12 @@ class SegmentObject:
         return ObjectPrompt(
             self.object_id, self.box, self.axis, self.keys, self.refinements
         )
+
+    @property
+    def segment(self) -> Segment:
+        """Its name and colour as files keep them."""
+        colour = self.colour or palette_colour(self.object_id)
+        return Segment(self.object_id, self.name, colour=colour)
 
     @property
     def points(self) -> tuple[Point, ...]:

@@ -22,6 +22,7 @@ from napari_qmedsam.volumes.grid import (
     geometry_from_affine,
     spacing_from_affine,
 )
+from napari_qmedsam.volumes.segment_fields import slicer_fields
 from napari_qmedsam.volumes.volume import Source, Volume
 
 if TYPE_CHECKING:
@@ -123,13 +124,29 @@ def as_float32_if_half(array: NDArray) -> NDArray:
     return array.astype(np.float32) if array.dtype == np.float16 else array
 
 
+def text_fields(reader: "sitk.ImageFileReader") -> dict[str, str]:
+    """Return the header fields that ITK kept of a file whose header was read."""
+    fields = {}
+    for key in reader.GetMetaDataKeys():
+        try:
+            fields[key] = reader.GetMetaData(key)
+        except UnicodeDecodeError:
+            logger.debug("The field '%s' is not UTF-8.", key)
+    return fields
+
+
 def write_itk(array: NDArray, like: Volume, path: Path) -> None:
-    """Write an array on the grid of `like` as NRRD, MHA or MHD, compressed."""
+    """Write an array on the grid of `like` as NRRD, MHA or MHD, compressed.
+
+    The segments of `like`, which labels have, go into the header.
+    """
     import SimpleITK as sitk
 
     image = image_from_array(array, like.affine)
     if like.source.dimensions == 2 and like.shape[0] == 1:
         image = image[:, :, 0]
+    for key, value in slicer_fields(like.segments, array):
+        image.SetMetaData(key, value)
     with quiet_itk():
         try:
             sitk.WriteImage(image, str(path), True)

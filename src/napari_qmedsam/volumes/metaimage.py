@@ -6,7 +6,7 @@ voxels, or a list with too few files, and hands out memory that nobody filled.
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,8 @@ from napari_qmedsam.volumes.frames import choose_frame
 from napari_qmedsam.volumes.grid import affine_from_geometry
 from napari_qmedsam.volumes.itk import make_volume, write_itk
 from napari_qmedsam.volumes.packed import DEFLATE_LIMIT, Damaged, unpack
+from napari_qmedsam.volumes.segment_fields import segments_of_fields
+from napari_qmedsam.volumes.segments import Segment
 from napari_qmedsam.volumes.volume import Source, Volume
 
 HEADER_LIMIT = 1 << 24
@@ -66,6 +68,7 @@ class _Header:
     skip : int
         Bytes before the voxels in their file; -1 counts from its end.
     is_packed, is_text : bool
+    segments : tuple of Segment
     """
 
     path: Path
@@ -78,6 +81,7 @@ class _Header:
     skip: int
     is_packed: bool
     is_text: bool
+    segments: tuple[Segment, ...]
 
     @property
     def voxels(self) -> int:
@@ -113,7 +117,8 @@ def read_metaimage(path: Path, selection: Selection = WHOLE) -> Volume:
     if by_channel and slabs == 1:
         array = np.ascontiguousarray(array[..., frame])
     source = Source(str(path), "mha", dimensions=2 if len(header.sizes) == 2 else 3)
-    return make_volume(path, array, header.affine, source, notices)
+    volume = make_volume(path, array, header.affine, source, notices)
+    return replace(volume, segments=header.segments)
 
 
 # Header -------------------------------------------------------------------
@@ -147,6 +152,9 @@ def _parse_header(path: Path) -> _Header:
         skip=int(_number(fields.get("HeaderSize", "0")) or 0),
         is_packed=_is_true(fields, "CompressedData"),
         is_text=fields.get("BinaryData", "True").lower() in ("false", "0"),
+        segments=segments_of_fields(
+            {k: v.encode("latin-1").decode(errors="replace") for k, v in fields.items()}
+        ),
     )
 
 

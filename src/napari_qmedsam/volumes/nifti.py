@@ -1,6 +1,8 @@
 """NIfTI: headers through nibabel, voxels in one pass and one copy."""
 
+import gzip
 import math
+import struct
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,10 +33,15 @@ from napari_qmedsam.volumes.packed import (
     packed_head,
     unpack,
 )
+from napari_qmedsam.volumes.segment_fields import TABLE, segments_of_table
+from napari_qmedsam.volumes.segments import Segment
 from napari_qmedsam.volumes.volume import Source, Volume
 
 if TYPE_CHECKING:
     from nibabel.nifti1 import Nifti1Header
+
+EXTENSION_LIMIT = 1 << 22
+"""Bytes of header extensions that are looked at."""
 
 NO_ORIENTATION = (
     "The header gives no orientation; slices are taken to be axial with "
@@ -79,7 +86,29 @@ def read_nifti(path: Path, selection: Selection = WHOLE) -> Volume:
             str(path), "nifti", stored, dimensions=2 if header["dim"][0] == 2 else 3
         ),
         notices=notices,
+        segments=_segments(path, header),
     )
+
+
+def _segments(path: Path, header: "Nifti1Header") -> tuple[Segment, ...]:
+    """Return the names of labels from the extensions of a header, if it has any."""
+    end = min(int(header.get_data_offset()), EXTENSION_LIMIT)
+    place = int(header["sizeof_hdr"]) + 4
+    if end <= place:
+        return ()
+    opener = gzip.open if _is_packed(path) else open
+    with opener(path, "rb") as stream:
+        block = stream.read(end)
+    order = header.endianness
+    while place + 8 <= len(block):
+        size, _ = struct.unpack_from(f"{order}ii", block, place)
+        if size < 16:
+            break
+        content = block[place + 8 : place + size]
+        if TABLE in content:
+            return segments_of_table(content)
+        place += size
+    return ()
 
 
 def _header(path: Path) -> tuple["Nifti1Header", bytes]:

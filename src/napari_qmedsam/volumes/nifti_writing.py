@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_qmedsam.volumes.nifti_header import HEADER_BYTES, mm_per_unit, quiet_nibabel
+from napari_qmedsam.volumes.segment_fields import CARET, label_table
 from napari_qmedsam.volumes.volume import Volume
 
 if TYPE_CHECKING:
@@ -19,7 +20,8 @@ def write_nifti(array: NDArray, like: Volume, path: Path) -> None:
     If `like` came from NIfTI and still has that grid, its header is used
     again, so sform, qform, their codes and the units come back unchanged. If
     only the header is known (a crop, say), codes and units are kept. From
-    other formats the file gets mm and code 1 (scanner).
+    other formats the file gets mm and code 1 (scanner). The segments of `like`,
+    which labels have, go into a header extension.
 
     Parameters
     ----------
@@ -44,6 +46,10 @@ def write_nifti(array: NDArray, like: Volume, path: Path) -> None:
             header = _fresh_header(header, like, data)
         except HeaderDataError as error:
             raise OSError(f"NIfTI-1 cannot hold it ({error})") from error
+        if like.segments:
+            table = label_table(like.segments)
+            extension = nib.nifti1.Nifti1Extension(CARET, table)
+            header.extensions.append(extension)
         image = kind(data, None, header, dtype=data.dtype)
         nib.save(image, path)
 

@@ -22,6 +22,10 @@ from napari_qmedsam.volumes.cleaning import NoFiniteVoxel, finish
 from napari_qmedsam.volumes.files import unreadable
 from napari_qmedsam.volumes.formats import WHOLE, Format, Selection, Shape
 from napari_qmedsam.volumes.frames import choose_frame
+from napari_qmedsam.volumes.segment_fields import (
+    json_of_segments,
+    segments_of_json,
+)
 from napari_qmedsam.volumes.volume import Modality, Source, Volume
 
 logger = logging.getLogger(__name__)
@@ -166,7 +170,7 @@ def npz_shapes(path: Path) -> tuple[Shape, Shape | None]:
 def read_npz_labels(path: Path, selection: Selection = WHOLE) -> Volume:
     """Return ``gts``, or the ``segs`` of a result file, as (Z, Y, X)."""
     choose_frame(path, selection.frame, 1)
-    arrays = _load(path, ("gts", "segs"))
+    arrays = _load(path, ("gts", "segs", "segments"))
     for name in ("gts", "segs"):
         if name in arrays:
             stack = _as_stack(arrays[name])
@@ -178,15 +182,23 @@ def read_npz_labels(path: Path, selection: Selection = WHOLE) -> Volume:
                 )
             flat = arrays[name].ndim == 2
             source = Source(str(path), "npz", dimensions=2 if flat else 3)
-            return Volume(array=stack, source=source)
+            segments = segments_of_json(str(arrays.get("segments", "[]")))
+            return Volume(array=stack, source=source, segments=segments)
     raise unreadable(
         path, "it holds no array named 'gts' or 'segs'", "Choose a file with labels."
     )
 
 
 def write_npz_labels(array: NDArray, like: Volume, path: Path) -> None:
-    """Write ``segs``. Place and spacing have no place there and are lost."""
-    np.savez_compressed(path, segs=_as_stored(array, like))
+    """Write ``segs``. Place and spacing have no place there and are lost.
+
+    Names and colours go into ``segments``, a text of JSON; who looks for ``segs``
+    alone never sees it.
+    """
+    arrays = {"segs": _as_stored(array, like)}
+    if like.segments:
+        arrays["segments"] = np.array(json_of_segments(like.segments))
+    np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
 
 
 def write_npz_image(array: NDArray, like: Volume, path: Path) -> None:

@@ -6,7 +6,7 @@ gzip streams with a wrong checksum.
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,9 +28,11 @@ from napari_qmedsam.volumes.itk import (
     make_volume,
     open_itk,
     quiet_itk,
+    text_fields,
     write_itk,
 )
 from napari_qmedsam.volumes.packed import DEFLATE_LIMIT, Damaged, unpack
+from napari_qmedsam.volumes.segment_fields import segments_of_fields
 from napari_qmedsam.volumes.volume import Source, Volume
 
 if TYPE_CHECKING:
@@ -124,7 +126,10 @@ def read_nrrd(path: Path, selection: Selection = WHOLE) -> Volume:
         image.GetSpacing(), image.GetOrigin(), image.GetDirection()
     )
     source = Source(str(path), "nrrd", dimensions=2 if len(size) == 2 else 3)
-    return make_volume(path, array, affine, source, notices)
+    layer = frame if by_component else 0
+    segments = segments_of_fields(text_fields(reader), layer)
+    volume = make_volume(path, array, affine, source, notices)
+    return replace(volume, segments=segments)
 
 
 def _has_layers(reader: "sitk.ImageFileReader") -> bool:

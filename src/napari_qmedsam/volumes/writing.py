@@ -1,7 +1,7 @@
 """Writing labels and images back, on the grid they came from."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from napari_qmedsam.errors import GridMismatch, UnwritableLabels
 from napari_qmedsam.volumes.files import suffix_of
 from napari_qmedsam.volumes.labels import smallest_unsigned
 from napari_qmedsam.volumes.registry import WRITABLE
-from napari_qmedsam.volumes.segments import Segment
+from napari_qmedsam.volumes.segments import Segment, as_segments
 from napari_qmedsam.volumes.volume import Volume
 
 logger = logging.getLogger(__name__)
@@ -24,7 +24,7 @@ def write_labels(
     like: Volume,
     path: str | Path,
     *,
-    names: Mapping[int, str] | None = None,
+    names: Mapping[int, str] | Iterable[Segment] | None = None,
 ) -> Path:
     """Write labels on the grid of `like`, with its affine.
 
@@ -43,8 +43,9 @@ def write_labels(
         ``segs``), ``.tif``, or ``.png`` for one slice. Pictures and ``.npz``
         do not hold the place in the patient. ``.dcm`` is a DICOM SEG, where
         `like` is of a DICOM series.
-    names : mapping of int to str, optional
-        What the labels are called, for formats that hold it.
+    names : mapping of int to str, or segments, optional
+        What the labels are called, and their colours. Pictures do not hold it;
+        every other format gives it back.
 
     Returns
     -------
@@ -75,9 +76,7 @@ def write_labels(
         raise _unwritable(
             path, f"they hold {labels.min()}", "Labels start at 0 for background."
         )
-    if names:
-        segments = tuple(Segment(number, name) for number, name in names.items())
-        like = replace(like, segments=segments)
+    like = replace(like, segments=as_segments(names) or like.segments)
     return _write(smallest_unsigned(labels), like, path, labels=True)
 
 

@@ -11,21 +11,7 @@ from napari.utils.colormaps import (
 )
 from numpy.typing import NDArray
 
-PALETTE = (
-    "#ff5a5f",
-    "#2ec4b6",
-    "#ffd23f",
-    "#4d9de0",
-    "#b07cff",
-    "#8ac926",
-    "#ff9f1c",
-    "#f15bb5",
-    "#7fdbff",
-    "#d9a066",
-    "#c5e86c",
-    "#9fa8da",
-)
-"""Bright enough to be told apart on grey; object 13 starts over."""
+from napari_qmedsam.volumes.segments import PALETTE
 
 
 def label_colours() -> CyclicLabelColormap:

@@ -16,6 +16,7 @@ from napari_qmedsam.volumes.dicom.headers import (
     ObjectKind,
     deep,
     items,
+    numbers,
     quiet_pydicom,
     read_header,
     text,
@@ -32,7 +33,13 @@ from napari_qmedsam.volumes.dicom.stack import (
 from napari_qmedsam.volumes.files import unreadable
 from napari_qmedsam.volumes.formats import WHOLE, Selection
 from napari_qmedsam.volumes.frames import choose_frame
-from napari_qmedsam.volumes.segments import TISSUE, Code, Segment
+from napari_qmedsam.volumes.segments import (
+    TISSUE,
+    Code,
+    Colour,
+    Segment,
+    colour_from_fractions,
+)
 from napari_qmedsam.volumes.volume import Modality, Source, Volume
 
 SLICE_LIMIT = 1 << 14
@@ -153,9 +160,23 @@ def _segments(dataset: object) -> tuple[Segment, ...]:
             words = ("CodeValue", "CodingSchemeDesignator", "CodeMeaning")
             parts = [] if code is None else [text(code, word) for word in words]
             codes.append(Code(*parts) if parts else TISSUE)
+        category, kind = codes
         name = text(item, "SegmentLabel") or f"segment {number}"
-        found.append(Segment(number, name, *codes))
+        found.append(Segment(number, name, category, kind, _colour(item)))
     return tuple(sorted(found, key=lambda segment: segment.number))
+
+
+def _colour(item: object) -> Colour | None:
+    """Return the recommended colour of a segment, stored as CIELab in 16 bits."""
+    from skimage.color import lab2rgb
+
+    stored = numbers(item, "RecommendedDisplayCIELabValue", 3)  # type: ignore[arg-type]
+    if stored is None:
+        return None
+    lightness, a, b = (value / 65535 for value in stored)
+    return colour_from_fractions(
+        lab2rgb([100 * lightness, 255 * a - 128, 255 * b - 128])
+    )
 
 
 def _grid(

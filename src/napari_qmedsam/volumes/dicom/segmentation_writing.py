@@ -177,6 +177,9 @@ def _descriptions(like: Volume, numbers: range) -> list["SegmentDescription"]:
                 algorithm_identification=algorithm,
                 tracking_uid=hd.UID(),
                 tracking_id=f"{segment.name[:40]} {number}",
+                display_color=None
+                if segment.colour is None
+                else hd.color.CIELabColor.from_rgb(*segment.colour),
             )
         )
     return descriptions
