@@ -270,6 +270,8 @@ def test_labels_of_another_orientation_are_resampled_with_a_note(run, fake_model
 
 
 BOX = ("--box", "2,5,3,21,17")
+KNOWN = ("--modality", "CT")
+"""Given, so that no note tells a guess."""
 TRAIN = ("train", "demo", "--out")
 ON_DATA = ("train", "float", "--out", "run", "--data")
 EVALUATE = ("evaluate", "--image", "ct.nii.gz", "--labels", "labels.nii.gz")
@@ -399,7 +401,7 @@ def test_no_internet_is_one_line_that_names_the_way_out(run, scan, monkeypatch):
 
 def test_without_the_better_model_the_embedded_one_runs_with_one_note(scan, tmp_path):
     done = subprocess.run(
-        [QMEDSAM, "segment", "ct.nii.gz", *BOX, "--backend", "torch", "--json"],
+        [QMEDSAM, "segment", "ct.nii.gz", *BOX, *KNOWN, "--backend", "torch", "--json"],
         capture_output=True,
         text=True,
         cwd=tmp_path,
@@ -415,16 +417,42 @@ def test_the_official_model_runs_where_its_weights_are(
     run, scan, monkeypatch, official_lite_medsam
 ):
     monkeypatch.setenv("QMEDSAM_HOME", str(official_lite_medsam.parents[1]))
-    status, out, err = run("segment", "ct.nii.gz", *BOX, "--json")
+    status, out, err = run("segment", "ct.nii.gz", *BOX, *KNOWN, "--json")
     assert (status, err) == (0, "")
     assert json.loads(out)["model"] == "lite_medsam"
+
+
+def test_a_guessed_modality_is_told_and_can_be_overruled(run, scan):
+    command = ("segment", "ct.nii.gz", *BOX, "--model", "demo", "--json")
+    status, out, err = run(*command, "-o", "a.nii.gz")
+    report = json.loads(out)
+    assert (status, report["modality"]) == (0, "CT")
+    assert report["window"] == [-160, 240]
+    assert err == f"Note: {report['notices'][0]}\n"
+    assert "by its values it was taken for CT" in err
+    status, out, err = run(*command, "--modality", "mr", "-o", "b.nii.gz")
+    report = json.loads(out)
+    assert (status, err, report["modality"]) == (0, "", "MR")
+    assert report["window"] != [-160, 240]
+    status, _, err = run(*command, "--modality", "CTA", "-o", "c.nii.gz")
+    assert status == 2
+    assert "--modality 'CTA' must be one of CT, MR, PET, US, X-Ray" in err
 
 
 def test_a_notice_is_printed_once(scan, tmp_path):
     frames = np.zeros((32, 32, 6, 2), np.int16)
     nib.save(nib.Nifti1Image(frames, np.eye(4)), tmp_path / "frames.nii.gz")
     done = subprocess.run(
-        [QMEDSAM, "segment", "frames.nii.gz", *BOX, "--model", "demo", "--json"],
+        [
+            QMEDSAM,
+            "segment",
+            "frames.nii.gz",
+            *BOX,
+            *KNOWN,
+            "--model",
+            "demo",
+            "--json",
+        ],
         capture_output=True,
         text=True,
         cwd=tmp_path,

@@ -26,7 +26,7 @@ from napari_qmedsam.segmentation.propagation import (
 from napari_qmedsam.segmentation.result import Segmentation, run_to_end
 from napari_qmedsam.segmentation.runs import paint_updates, propagate_objects
 from napari_qmedsam.segmentation.segmenter import SliceSegmenter
-from napari_qmedsam.volumes.volume import Volume
+from napari_qmedsam.volumes.volume import Modality, Volume
 from napari_qmedsam.volumes.windows import Window, parse_window
 
 if TYPE_CHECKING:
@@ -391,6 +391,7 @@ def open_session(
     window: Window | str | None = None,
     frame: int | None = None,
     series: str | None = None,
+    modality: Modality | None = None,
 ) -> Session:
     """Read a volume, load a model, and start a session on both.
 
@@ -410,6 +411,8 @@ def open_session(
         Which frame of a 4D file.
     series : str, optional
         Which DICOM series: UID or exact description.
+    modality : Modality, optional
+        What made the image, where the file does not say it.
 
     Raises
     ------
@@ -421,7 +424,7 @@ def open_session(
 
     model, weights = resolve_auto(model, weights)
     seen = parse_window(window) if isinstance(window, str) else window
-    volume = read_volume(Path(image), frame=frame, series=series)
+    volume = read_volume(Path(image), frame=frame, series=series, modality=modality)
     segmenter = load_model(
         model, weights=weights, backend=backend, precision=precision, device=device
     )

@@ -175,3 +175,13 @@ def test_a_missing_highdicom_is_said_before_the_work(
     monkeypatch.setattr(segmentation_writing, "find_spec", lambda name: None)
     with pytest.raises(UnwritableLabels, match=r"napari-qmedsam\[dicom\]"):
         check_target(tmp_path / "o.dcm", image)
+
+
+@pytest.mark.gui
+def test_napari_shows_a_segmentation_as_labels(tmp_path, labels, write_segmentation):
+    from napari_qmedsam.gui.files import get_reader
+
+    file = write_segmentation(tmp_path / "seg", masks_of(labels), {1: "a", 3: "b"})
+    ((data, _, kind),) = get_reader(str(file))(str(file))
+    assert kind == "labels"
+    np.testing.assert_array_equal(data, labels[2:7])

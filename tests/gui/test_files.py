@@ -139,3 +139,31 @@ def _small_case():
     labels[2, 2:5, 3:6] = 4
     volume = Volume(labels.astype(np.int16) * 50, modality=Modality.CT)
     return PhantomCase(volume, volume.with_array(labels), {4: "spleen"})
+
+
+@pytest.fixture
+def manager():
+    manager = PluginManager()
+    manager.register(PluginManifest.from_file(MANIFEST))
+    return manager
+
+
+@pytest.mark.parametrize(
+    "name", ["I", "IM3", "IM0001", "00000123", "IMG-0001-00042", "1.2.840.10008.12"]
+)
+def test_napari_asks_us_about_files_without_a_suffix(manager, name, tmp_path):
+    (reader,) = manager.iter_compatible_readers(str(tmp_path / name))
+    assert reader.command == "napari-qmedsam.get_reader"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["a.png", "photo.of.me.jpeg", "cells.ome.tiff", "a.zarr", "film.mp4", "a.hdf5"],
+)
+def test_napari_does_not_ask_us_about_files_of_others(manager, name, tmp_path):
+    assert not list(manager.iter_compatible_readers(str(tmp_path / name)))
+
+
+def test_a_text_without_suffix_is_left_alone(tmp_path):
+    (tmp_path / "README").write_text("hello " * 100)
+    assert get_reader(str(tmp_path / "README")) is None

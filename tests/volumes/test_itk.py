@@ -101,7 +101,7 @@ def test_component_of_a_vector_image_is_a_frame(tmp_path, ct):
     image = sitk.Compose(*(sitk.GetImageFromArray(ct + i) for i in range(2)))
     sitk.WriteImage(image, tmp_path / "a.nrrd")
     np.testing.assert_array_equal(read_volume(tmp_path / "a.nrrd").array, ct)
-    volume = read_volume(tmp_path / "a.nrrd", frame=1)
+    volume = read_volume(tmp_path / "a.nrrd", frame=1, modality=Modality.CT)
     np.testing.assert_array_equal(volume.array, ct + 1)
     assert volume.notices == ()
 

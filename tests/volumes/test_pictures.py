@@ -168,3 +168,54 @@ def test_images_round_trip(tmp_path):
     )
     with pytest.raises(UnwritableLabels, match=r"\.png cannot hold float32"):
         write_volume(floats, tmp_path / "b.png")
+
+
+@pytest.mark.parametrize(("unit", "mm"), [("mm", 1.0), ("micron", 1e-3), ("um", 1e-3)])
+def test_voxel_size_of_imagej(tmp_path, unit, mm):
+    stack = np.arange(60, dtype=np.uint16).reshape(3, 4, 5)
+    tifffile.imwrite(
+        tmp_path / "a.tif",
+        stack,
+        imagej=True,
+        resolution=(1 / 0.5, 1 / 0.25),  # pixels per unit along x and y
+        metadata={"spacing": 2.0, "unit": unit, "axes": "ZYX"},
+    )
+    volume = read_volume(tmp_path / "a.tif")
+    np.testing.assert_array_equal(volume.array, stack)
+    np.testing.assert_allclose(volume.spacing_mm, np.array([2.0, 0.25, 0.5]) * mm)
+    assert volume.notices == ()
+
+
+def test_voxel_size_of_ome(tmp_path):
+    stack = np.arange(60, dtype=np.uint16).reshape(3, 4, 5)
+    tifffile.imwrite(
+        tmp_path / "a.ome.tif",
+        stack,
+        metadata={
+            "axes": "ZYX",
+            "PhysicalSizeX": 0.5,
+            "PhysicalSizeY": 0.25,
+            "PhysicalSizeZ": 2.0,
+            "PhysicalSizeXUnit": "mm",
+            "PhysicalSizeYUnit": "mm",
+            "PhysicalSizeZUnit": "mm",
+        },
+    )
+    volume = read_volume(tmp_path / "a.ome.tif")
+    assert volume.spacing_mm == (2.0, 0.25, 0.5)
+
+
+def test_resolution_of_a_print_is_no_voxel_size(tmp_path):
+    page = np.zeros((4, 5), np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", page, resolution=(72, 72))
+    volume = read_volume(tmp_path / "a.tif")
+    assert volume.spacing_mm == (1.0, 1.0, 1.0)
+    assert "no voxel size" in volume.notices[0]
+
+
+def test_time_points_among_the_pages_are_told(tmp_path):
+    stack = np.zeros((2, 3, 4, 5), np.uint16)
+    tifffile.imwrite(
+        tmp_path / "a.tif", stack, imagej=True, metadata={"axes": "TZYX", "unit": "mm"}
+    )
+    assert "1 channels and 2 time points" in read_volume(tmp_path / "a.tif").notices[0]

@@ -28,7 +28,7 @@ def test_nan_and_infinities_become_the_smallest_finite_value(tmp_path, caplog):
         array[index] = value
         expected[index] = 1
     with caplog.at_level(logging.WARNING):
-        volume = read_volume(save(tmp_path / "a.nii", array))
+        volume = read_volume(save(tmp_path / "a.nii", array), modality=Modality.MR)
     np.testing.assert_array_equal(volume.array, expected)
     (notice,) = volume.notices
     assert notice.startswith("3 voxels (12 %) were NaN or infinite")
@@ -66,7 +66,7 @@ def test_read_only_array_is_not_changed():
     [
         (np.array([-1000, 40, 0, 7], np.int16), Modality.CT),
         (np.array([-1000, 40, 0, 7], np.float32), Modality.CT),
-        (np.array([-1000.5, 40, 0, 7], np.float32), Modality.MR),
+        (np.array([-1000.5, 40, 0, 7], np.float32), Modality.CT),
         (np.array([-199, 40, 0, 7], np.int16), Modality.MR),
         (np.array([-200, 40, 0, 7], np.int16), Modality.CT),
         (np.array([-4096, 40, 0, 7], np.int16), Modality.CT),
@@ -81,6 +81,18 @@ def test_modality_is_guessed_from_the_values(values, expected):
 def test_single_grey_slice_is_other_and_colour_is_colour():
     assert guess_modality(np.ones((1, 2, 2), np.uint8)) is Modality.OTHER
     assert guess_modality(np.ones((1, 2, 2, 3), np.uint8)) is Modality.COLOUR
+
+
+def test_a_guess_is_told_and_what_is_known_is_not(tmp_path, ct):
+    fractional = ct + np.float32(0.25)
+    volume = read_volume(save(tmp_path / "a.nii", fractional))
+    assert volume.modality is Modality.CT
+    (notice,) = volume.notices
+    assert "by its values it was taken for CT. modality= or --modality" in notice
+    for modality in Modality:
+        assert read_volume(tmp_path / "a.nii", modality=modality).notices == ()
+    np.savez(tmp_path / "b.npz", imgs=np.abs(ct), spacing=np.ones(3))
+    assert read_volume(tmp_path / "b.npz").notices == ()
 
 
 def test_given_modality_wins(tmp_path, ct):

@@ -15,6 +15,7 @@ from napari_qmedsam.cli.shared import (
     DeviceOption,
     Frame,
     MaxBoxes,
+    ModalityOption,
     Model,
     PrecisionOption,
     PropagationOption,
@@ -72,6 +73,7 @@ def evaluate(
     max_boxes: MaxBoxes = 32,
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of the jitter.")] = 0,
     frame: Frame = None,
+    modality: ModalityOption = None,
     series: SeriesOption = None,
     json_path: Annotated[
         Path | None,
@@ -106,9 +108,10 @@ def evaluate(
     chosen_window = parse_window(window)
     if json_path not in (None, Path("-")):
         shared.check_file_target(json_path, image, labels)
-    volume = read_volume(image, frame=frame, series=series)
+    volume = read_volume(
+        image, frame=frame, series=series, modality=shared.modality(modality)
+    )
     reference = read_labels(labels, like=volume)
-    shared.notices(volume.notices + reference.notices)
     segmenter = shared.segmenter(model, weights, backend, max_boxes, precision, device)
     options: dict[str, Any] = {
         "classes": wanted,
@@ -126,11 +129,12 @@ def evaluate(
             options |= {"mode": chosen_mode, "propagation": way}
             report = evaluate_volume(segmenter, volume, reference, **options)
     content = json.dumps(report.to_dict(), indent=2)
+    if json_path not in (None, Path("-")):
+        shared.write_text(json_path, content + "\n")
+    shared.notices(volume.notices + reference.notices)
     if json_path == Path("-"):
         typer.echo(content)
         return
-    if json_path is not None:
-        shared.write_text(json_path, content + "\n")
     if isinstance(report, EffortReport):
         _print_table(effort_table([report]))
         shared.console().print(

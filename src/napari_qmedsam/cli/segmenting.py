@@ -13,6 +13,7 @@ from napari_qmedsam.cli.shared import (
     DeviceOption,
     Frame,
     MaxBoxes,
+    ModalityOption,
     Model,
     PrecisionOption,
     PropagationOption,
@@ -108,6 +109,7 @@ def segment(
     ] = None,
     max_boxes: MaxBoxes = 32,
     frame: Frame = None,
+    modality: ModalityOption = None,
     series: SeriesOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -132,7 +134,9 @@ def segment(
     way = shared.choice(Propagation, propagation, "--propagation")
     if not box3d:
         shared.refuse_idle(context, {"propagation"}, "it is that of --box3d.")
-    volume = read_volume(image, frame=frame, series=series)
+    volume = read_volume(
+        image, frame=frame, series=series, modality=shared.modality(modality)
+    )
     # Boxes and output are checked before a model is loaded or downloaded.
     for wanted in boxes:
         wanted.clip(*volume.shape)
@@ -144,7 +148,6 @@ def segment(
         )
     check_target(target, volume)
     shared.keep_inputs(target, image)
-    shared.notices(volume.notices)
     segmenter = shared.segmenter(model, weights, backend, max_boxes, precision, device)
     session = Session(volume, segmenter, chosen_window)
     for wanted in boxes:
@@ -152,6 +155,7 @@ def segment(
     with shared.bar("Segmenting", quiet=as_json) as advance:
         run = session.segment(propagation=way, progress=advance)
     path = session.save_labels(target)
+    shared.notices(volume.notices)
     info = segmenter.backend.info
     tally = Tally(volume)
     tally.count(session.labels)
@@ -171,6 +175,7 @@ def segment(
         "model": info.model,
         "backend": info.backend,
         "precision": info.precision,
+        "modality": volume.modality.value,
         "window": [session.window.lower, session.window.upper],
         "notices": list(volume.notices),
     }

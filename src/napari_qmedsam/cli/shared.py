@@ -16,6 +16,7 @@ from napari_qmedsam.runtime.registry import BackendName, Device
 
 if TYPE_CHECKING:
     from napari_qmedsam.segmentation.segmenter import SliceSegmenter
+    from napari_qmedsam.volumes.volume import Modality
 
 COORDINATES = (
     "Coordinates are voxel indices of the (Z, Y, X) array as napari shows it; "
@@ -74,6 +75,14 @@ Frame = Annotated[
 SeriesOption = Annotated[
     str | None,
     typer.Option(metavar="TEXT", help="DICOM series, by UID or exact description."),
+]
+ModalityOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="CT, MR, PET, US or X-Ray, where the file does not say or is wrong; it "
+        "decides the automatic window. Default: what the file says, or a guess.",
+    ),
 ]
 PropagationOption = Annotated[
     str,
@@ -306,3 +315,16 @@ def console() -> Any:
     from rich.console import Console
 
     return Console(highlight=False, markup=False)
+
+
+def modality(text: str | None) -> "Modality | None":
+    """Return the modality that an option names, in any case."""
+    from napari_qmedsam.volumes.volume import Modality
+
+    if text is None:
+        return None
+    known = {member.value.lower(): member for member in Modality}
+    if text.lower() not in known:
+        names = ", ".join(member.value for member in Modality)
+        raise InvalidSettings(f"--modality '{text}' must be one of {names}.")
+    return known[text.lower()]

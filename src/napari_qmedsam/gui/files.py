@@ -4,12 +4,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from napari.layers import Labels
 from napari.utils.notifications import show_info
 from numpy.typing import NDArray
 
-from napari_qmedsam.errors import AmbiguousSeries, UnreadableVolume
+from napari_qmedsam.errors import AmbiguousSeries
 from napari_qmedsam.gui.shared.layers import (
     VOLUME,
     LayerData,
@@ -19,30 +18,24 @@ from napari_qmedsam.gui.shared.layers import (
 )
 from napari_qmedsam.volumes.dicom.reading import DICOM
 from napari_qmedsam.volumes.dicom.series import list_series
+from napari_qmedsam.volumes.labels import read_labels
 from napari_qmedsam.volumes.npz import NPZ, read_npz_case
 from napari_qmedsam.volumes.reading import read_volume
-from napari_qmedsam.volumes.registry import format_of
+from napari_qmedsam.volumes.registry import format_of, opens
 from napari_qmedsam.volumes.volume import Volume
 from napari_qmedsam.volumes.writing import write_labels
-
-DICOM_MARK = b"DICM"
-"""At byte 128 of every DICOM file."""
 
 Reader = Callable[[str | Sequence[str]], list[LayerData]]
 
 
 def get_reader(path: str | Sequence[str]) -> Reader | None:
-    """Return a reader if this looks like a volume, else None.
+    """Return a reader if the core opens this, else None.
 
-    Folders need a DICOM file among their first files, and ``.npz`` files an
-    array called ``imgs``, so that other plugins get what is theirs.
+    So other plugins get what is theirs: folders without DICOM, ``.npz`` files
+    without an image.
     """
     first = Path(path if isinstance(path, str) else path[0])
-    if first.is_dir():
-        return read_layers if _holds_dicom(first) else None
-    if first.suffix.lower() == ".npz":
-        return read_layers if _is_case(first) else None
-    return read_layers
+    return read_layers if opens(first) else None
 
 
 def read_layers(path: str | Sequence[str]) -> list[LayerData]:
@@ -64,7 +57,9 @@ def read_layers(path: str | Sequence[str]) -> list[LayerData]:
         kind = format_of(file)
         if kind is DICOM and len(paths) > 1:
             seen.update(_same_series(file))
-        if kind is NPZ:
+        if kind.holds_labels(file):
+            layers.append(_read_labels(file))
+        elif kind is NPZ:
             layers += _case_layers(file)
         else:
             layers.append(_shown(_read_one(file), file))
@@ -102,6 +97,13 @@ def _case_layers(path: Path) -> list[LayerData]:
             labels_layer_data(case.labels.array, case.volume, f"{path.name} gts")
         )
     return layers
+
+
+def _read_labels(path: Path) -> LayerData:
+    labels = read_labels(path)
+    for notice in labels.notices:
+        show_info(f"{path.name}: {notice}")
+    return labels_layer_data(labels.array, labels, path.name)
 
 
 def _read_one(path: Path) -> Volume:
@@ -142,24 +144,3 @@ def _ask_for_series(path: Path) -> str | None:
         False,
     )
     return entries[chosen] if accepted else None
-
-
-def _holds_dicom(folder: Path, look_at: int = 20) -> bool:
-    """Tell whether one of the first files of a folder is DICOM."""
-    files = (child for child in sorted(folder.iterdir()) if child.is_file())
-    for _, file in zip(range(look_at), files, strict=False):
-        with file.open("rb") as stream:
-            if stream.read(132)[128:] == DICOM_MARK:
-                return True
-    return False
-
-
-def _is_case(path: Path) -> bool:
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return "imgs" in arrays.files
-    except (OSError, ValueError) as error:
-        raise UnreadableVolume(
-            f"Cannot read '{path.name}': the file is damaged or not an NPZ archive. "
-            "Copy or download it again."
-        ) from error

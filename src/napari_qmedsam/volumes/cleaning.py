@@ -8,10 +8,7 @@ from numpy.typing import NDArray
 from napari_qmedsam.volumes.volume import Modality, Volume
 
 HU_RANGE = (-4096, -200)
-"""A smallest value in here, and whole numbers, look like CT."""
-
-SAMPLE = 1_000_000
-"""About this many voxels are looked at to tell whole numbers from others."""
+"""A smallest value in here looks like CT."""
 
 
 class NoFiniteVoxel(Exception):
@@ -105,10 +102,11 @@ def replace_non_finite(array: NDArray) -> tuple[NDArray, tuple[str, ...]]:
 def guess_modality(array: NDArray) -> Modality:
     """Guess the modality of a volume whose file does not say it.
 
-    Colour is told by its axis. Whole numbers whose smallest lies in
-    `HU_RANGE` are taken for CT, because air is about -1000 HU and no other
-    modality stores such values. Every other grey volume of several slices is
-    taken for MR, a single grey slice for Other.
+    Colour is told by its axis. Values whose smallest lies in `HU_RANGE` are
+    taken for CT, because air is about -1000 HU, also in CT that was resampled
+    or scaled to fractions. Every other grey volume of several slices is taken
+    for MR, a single grey slice for Other. :func:`~napari_qmedsam.read_volume`
+    tells the guess and takes a better answer.
 
     Parameters
     ----------
@@ -116,7 +114,7 @@ def guess_modality(array: NDArray) -> Modality:
     """
     if array.ndim == 4:
         return Modality.COLOUR
-    if HU_RANGE[0] <= array.min() <= HU_RANGE[1] and _holds_whole_numbers(array):
+    if HU_RANGE[0] <= array.min() <= HU_RANGE[1]:
         return Modality.CT
     return Modality.MR if array.shape[0] > 1 else Modality.OTHER
 
@@ -136,10 +134,3 @@ def finish(volume: Volume, modality: Modality | None = None) -> Volume:
         modality=modality or volume.modality,
         notices=volume.notices + notices,
     )
-
-
-def _holds_whole_numbers(array: NDArray) -> bool:
-    if array.dtype.kind in "iu":
-        return True
-    sample = array.reshape(-1)[:: max(1, array.size // SAMPLE)]
-    return bool((sample == np.rint(sample)).all())

@@ -59,6 +59,11 @@ class Format:
     shape : callable
         Returns the shape of an image or label file, from its header where it
         has one.
+    holds_volume : callable
+        Tells a file of this kind that is a volume from others, which are left
+        to other programs.
+    holds_labels : callable
+        Tells a file that can only be labels.
     read_labels : Reader or None
         Where labels are stored in another way than images.
     written : tuple of str
@@ -69,6 +74,8 @@ class Format:
         Returns why labels of a volume cannot be written, None if they can.
     keeps_place : bool
         Whether the file says where in the patient its voxels lie.
+    names_modality : bool
+        Whether the file says what made the image; elsewhere it is guessed.
     has_series : bool
         Whether `Selection.series` means something.
     """
@@ -79,12 +86,15 @@ class Format:
     recognises: Callable[[bytes], bool]
     read: Reader
     shape: Callable[[Path], Shape]
+    holds_volume: Callable[[Path], bool] = lambda path: True
+    holds_labels: Callable[[Path], bool] = lambda path: False
     read_labels: Reader | None = None
     written: tuple[str, ...] = ()
     write_labels: Writer | None = None
     write_image: Writer | None = None
     why_not: Callable[[Volume], str | None] = lambda like: None
     keeps_place: bool = True
+    names_modality: bool = False
     has_series: bool = False
 
 

@@ -8,20 +8,24 @@ direction are not stored: axial slices in LPS direction are taken for granted.
 """
 
 import logging
+import math
 import struct
 import zipfile
 import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from napari_qmedsam.errors import UnreadableVolume
 from napari_qmedsam.volumes.cleaning import NoFiniteVoxel, finish
 from napari_qmedsam.volumes.files import unreadable
 from napari_qmedsam.volumes.formats import WHOLE, Format, Selection, Shape
 from napari_qmedsam.volumes.frames import choose_frame
+from napari_qmedsam.volumes.packed import DEFLATE_LIMIT
 from napari_qmedsam.volumes.segment_fields import (
     json_of_segments,
     segments_of_json,
@@ -43,8 +47,8 @@ class NpzCase:
     labels : Volume or None
         ``gts`` on the grid of `volume`.
     boxes : ndarray or None
-        ``boxes`` as stored: rows of (x_min, y_min, x_max, y_max) in 2D, of
-        (x_min, y_min, z_min, x_max, y_max, z_max) in 3D.
+        ``boxes`` as stored, if they are plain numbers: rows of (x_min, y_min,
+        x_max, y_max) in 2D, of (x_min, y_min, z_min, x_max, y_max, z_max) in 3D.
     """
 
     volume: Volume
@@ -75,8 +79,8 @@ def read_npz_case(path: str | Path) -> NpzCase:
         raise unreadable(
             path, "not one voxel is a finite number", "Export it again."
         ) from error
-    arrays = _load(path, ("gts", "boxes"))
-    labels = boxes = None
+    arrays = _load(path, ("gts",))
+    labels = None
     if "gts" in arrays:
         gts = _as_stack(arrays["gts"])
         if gts.shape != volume.shape or gts.dtype.kind not in "iub":
@@ -87,15 +91,8 @@ def read_npz_case(path: str | Path) -> NpzCase:
                 "Labels must be integers on the grid of the image.",
             )
         labels = replace(volume, array=gts, modality=Modality.OTHER, notices=())
-    if "boxes" in arrays:
-        boxes = np.atleast_2d(arrays["boxes"])
-        if boxes.ndim != 2 or boxes.shape[1] not in (4, 6):
-            raise unreadable(
-                path,
-                f"its boxes have the shape {arrays['boxes'].shape}",
-                "Each box needs 4 values in 2D or 6 in 3D.",
-            )
-    return NpzCase(volume, labels, boxes)
+    boxes, notices = _boxes(path)
+    return NpzCase(replace(volume, notices=volume.notices + notices), labels, boxes)
 
 
 def read_npz(path: Path, selection: Selection = WHOLE) -> Volume:
@@ -219,6 +216,7 @@ def _as_stored(array: NDArray, like: Volume) -> NDArray:
 def _load(path: Path, names: tuple[str, ...]) -> dict[str, NDArray]:
     """Return those of the named arrays that the file has; nothing is unpickled."""
     try:
+        _check_declared(path, names)
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in names if name in file.files}
     except (
@@ -244,6 +242,19 @@ def _load(path: Path, names: tuple[str, ...]) -> dict[str, NDArray]:
         ) from error
 
 
+def _check_declared(path: Path, names: tuple[str, ...]) -> None:
+    """Compare what arrays declare with what the archive holds, before memory."""
+    with zipfile.ZipFile(path) as archive:
+        for name in {f"{name}.npy" for name in names} & set(archive.namelist()):
+            entry = archive.getinfo(name)
+            with archive.open(name) as stream:
+                shape, dtype = _npy_header(stream)
+            declared = math.prod(shape) * dtype.itemsize
+            held = min(entry.file_size, entry.compress_size * DEFLATE_LIMIT)
+            if not dtype.hasobject and declared > held:
+                raise ValueError(f"{name} declares {declared} bytes, but holds {held}")
+
+
 def _is_colour(path: Path, array: NDArray) -> bool:
     """Tell (Y, X, 3) from a stack three voxels wide.
 
@@ -253,13 +264,31 @@ def _is_colour(path: Path, array: NDArray) -> bool:
         return False
     if array.ndim == 4:
         return True
+    labels = npz_shapes(path)[1]
+    if labels is not None:
+        return labels[0] == 1 and array.shape[:2] == labels[1:]
+    boxes, _ = _boxes(path)
+    return boxes is None or boxes.shape[-1] != 6
+
+
+def _boxes(path: Path) -> tuple[NDArray | None, tuple[str, ...]]:
+    """Return boxes; a notice where they are no plain rows of numbers."""
     try:
-        hints = _load(path, ("gts", "boxes"))
-    except ValueError:
-        return True
-    if "gts" in hints:
-        return hints["gts"].ndim == 2
-    return not ("boxes" in hints and hints["boxes"].shape[-1] == 6)
+        stored = _load(path, ("boxes",)).get("boxes")
+    except UnreadableVolume as error:
+        if "pickled" not in str(error):
+            raise
+        return None, ("Its boxes are stored as Python objects and were not read.",)
+    if stored is None or stored.size == 0:
+        return None, ()
+    boxes = np.atleast_2d(stored)
+    if boxes.ndim != 2 or boxes.shape[1] not in (4, 6) or boxes.dtype.kind not in "iuf":
+        raise unreadable(
+            path,
+            f"its boxes have the shape {stored.shape}",
+            "Each box needs 4 values in 2D or 6 in 3D.",
+        )
+    return boxes, ()
 
 
 def _as_stack(array: NDArray) -> NDArray:
@@ -302,10 +331,16 @@ def _spacing(
 
 def _npy_shape(archive: zipfile.ZipFile, name: str) -> tuple[int, ...]:
     with archive.open(name) as stream:
-        version = npy.read_magic(stream)
-        read = npy.read_array_header_1_0 if version == (1, 0) else None
-        read = read or npy.read_array_header_2_0
-        return read(stream)[0]
+        return _npy_header(stream)[0]
+
+
+def _npy_header(stream: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
+    version = npy.read_magic(stream)
+    read = npy.read_array_header_1_0 if version == (1, 0) else None
+    shape, _, dtype = (read or npy.read_array_header_2_0)(stream)
+    if any(not 0 <= n < 1 << 40 for n in shape) or len(shape) > 8:
+        raise ValueError(f"an array has the shape {shape}")
+    return shape, dtype
 
 
 def _stack_shape(shape: tuple[int, ...]) -> Shape:
@@ -320,11 +355,17 @@ def _is_npz(head: bytes) -> bool:
     return head.startswith(b"PK\x03\x04") and head[30 : 30 + length].endswith(b".npy")
 
 
+def _is_case(path: Path) -> bool:
+    with zipfile.ZipFile(path) as archive:
+        return "imgs.npy" in archive.namelist()
+
+
 NPZ = Format(
     name="npz",
     title="MedSAM case",
     suffixes=(".npz",),
     recognises=_is_npz,
+    holds_volume=_is_case,
     read=read_npz,
     shape=lambda path: npz_shapes(path)[0],
     read_labels=read_npz_labels,

@@ -14,6 +14,7 @@ from napari_qmedsam.volumes.cleaning import as_float32
 from napari_qmedsam.volumes.files import COPY_AGAIN, suffix_of, unreadable
 from napari_qmedsam.volumes.formats import WHOLE, Format, Selection
 from napari_qmedsam.volumes.frames import choose_frame
+from napari_qmedsam.volumes.tiff_size import tiff_size
 from napari_qmedsam.volumes.volume import Modality, Source, Volume
 
 logger = logging.getLogger(__name__)
@@ -29,8 +30,8 @@ def read_picture(path: Path, selection: Selection = WHOLE) -> Volume:
     """Read a picture as a volume of one slice, or a TIFF with pages as a stack.
 
     Grey keeps its depth (16 bits stay 16 bits). Colour becomes RGB with 8
-    bits; transparency is dropped with a notice. Pictures carry no size in mm,
-    so the spacing is 1 mm.
+    bits; transparency is dropped with a notice. TIFF files of ImageJ and OME
+    carry a voxel size; for all other pictures 1 mm is assumed.
 
     Parameters
     ----------
@@ -53,13 +54,19 @@ def read_picture(path: Path, selection: Selection = WHOLE) -> Volume:
             "its pages differ in size or depth",
             "Choose one page with frame=, or save them one by one.",
         )
-    notices: tuple[str, ...] = ("The picture carries no voxel size; 1 mm is assumed.",)
+    size: tuple[float, float, float] | None = None
+    notices: tuple[str, ...] = ()
+    if suffix_of(path) in (".tif", ".tiff"):
+        size, notices = tiff_size(path)
+    if size is None:
+        notices += ("The picture carries no voxel size; 1 mm is assumed.",)
     array = np.stack(pages)
     if array.ndim == 4:
         array, more = _to_rgb(array)
         notices += more
     return Volume(
         array=as_float32(array),
+        spacing_mm=size or (1.0, 1.0, 1.0),
         modality=Modality.COLOUR if array.ndim == 4 else Modality.OTHER,
         source=Source(str(path), "picture", dimensions=2 if len(pages) == 1 else 3),
         notices=notices,

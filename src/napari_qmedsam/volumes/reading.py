@@ -1,12 +1,13 @@
 """Reading an image: one function for every kind of file."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 from napari_qmedsam.volumes.cleaning import NoFiniteVoxel, finish
 from napari_qmedsam.volumes.files import unreadable
 from napari_qmedsam.volumes.formats import Selection, Shape
-from napari_qmedsam.volumes.registry import format_of
+from napari_qmedsam.volumes.registry import format_of, guesses_modality
 from napari_qmedsam.volumes.volume import Modality, Volume
 
 logger = logging.getLogger(__name__)
@@ -38,9 +39,9 @@ def read_volume(
         Which DICOM series: UID or exact description.
     modality : Modality or None
         What the image is, if the caller knows better. Otherwise DICOM says
-        it; elsewhere whole numbers with a minimum between -4096 and -200 are
-        taken for CT, other grey volumes for MR. Pictures and ``.npz`` are
-        Other, or Colour.
+        it; elsewhere values with a minimum between -4096 and -200 are taken
+        for CT, other grey volumes for MR, and a notice says so. Pictures and
+        ``.npz`` are Other, or Colour.
 
     Returns
     -------
@@ -63,9 +64,18 @@ def read_volume(
         raise unreadable(
             path, "not one voxel is a finite number", "Export it again."
         ) from error
+    if modality is None and guesses_modality(volume):
+        volume = replace(volume, notices=(*volume.notices, _told(volume)))
     for notice in volume.notices:
         logger.warning("%s: %s", path.name, notice)
     return volume
+
+
+def _told(volume: Volume) -> str:
+    return (
+        f"The file does not name its modality; by its values it was taken for "
+        f"{volume.modality.value}. modality= or --modality overrules."
+    )
 
 
 def load(path: Path, selection: Selection, *, labels: bool = False) -> Volume:

@@ -1,8 +1,10 @@
 """All kinds of files, and which one a path is."""
 
 from pathlib import Path
+from zipfile import BadZipFile
 
 from napari_qmedsam.contents import foreign_contents
+from napari_qmedsam.errors import UnreadableVolume
 from napari_qmedsam.volumes.dicom.reading import DICOM
 from napari_qmedsam.volumes.files import suffix_of, unreadable
 from napari_qmedsam.volumes.formats import HEAD_BYTES, Format
@@ -12,7 +14,7 @@ from napari_qmedsam.volumes.npz import NPZ
 from napari_qmedsam.volumes.nrrd import NRRD
 from napari_qmedsam.volumes.packed import packed_head
 from napari_qmedsam.volumes.pictures import PICTURE
-from napari_qmedsam.volumes.volume import Volume
+from napari_qmedsam.volumes.volume import Modality, Volume
 
 FORMATS: tuple[Format, ...] = (NIFTI, DICOM, NRRD, METAIMAGE, NPZ, PICTURE)
 """Every kind of file, in the order of messages and dialogs."""
@@ -64,6 +66,19 @@ def format_of(path: Path) -> Format:
     return named
 
 
+def opens(path: Path) -> bool:
+    """Tell whether a file or folder is for these readers, whichever door it takes.
+
+    A file of a known name that is missing or damaged counts, since its reader
+    gives the reason.
+    """
+    try:
+        kind = format_of(path)
+        return kind.holds_volume(path)
+    except (UnreadableVolume, OSError, BadZipFile):
+        return by_suffix(path) is not None
+
+
 def by_suffix(path: Path) -> Format | None:
     """Return the kind that a name stands for, if any."""
     suffix = suffix_of(path)
@@ -81,5 +96,16 @@ def keeps_place(volume: Volume) -> bool:
 
     Labels from pictures and ``.npz`` do not: they take the grid of their image.
     """
-    kinds = (each for each in FORMATS if each.name == volume.source.format)
-    return all(kind.keeps_place for kind in kinds)
+    kind = _kind_of(volume)
+    return kind is None or kind.keeps_place
+
+
+def guesses_modality(volume: Volume) -> bool:
+    """Tell whether a volume's modality is CT or MR by its values only."""
+    kind = _kind_of(volume)
+    is_guess = volume.modality in (Modality.CT, Modality.MR)
+    return is_guess and kind is not None and not kind.names_modality
+
+
+def _kind_of(volume: Volume) -> Format | None:
+    return next((kind for kind in FORMATS if kind.name == volume.source.format), None)

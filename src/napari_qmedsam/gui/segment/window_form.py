@@ -6,20 +6,26 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QHBoxLayout, QLabel, QWidget
 
 from napari_qmedsam.gui.shared.notices import errors_shown
+from napari_qmedsam.volumes.registry import guesses_modality
 from napari_qmedsam.volumes.volume import Modality, Volume
-from napari_qmedsam.volumes.windows import CT_PRESETS, Window
+from napari_qmedsam.volumes.windows import CT_PRESETS, Window, percentile_window
 
 CUSTOM = "custom"
 """The preset that is shown when the window is none of the others."""
 
 
 def presets_of(volume: Volume) -> dict[str, Window]:
-    """Return the windows offered for a volume, by name."""
-    if volume.modality is Modality.CT:
-        return {name.replace("-", " "): w for name, w in CT_PRESETS.items()}
+    """Return the windows offered for a volume, by name.
+
+    Where its modality is a guess, those of the other one are offered too.
+    """
     if volume.is_colour:
         return {"full range": volume.default_window()}
-    return {"automatic": volume.default_window()}
+    ct = {name.replace("-", " "): w for name, w in CT_PRESETS.items()}
+    automatic = {"automatic": percentile_window(volume.array)}
+    if volume.modality is Modality.CT:
+        return ct | automatic if guesses_modality(volume) else ct
+    return automatic | ct if guesses_modality(volume) else automatic
 
 
 class WindowForm(QWidget):

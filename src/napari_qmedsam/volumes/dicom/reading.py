@@ -20,7 +20,7 @@ from napari_qmedsam.volumes.dicom.segmentation_writing import (
     why_no_segmentation,
     write_segmentation,
 )
-from napari_qmedsam.volumes.dicom.series import Series, choose_series
+from napari_qmedsam.volumes.dicom.series import Series, choose_series, holds_dicom
 from napari_qmedsam.volumes.dicom.stack import Stack, stack_frames
 from napari_qmedsam.volumes.files import unreadable
 from napari_qmedsam.volumes.formats import WHOLE, Format, Selection, Shape
@@ -183,9 +183,12 @@ DICOM = Format(
     recognises=is_dicom,
     read=read_dicom,
     shape=read_shape,
+    holds_volume=lambda path: not path.is_dir() or holds_dicom(path),
+    holds_labels=lambda path: not path.is_dir() and holds_segmentation(path),
     read_labels=read_labels,
     written=(".dcm",),
     write_labels=write_segmentation,
     why_not=why_no_segmentation,
+    names_modality=True,
     has_series=True,
 )
