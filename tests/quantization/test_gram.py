@@ -57,3 +57,14 @@ def test_damping_keeps_weights_near_where_calibration_says_little():
         for g in (gram, damped(gram, 1.0))
     )
     assert kept.norm() < 0.8 * plain.norm()
+
+
+def test_a_sample_stands_for_all_rows():
+    inputs = torch.randn(1000, 4, generator=torch.Generator().manual_seed(0))
+    gram = GramAccumulator(4)
+    gram.add(inputs[:100], count=1000)
+    sample = inputs[:100].double()
+    torch.testing.assert_close(
+        gram.matrix, 10 * sample.T @ sample, rtol=1e-5, atol=1e-4
+    )
+    assert gram.rows == 100

@@ -78,7 +78,7 @@ def test_rows_times_weight_is_what_the_layer_computes(model):
             x = torch.randn(2, 5, module.in_features)
         else:
             x = torch.randn(2, module.in_channels, 8, 8)
-        rows, weight = layer.rows(x), layer.weight().flatten(1)
+        rows, weight = layer.rows(x).values, layer.weight().flatten(1)
         bias = 0 if module.bias is None else module.bias.detach()
         wanted = module(x).detach()
         if isinstance(module, torch.nn.ConvTranspose2d):
@@ -98,6 +98,50 @@ def test_rows_times_weight_is_what_the_layer_computes(model):
         torch.testing.assert_close(got, wanted, atol=1e-5, rtol=1e-4)
         torch.testing.assert_close(layer.restore(layer.weight()), module.weight)
     assert len(seen) >= 5
+
+
+def test_drawn_rows_are_some_of_all_from_all_over(model, monkeypatch):
+    monkeypatch.setattr("napari_qmedsam.quantization.model_layers.MOST_ROWS", 16)
+    torch.manual_seed(2)
+    for layer in quantizable_layers(model)[:12]:
+        module = layer.module
+        x = torch.arange(256.0).view(1, 1, 16, 16).expand(1, 1024, 16, 16)
+        if isinstance(module, torch.nn.Linear):
+            x = torch.arange(256.0)[None, :, None].expand(1, 256, module.in_features)
+        else:
+            x = x[:, : module.in_channels]
+        every = layer.rows(x)
+        drawn, again, other = (
+            layer.rows(x, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1)
+        )
+        assert drawn.count == every.count == every.values.shape[-2]
+        assert drawn.values.shape[-2] == 16
+        assert torch.equal(drawn.values, again.values)
+        assert not torch.equal(drawn.values, other.values)
+        # One from each of 16 equal stretches; rows know their places.
+        places = drawn.values[..., :, every.values.shape[-1] // 2].flatten()
+        expected = every.values[..., :, every.values.shape[-1] // 2].flatten()
+        for start, place in enumerate(places[:16]):
+            stretch = every.count // 16
+            assert place in expected[start * stretch : (start + 1) * stretch]
+
+
+def test_sums_of_drawn_rows_come_near_those_of_all(model, calibration, monkeypatch):
+    drawn = GramPass(quantizable_layers(model))
+    monkeypatch.setattr("napari_qmedsam.quantization.model_layers.MOST_ROWS", 10**9)
+    every = GramPass(quantizable_layers(model))
+    every.run(model, calibration.samples)
+    monkeypatch.setattr("napari_qmedsam.quantization.model_layers.MOST_ROWS", 256)
+    drawn.run(model, calibration.samples)
+    compared = 0
+    for layer in drawn.layers:
+        a, b = every.sums[layer.name], drawn.sums[layer.name]
+        if b.rows < a.rows:
+            compared += 1
+            assert (a.gram - b.gram).norm() < 0.15 * a.gram.norm()
+        else:
+            torch.testing.assert_close(a.gram, b.gram)
+    assert compared > 5
 
 
 def test_eight_bits_hardly_change_the_logits(model, calibration):

@@ -38,12 +38,15 @@ class GramAccumulator:
         )
 
     @torch.no_grad()
-    def add(self, inputs: Tensor) -> None:
+    def add(self, inputs: Tensor, count: int | None = None) -> None:
         """Add a batch of inputs.
 
         Parameters
         ----------
         inputs : Tensor, (..., m), or (groups, rows, m) where groups > 1
+        count : int, optional
+            Rows that these stand for, if they are a sample of more: the sum is
+            raised accordingly.
 
         Raises
         ------
@@ -62,15 +65,20 @@ class GramAccumulator:
                 f"{tuple(inputs.shape)}."
             )
         rows = inputs.detach().float().reshape(groups, -1, features)
-        total = torch.zeros_like(self.gram)
+        # One product stays float32 until it is added: passes over large matrices
+        # take as long as the product of few rows.
+        total: Tensor | None = None
         for part in rows.split(ROWS_AT_ONCE, dim=1):
-            total += (part.transpose(1, 2) @ part).to(total)
-        if not torch.isfinite(total).all():
+            product = part.transpose(1, 2) @ part
+            total = product if total is None else total.double().add_(product)
+        assert total is not None
+        if not torch.isfinite(total.sum(dtype=torch.float64)):
             raise CalibrationMismatch(
                 "Calibration inputs hold values that are not finite, or so large "
                 "that their products overflow."
             )
-        self.gram += total
+        share = 1.0 if count is None else count / rows.shape[1]
+        self.gram.add_(total, alpha=share)
         self.rows += rows.shape[1]
 
     @property

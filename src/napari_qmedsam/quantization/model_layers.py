@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from napari_qmedsam.checkpoints.packed.model_file import from_rows, to_rows
 from napari_qmedsam.quantization.gram import GramAccumulator
@@ -20,6 +19,28 @@ PARTS = ("image_encoder", "mask_decoder")
 
 KINDS = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
 """Layers that multiply an input with a weight."""
+
+
+MOST_ROWS = 1024
+"""Rows of inputs that one slice gives a layer, at most, where they are drawn.
+
+Codes of LiteMedSAM from 8 slices, judged by all rows of 8 others: errors of 49 layers
+are 0.99 times (4 bits) and 1.01 times (2 bits) those from all rows."""
+
+
+@dataclass(frozen=True, eq=False)
+class InputRows:
+    """Rows of a layer's inputs.
+
+    Parameters
+    ----------
+    values : Tensor, (rows, m), or (groups, rows, m) for grouped convolutions
+    count : int
+        Rows that there were, of which these are all or a sample.
+    """
+
+    values: Tensor
+    count: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,33 +82,111 @@ class QuantizableLayer:
         """Return an empty sum for this layer's inputs."""
         return GramAccumulator(self.weight()[0].numel(), self.groups)
 
-    def rows(self, x: Tensor) -> Tensor:
+    def rows(self, x: Tensor, generator: torch.Generator | None = None) -> InputRows:
         """Return the rows of inputs that meet the weight.
+
+        Of inputs with more than :data:`MOST_ROWS` rows, as many are drawn where
+        there is a generator: one from each of equally long stretches, so that
+        they lie all over the image.
 
         Parameters
         ----------
         x : Tensor
             What the module was called with.
+        generator : torch.Generator, optional
+            Default: all rows.
+        """
+        conv = self.module
+        if isinstance(conv, nn.Linear):
+            values = x.flatten(0, -2)
+            chosen = _drawn(len(values), generator)
+            return InputRows(values if chosen is None else values[chosen], len(values))
+        place = _Places(conv, tuple(x.shape))
+        chosen = _drawn(place.count, generator)
+        if chosen is None:
+            chosen = torch.arange(place.count)
+        image, taps, inside = place.of(chosen)
+        patches = x.flatten(2)[image[:, None], :, taps] * inside[:, :, None]
+        patches = patches.transpose(1, 2)  # (rows, C, kh * kw)
+        if self.groups == 1:
+            return InputRows(patches.flatten(1), place.count)
+        patches = patches.unflatten(1, (self.groups, -1)).flatten(2)
+        return InputRows(patches.transpose(0, 1), place.count)
+
+
+class _Places:
+    """Where a convolution's outputs take their inputs from.
+
+    Parameters
+    ----------
+    conv : nn.Conv2d or nn.ConvTranspose2d
+        Each input of a transposed one, whose kernel does not overlap itself, is
+        taken once.
+    shape : tuple of int
+        (B, C, H, W) of its inputs.
+    """
+
+    def __init__(
+        self, conv: nn.Conv2d | nn.ConvTranspose2d, shape: tuple[int, ...]
+    ) -> None:
+        self._size = shape[2:]
+        self._kernel: tuple[int, ...] = (1, 1)
+        self._stride: tuple[int, ...] = (1, 1)
+        self._dilation: tuple[int, ...] = (1, 1)
+        self._padding: tuple[int, ...] = (0, 0)
+        if isinstance(conv, nn.Conv2d):
+            assert not isinstance(conv.padding, str)
+            self._kernel, self._stride = conv.kernel_size, conv.stride
+            self._dilation, self._padding = conv.dilation, conv.padding
+        self._outputs = tuple(
+            (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
+            for size, padding, dilation, kernel, stride in zip(
+                self._size,
+                self._padding,
+                self._dilation,
+                self._kernel,
+                self._stride,
+                strict=True,
+            )
+        )
+        self.count = shape[0] * self._outputs[0] * self._outputs[1]
+
+    def of(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return what outputs number `rows` see.
 
         Returns
         -------
-        Tensor, (rows, m), or (groups, rows, m) for grouped convolutions
+        image : Tensor, (rows,)
+        taps : Tensor, (rows, kh * kw)
+            Pixels, counted through the image; any pixel for padding.
+        inside : Tensor, (rows, kh * kw) bool
+            False for padding.
         """
-        if isinstance(self.module, nn.Linear):
-            return x.flatten(0, -2)
-        if isinstance(self.module, nn.ConvTranspose2d):
-            return x.permute(0, 2, 3, 1).flatten(0, 2)
-        conv = self.module
-        if conv.kernel_size == (1, 1) and conv.stride == (1, 1) and conv.groups == 1:
-            return x.permute(0, 2, 3, 1).flatten(0, 2)
-        assert not isinstance(conv.padding, str)
-        patches = functional.unfold(
-            x, conv.kernel_size, conv.dilation, conv.padding, conv.stride
-        )  # (B, C * kh * kw, L)
-        if conv.groups == 1:
-            return patches.transpose(1, 2).flatten(0, 1)
-        patches = patches.unflatten(1, (conv.groups, -1))  # (B, groups, m, L)
-        return patches.permute(1, 0, 3, 2).flatten(1, 2)
+        height, width = self._outputs
+        (y, y_inside), (x, x_inside) = (
+            self._along(axis, output)
+            for axis, output in enumerate((rows // width % height, rows % width))
+        )
+        taps = (y * self._size[1])[:, :, None] + x[:, None]
+        inside = y_inside[:, :, None] & x_inside[:, None]
+        return rows // (height * width), taps.flatten(1), inside.flatten(1)
+
+    def _along(self, axis: int, output: Tensor) -> tuple[Tensor, Tensor]:
+        """Pixels that outputs see along one axis, and whether they exist."""
+        steps = torch.arange(self._kernel[axis]) * self._dilation[axis]
+        first = output * self._stride[axis] - self._padding[axis]
+        pixels = first[:, None] + steps
+        last = self._size[axis] - 1
+        return pixels.clamp(0, last), (pixels >= 0) & (pixels <= last)
+
+
+def _drawn(count: int, generator: torch.Generator | None) -> Tensor | None:
+    """Draw places among `count`, ascending; None where all are wanted."""
+    if generator is None or count <= MOST_ROWS:
+        return None
+    stretches = torch.arange(MOST_ROWS, dtype=torch.float64)
+    within = torch.rand(MOST_ROWS, generator=generator, dtype=torch.float64)
+    return ((stretches + within) * (count / MOST_ROWS)).long().clamp_(max=count - 1)
 
 
 def quantizable_layers(model: nn.Module) -> list[QuantizableLayer]:
