@@ -332,7 +332,7 @@ EVALUATE = ("evaluate", "--image", "ct.nii.gz", "--labels", "labels.nii.gz")
         ((*TRAIN, "run", "--export", "none/w.safetensors"), "no folder"),
         ((*TRAIN, "run", "--export", "w.pth"), "must end in .safetensors"),
         (("quantize", "--bits", "9"), "--bits"),
-        (("quantize", "--method", "gptq"), "gptq"),
+        (("quantize", "--method", "awq"), "awq"),
         (("quantize", "--granularity", "group:0"), "at least 1"),
         (("quantize", "-o", "model.bin"), ".qmedsam.safetensors"),
         (("quantize", "-o", "none/m.qmedsam.safetensors"), "no folder"),

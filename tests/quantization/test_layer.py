@@ -63,7 +63,7 @@ def test_weight_and_gram_are_left_as_they_were(layer):
         ({"bit_width": 9}, "bit_width"),
         ({"bit_width": "four"}, "bit_width"),
         ({"sweeps": 0}, "sweeps"),
-        ({"method": "gptq"}, "method"),
+        ({"method": "awq"}, "method"),
         ({"permutation": "columns"}, "permutation"),
         ({"granularity": "row"}, "Granularity 'row'"),
         ({"granularity": "channel"}, "Permuting rows changes nothing"),

@@ -74,7 +74,7 @@ def solve(problem: LayerProblem, start: Grid) -> Solution:
     if settings.order is Order.DESCENDING:
         # Ascending 1 / ‖x_i‖²; dead inputs come first, which does not matter.
         rows = inverse.argsort(dim=1, stable=True)
-        weight, gram, inverse = _reordered(weight, gram, inverse, rows)
+        weight, gram, inverse = reordered(weight, gram, inverse, rows)
         units = units.reordered(rows)
     state, objectives = _descend(
         weight, gram, inverse, units, start, settings, problem.scale_format
@@ -87,7 +87,7 @@ def solve(problem: LayerProblem, start: Grid) -> Solution:
         nearest = nearest_codes(weight, scale, zero_point, settings.bit_width)
         codes = torch.where(dead, nearest, codes)
     if rows is not None:
-        codes = _take_rows(codes, rows.argsort(dim=1))
+        codes = take_rows(codes, rows.argsort(dim=1))
     return Solution(Grid(state.scale, state.zero_point, codes), tuple(objectives))
 
 
@@ -184,18 +184,19 @@ def _same(first: State, second: State) -> bool:
     )
 
 
-def _take_rows(values: Tensor, rows: Tensor) -> Tensor:
+def take_rows(values: Tensor, rows: Tensor) -> Tensor:
+    """Take the rows of (groups, m, n) values in the order of `rows`, (groups, m)."""
     if len(values) == 1:
         return values.index_select(1, rows[0])
     return values.gather(1, rows[:, :, None].expand_as(values))
 
 
-def _reordered(
+def reordered(
     weight: Tensor, gram: Tensor, inverse: Tensor, rows: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Take the inputs of a layer in another order."""
     if len(gram) == 1:
         gram = gram[:, rows[0, :, None], rows[0]]  # half the time of rows, then columns
     else:
-        gram = _take_rows(_take_rows(gram, rows).mT.contiguous(), rows)
-    return _take_rows(weight, rows), gram, inverse.gather(1, rows)
+        gram = take_rows(take_rows(gram, rows).mT.contiguous(), rows)
+    return take_rows(weight, rows), gram, inverse.gather(1, rows)

@@ -46,8 +46,8 @@ class LayerReport:
     rtn_objective : float
         ``‖X W_q - X W‖²`` of rounding to nearest with the same units, λ = 1.
     objective : tuple of float
-        After each sweep; one value for RTN. Never rises, and ends no higher
-        than `rtn_objective`, rounding of sums apart.
+        After each sweep; one value for methods without sweeps. COMQ's never
+        rises, and ends no higher than `rtn_objective`, rounding of sums apart.
     output_energy : float
         ``‖X W‖²``.
     seconds : float

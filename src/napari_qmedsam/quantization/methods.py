@@ -7,7 +7,7 @@ names of variants follow.
 """
 
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import Enum, StrEnum
 
 from napari_qmedsam.checkpoints.packed.granularity import Permutation
 
@@ -21,11 +21,26 @@ class Method(StrEnum):
     RTN = "rtn"
     COMQ = "comq"
     PERMUTATION_COMQ = "permutation-comq"
+    GPTQ = "gptq"
+    HQQ = "hqq"
 
     @property
     def traits(self) -> "MethodTraits":
         """What is known of the method."""
         return METHODS[self]
+
+
+class Order(str, Enum):
+    """In which order a sweep visits the inputs.
+
+    NATURAL is 0, 1, 2, ...; DESCENDING is by ``‖x_i‖``, one order for all output
+    channels; GREEDY is, for each output channel on its own, descending
+    ``|w_ij| ‖x_i‖``, and takes several times as long.
+    """
+
+    NATURAL = "natural"
+    DESCENDING = "descending"
+    GREEDY = "greedy"
 
 
 @dataclass(frozen=True)
@@ -42,6 +57,8 @@ class MethodTraits:
         Module of this package, and function.
     permutations : tuple of Permutation
         What it can do, the default first.
+    orders : tuple of Order
+        In which it can visit inputs.
     needs_inputs : bool
         Whether it looks at calibration inputs.
     has_sweeps : bool
@@ -52,6 +69,7 @@ class MethodTraits:
     short: str
     solver: str
     permutations: tuple[Permutation, ...] = (Permutation.NONE,)
+    orders: tuple[Order, ...] = tuple(Order)
     needs_inputs: bool = True
     has_sweeps: bool = True
 
@@ -66,6 +84,16 @@ METHODS = {
         has_sweeps=False,
     ),
     Method.COMQ: MethodTraits("COMQ", "COMQ", "comq.quantize_layer"),
+    Method.HQQ: MethodTraits(
+        "HQQ", "HQQ", "hqq.quantize_layer", needs_inputs=False, has_sweeps=False
+    ),
+    Method.GPTQ: MethodTraits(
+        "GPTQ",
+        "GPTQ",
+        "gptq.quantize_layer",
+        orders=(Order.NATURAL, Order.DESCENDING),
+        has_sweeps=False,
+    ),
     Method.PERMUTATION_COMQ: MethodTraits(
         "Permutation-COMQ",
         "P-COMQ",

@@ -1,6 +1,5 @@
 """How one weight is quantized: one settings object for code, file and form."""
 
-from enum import Enum
 from typing import Annotated, Any
 
 from pydantic import (
@@ -22,21 +21,7 @@ from napari_qmedsam.checkpoints.packed.granularity import (
 )
 from napari_qmedsam.checkpoints.packed.scale_format import ScaleFormat
 from napari_qmedsam.errors import UnsupportedQuantization
-from napari_qmedsam.quantization.methods import METHODS, Method
-
-
-class Order(str, Enum):
-    """In which order a sweep visits the inputs.
-
-    NATURAL is 0, 1, 2, ...; DESCENDING is by ``‖x_i‖``, one order for all output
-    channels; GREEDY is, for each output channel on its own, descending
-    ``|w_ij| ‖x_i‖``, and takes several times as long.
-    """
-
-    NATURAL = "natural"
-    DESCENDING = "descending"
-    GREEDY = "greedy"
-
+from napari_qmedsam.quantization.methods import METHODS, Method, Order
 
 DEFAULT_GROUP = group(32)
 """Granularity of permuted rows where none is given.
@@ -63,8 +48,9 @@ class QuantizationSettings(BaseModel):
     method: Method = Field(
         Method.PERMUTATION_COMQ,
         title="Method",
-        description="rtn rounds to nearest; comq makes up for errors on the "
-        "calibration inputs; permutation-comq sorts weights into units first.",
+        description="rtn rounds to nearest, and hqq after fitting the grid to the "
+        "weights; gptq and comq make up for errors on the calibration inputs; "
+        "permutation-comq sorts weights into units first.",
     )
     bit_width: int = Field(
         4, ge=1, le=8, title="Bits", description="Of each weight's code."
@@ -144,6 +130,12 @@ class QuantizationSettings(BaseModel):
                 f"{self.method} needs permutation {needed}, not '{asked.value}'."
             )
         check_units(*self.units)
+        if self.order not in self.method.traits.orders:
+            able = [m for m, traits in METHODS.items() if self.order in traits.orders]
+            raise UnsupportedQuantization(
+                f"{self.method} visits inputs in one order for all channels; order "
+                f"'{self.order.value}' goes with {' or '.join(able)}."
+            )
         return self
 
     @property
