@@ -30,7 +30,7 @@ ROOMS = {
     "preprocessing": {"errors", "prompts", "volumes", "models.configuration"},
     "phantoms": {"errors", "volumes"},
     "models": {"errors"},
-    "checkpoints": {"errors", "models", "cancelling", "disk"},
+    "checkpoints": {"errors", "models", "cancelling", "disk", "contents"},
     "runtime": {
         "datasets",
         "errors",

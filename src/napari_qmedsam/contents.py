@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+ZIP = "a zip archive"
+XML = "an XML document"
+
 MARKS: tuple[tuple[bytes, str, str], ...] = (
     (
         b"version https://git-lfs",
@@ -20,7 +23,7 @@ MARKS: tuple[tuple[bytes, str, str], ...] = (
     (b"\x28\xb5\x2f\xfd", "packed with zstd", "Unpack it first."),
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive", "Unpack it first."),
     (b"Rar!\x1a\x07", "a RAR archive", "Unpack it first."),
-    (b"PK\x03\x04", "a zip archive", "Unpack it first."),
+    (b"PK\x03\x04", ZIP, "Unpack it first."),
     (b"\x1f\x8b", "packed with gzip", "Unpack it first."),
     (b"\x89HDF\r\n", "an HDF5 file", "Export it in a format that is read."),
     (b"\x93NUMPY", "a single NumPy array", "Export it in a format that is read."),
@@ -62,7 +65,7 @@ def foreign_contents(head: bytes) -> Contents | None:
             "Download the file again, signed in if need be.",
         )
     if start.startswith(b"<?xml"):
-        return Contents("an XML document", "Export it in a format that is read.")
+        return Contents(XML, "Export it in a format that is read.")
     if start.startswith((b"{", b"[")) and head.isascii():
         return Contents("a JSON text", "Check that it is the right file.")
     return None

@@ -55,6 +55,10 @@ class BadCheckpoint(QMedSAMError, ValueError):
     """A weights file does not fit the model, or is damaged."""
 
 
+class InvalidOutput(QMedSAMError, ArithmeticError):
+    """A model gave values that are not finite."""
+
+
 class DownloadFailed(QMedSAMError, ConnectionError):
     """Weights could not be downloaded or failed verification."""
 

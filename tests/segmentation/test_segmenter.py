@@ -5,7 +5,7 @@ import zlib
 import numpy as np
 import pytest
 
-from napari_qmedsam.errors import InvalidBox, InvalidSettings
+from napari_qmedsam.errors import InvalidBox, InvalidOutput, InvalidSettings
 from napari_qmedsam.prompts import Box2D, Box3D
 from napari_qmedsam.runtime import load_backend
 from napari_qmedsam.segmentation.embeddings import EmbeddingStore
@@ -221,3 +221,25 @@ def test_mask_propagation_gives_the_reference_volume(parity, lite_backend):
     packed = parity.arrays["p_segs_packed"]
     reference = np.unpackbits(packed, count=array.size).reshape(array.shape)
     assert (segmented != reference.astype(bool)).sum() <= 35
+
+
+@pytest.mark.parametrize("part", ["encode", "decode"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_output_that_is_not_finite_is_an_error_and_no_empty_mask(
+    new_backend, volume, monkeypatch, part, value
+):
+    backend = new_backend()
+    honest = getattr(backend, part)
+
+    def broken(*arguments):
+        values = np.array(honest(*arguments))
+        values.flat[-1] = value
+        return values
+
+    monkeypatch.setattr(backend, part, broken)
+    segmenter = SliceSegmenter(backend)
+    with pytest.raises(InvalidOutput, match="1 values that are not finite"):
+        segmenter.segment_slice(volume, 1, many_boxes(2), FULL)
+    assert (segmenter.store.get(segmenter.key(volume.array[1])) is None) == (
+        part == "encode"
+    )

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from napari_qmedsam.checkpoints.header import check_contents
 from napari_qmedsam.checkpoints.openvino_import import openvino_core
 from napari_qmedsam.errors import BadCheckpoint, UnsupportedBackend
 from napari_qmedsam.models.configuration import CONFIGS, ModelConfig
@@ -114,6 +115,9 @@ def read_graph(path: Path) -> "openvino.Model":
     BadCheckpoint
         If it cannot be read.
     """
+    for part in (path, path.with_suffix(".bin")):
+        if part.is_file():
+            check_contents(part)
     try:
         return openvino_core().read_model(path)
     except RuntimeError as error:

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from napari_qmedsam.contents import XML, ZIP, foreign_contents
 from napari_qmedsam.errors import BadCheckpoint
 
 METADATA_KEY = "qmedsam"
@@ -55,9 +56,29 @@ def existing(path: str | os.PathLike) -> Path:
     Raises
     ------
     BadCheckpoint
-        If there is none.
+        If there is none, or something else stands in for it.
     """
     path = Path(path)
     if not path.is_file():
         raise BadCheckpoint(f"There is no weights file '{path}'.")
+    check_contents(path)
     return path
+
+
+def check_contents(path: Path) -> None:
+    """Refuse what stands in for a model file: an HTML page, a Git LFS pointer.
+
+    Raises
+    ------
+    BadCheckpoint
+    """
+    with path.open("rb") as file:
+        head = file.read(512)
+    if not head:
+        raise BadCheckpoint(f"'{path.name}' is empty. Download it again.")
+    found = foreign_contents(head)
+    # PyTorch's own files are zip archives, and graphs of OpenVINO are XML.
+    if found is not None and found.what not in (ZIP, XML):
+        raise BadCheckpoint(
+            f"'{path.name}' is {found.what}. {found.advice or 'Download it again.'}"
+        )

@@ -6,6 +6,7 @@ Nothing here ever runs code from a file: `.pth` is read with
 
 import os
 import pickle
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -107,18 +108,18 @@ def tensor_names(path: str | os.PathLike) -> list[str]:
 
 def _torch_content(path: Path, names_only: bool = False) -> Mapping[Any, Any]:
     import torch
-    from torch.serialization import _is_zipfile
+    from torch.serialization import _is_zipfile, safe_globals
 
     with open(path, "rb") as file:
         mapped = names_only and _is_zipfile(file)
     try:
-        content = torch.load(
-            path, map_location="cpu", weights_only=True, mmap=mapped or None
-        )
+        with safe_globals(_harmless()):
+            content = torch.load(
+                path, map_location="cpu", weights_only=True, mmap=mapped or None
+            )
     except Exception as error:  # torch raises half a dozen unrelated types here
         raise BadCheckpoint(
-            f"Cannot read weights from '{path.name}': {_reason(error)}. "
-            "Download or export the file again."
+            f"Cannot read weights from '{path.name}': {_reason(error)}"
         ) from error
     for wrapper in WRAPPERS:
         if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
@@ -126,6 +127,32 @@ def _torch_content(path: Path, names_only: bool = False) -> Mapping[Any, Any]:
     if not isinstance(content, Mapping) or not content:
         raise BadCheckpoint(f"'{path.name}' holds no state dict.")
     return content
+
+
+def _harmless() -> list[Any]:
+    """Return what scripts keep beside tensors and runs no code.
+
+    NumPy's scalars and arrays, as best scores and learning rates, under the
+    module names of NumPy 1 and 2, and the options of argparse.
+    """
+    import argparse
+    import codecs
+
+    import numpy as np
+
+    core = np._core.multiarray  # type: ignore[attr-defined]
+    kinds = "?bBhHiIlLqQefd"
+    return [
+        (core.scalar, "numpy.core.multiarray.scalar"),
+        (core.scalar, "numpy._core.multiarray.scalar"),
+        (core._reconstruct, "numpy.core.multiarray._reconstruct"),
+        (core._reconstruct, "numpy._core.multiarray._reconstruct"),
+        (codecs.encode, "_codecs.encode"),
+        np.ndarray,
+        np.dtype,
+        *{type(np.dtype(kind)) for kind in kinds},
+        argparse.Namespace,
+    ]
 
 
 def load_state(model: "MedSAM", state: Mapping[str, "Tensor"], name: str) -> None:
@@ -161,7 +188,23 @@ def load_state(model: "MedSAM", state: Mapping[str, "Tensor"], name: str) -> Non
             + (f" {ENCODER_ALONE}" if is_encoder_alone(state) else "")
             + (f" {NEVER_RAN}" if missing and _are_scales(missing) else "")
         )
+    _check_finite(model, state, name)
     model.load_state_dict(state)
+
+
+def _check_finite(model: "MedSAM", state: Mapping[str, "Tensor"], name: str) -> None:
+    """Refuse weights with NaN or infinities, whose masks would be empty."""
+    for key in model.state_dict():
+        tensor = state[key]
+        # A sum is cheap; only where it is not finite every value is looked at.
+        if not tensor.is_floating_point() or tensor.sum().isfinite():
+            continue
+        bad = int((~tensor.isfinite()).sum())
+        if bad:
+            raise BadCheckpoint(
+                f"'{name}' holds {bad} of {tensor.numel()} values that are NaN or "
+                f"infinite in the tensor '{key}'. Download or train it again."
+            )
 
 
 def _are_scales(names: list[str]) -> bool:
@@ -190,11 +233,19 @@ def _cleaned(content: Mapping[Any, Any], path: Path) -> dict[str, "Tensor"]:
 
 
 def _reason(error: Exception) -> str:
-    """First line of torch's complaint, without its advice to trust the file."""
+    """Return what torch complains of, without its advice to trust the file."""
+    held = re.search(r"(?:GLOBAL|Unsupported class) ([\w.]+)", str(error))
+    if held:
+        return (
+            f"it holds '{held[1]}' beside its tensors, which could run code "
+            "and is not loaded. Save the model's state_dict() alone."
+        )
+    again = "Download or export the file again."
     if isinstance(error, (pickle.UnpicklingError, KeyError, IndexError)):
-        return "it is no PyTorch file, or holds more than tensors"
+        return f"it is no PyTorch file. {again}"
     lines = str(error).splitlines()
-    return lines[0].rstrip(".") if lines else type(error).__name__
+    first = lines[0].rstrip(".") if lines else type(error).__name__
+    return f"{first}. {again}"
 
 
 def _few(keys: list[str], limit: int = 6) -> str:

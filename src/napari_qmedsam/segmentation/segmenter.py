@@ -9,7 +9,7 @@ from statistics import median
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_qmedsam.errors import InvalidSettings
+from napari_qmedsam.errors import InvalidOutput, InvalidSettings
 from napari_qmedsam.preprocessing import SliceGeometry, slice_image
 from napari_qmedsam.prompts import Box2D, Box3D
 from napari_qmedsam.runtime.protocol import Backend
@@ -90,7 +90,7 @@ class SliceSegmenter:
         if embedding is None:
             model_input = self.geometry(volume).prepare(image)
             start = time.perf_counter()
-            embedding = self.backend.encode(model_input)
+            embedding = self._finite(self.backend.encode(model_input), "an embedding")
             self._encoded.append(time.perf_counter() - start)
             self.store.put(key, embedding)
         return key, embedding
@@ -131,7 +131,19 @@ class SliceSegmenter:
                 refined = given[..., :2], given[..., 2]
                 logits[block] = self.backend.decode(embedding, prompts[block], refined)
         self._decoded.append(time.perf_counter() - started)
-        return logits
+        return self._finite(logits, "masks")
+
+    def _finite(self, values: NDArray[np.float32], what: str) -> NDArray[np.float32]:
+        """Return what a model gave; NaN would pass for an empty mask."""
+        if np.isfinite(values).all():
+            return values
+        info = self.backend.info
+        raise InvalidOutput(
+            f"The model '{info.model}' ({info.backend}, {info.precision}, "
+            f"{info.device}) gave {what} with "
+            f"{np.count_nonzero(~np.isfinite(values))} values that are not finite. "
+            "Choose another backend, precision or device, or get the weights again."
+        )
 
     def masks(
         self,
