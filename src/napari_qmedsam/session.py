@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from napari_qmedsam.checkpoints.default_model import AUTO, resolve_auto
 from napari_qmedsam.errors import InvalidSettings
-from napari_qmedsam.evaluation.rules import TOLERANCE_MM
+from napari_qmedsam.evaluation.rules import TOLERANCE_MM, Matching
 from napari_qmedsam.evaluation.variants import Variant, Variants, variant_of
 from napari_qmedsam.segmentation.annotation import Annotation, are_locked
 from napari_qmedsam.segmentation.early_stop import EarlyStop
@@ -30,6 +30,8 @@ from napari_qmedsam.volumes.volume import Modality, Volume
 from napari_qmedsam.volumes.windows import Window, parse_window
 
 if TYPE_CHECKING:
+    from napari_qmedsam.evaluation.label_scores import LabelScores
+    from napari_qmedsam.evaluation.object_report import ObjectReport
     from napari_qmedsam.evaluation.results_table import ComparisonTable
     from napari_qmedsam.quantization.whole_model import QuantizationProgress
 
@@ -365,6 +367,55 @@ class Session(Annotation):
             tolerance_mm=tolerance_mm,
             propagation=propagation,
             progress=progress,
+        )
+
+    # Measuring ------------------------------------------------------------
+
+    def report(self) -> "ObjectReport":
+        """Measure every object: slices, ml, greys, longest axial diameter.
+
+        Returns
+        -------
+        ObjectReport
+            Prints itself; ``save("report.csv")`` writes it.
+        """
+        from napari_qmedsam.evaluation.object_report import report_objects
+
+        return report_objects(self.volume, self.labels, self.segments)
+
+    def score(
+        self,
+        reference: str | os.PathLike | Volume | NDArray[np.integer],
+        *,
+        matching: Matching = Matching.OVERLAP,
+        tolerance_mm: float = TOLERANCE_MM,
+    ) -> "LabelScores":
+        """Score the labels as they are now; nothing is segmented.
+
+        Parameters
+        ----------
+        reference : path, Volume or (Z, Y, X) integer array
+            True labels, on any grid that lies in the same place.
+        matching : Matching
+            Which of them each object is scored against.
+        tolerance_mm : float
+            Of the normalised surface distance.
+
+        Raises
+        ------
+        UnreadableVolume, GridMismatch, InvalidSettings
+            If the reference cannot be read or placed, or there is nothing to score.
+        """
+        from napari_qmedsam.evaluation.label_scores import score_labels
+        from napari_qmedsam.volumes.labels import labels_on_grid, read_labels
+
+        if isinstance(reference, (str, os.PathLike)):
+            reference = read_labels(Path(reference))
+        elif not isinstance(reference, Volume):
+            reference = labels_on_grid(reference, self.volume)
+        own = self.volume.with_labels(self.labels, self.segments)
+        return score_labels(
+            own, reference, matching=matching, tolerance_mm=tolerance_mm
         )
 
     def model(self) -> SliceSegmenter:

@@ -15,7 +15,11 @@ from napari_qmedsam.evaluation.comparison_table import (
     rows_of,
     table_cells,
 )
-from napari_qmedsam.evaluation.matching import boxes_of_labels, match_objects
+from napari_qmedsam.evaluation.matching import (
+    boxes_of_labels,
+    boxes_on_slice,
+    match_objects,
+)
 from napari_qmedsam.evaluation.metrics import signed_surface_distance
 from napari_qmedsam.evaluation.scores import Scores
 from napari_qmedsam.evaluation.tables import csv_text, markdown_text, save_table
@@ -294,3 +298,19 @@ def test_table_holds_means_and_objects(compared, tmp_path):
 def test_rows_without_results_are_blank():
     (row,) = rows_of(None, [TWO_BITS])
     assert row.cells()[6:] == [""] * 7
+
+
+def test_labels_on_a_slice_have_their_boxes_of_that_slice():
+    reference = np.zeros((6, 40, 40), np.uint8)
+    reference[2, 5:15, 6:16] = 5  # 100 voxels here, far more elsewhere
+    reference[3:5, 0:30, 0:30] = 5
+    reference[2, 20:23, 20:33] = 2  # 39
+    found = boxes_on_slice(reference, 2, names={5: "liver", 2: "spleen"})
+    (liver,) = found.objects
+    assert (liver.object_id, liver.name) == (5, "liver")
+    assert liver.box == Box3D(6, 5, 2, 16, 15, 3)
+    assert found.note == "Left out, under 100 voxels on this slice: spleen."
+    with pytest.raises(InvalidSettings, match="No label has 100 voxels on slice 0"):
+        boxes_on_slice(reference, 0)
+    along = boxes_on_slice(reference.swapaxes(0, 2), 2, axis=2).objects
+    assert (along[0].box, along[0].axis) == (Box3D(5, 6, 2, 15, 16, 3), 2)

@@ -16,6 +16,7 @@ from napari_qmedsam.checkpoints import default_model
 from napari_qmedsam.cli import (
     evaluating,
     exporting,
+    measuring,
     models,
     quantizing,
     segmenting,
@@ -37,6 +38,8 @@ app.command()(segmenting.demo)
 app.command(epilog=segmenting.COORDINATES)(segmenting.segment)
 app.command()(evaluating.evaluate)
 app.command()(evaluating.evaluate_modalities)
+app.command()(measuring.score)
+app.command()(measuring.report)
 app.command()(quantizing.quantize)
 app.command()(exporting.export)
 app.command()(models.models)

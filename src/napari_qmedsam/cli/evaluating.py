@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -136,7 +135,7 @@ def evaluate(
         typer.echo(content)
         return
     if isinstance(report, EffortReport):
-        _print_table(effort_table([report]))
+        shared.print_table(effort_table([report]))
         shared.console().print(
             f"{report.summary()} ({report.model}, {report.backend}, {report.precision})"
         )
@@ -236,7 +235,7 @@ def evaluate_modalities(
         tables.save_table(cells, out / "modalities.csv")
         tables.save_table(cells, out / "modalities.md")
         tables.save_table(modalities.case_table(reports), out / "cases.csv")
-    _print_table(cells, has_mean=True)
+    shared.print_table(cells, has_mean=True)
 
 
 def _print_scores(
@@ -251,28 +250,11 @@ def _print_scores(
         missed = sum(item.is_missed for item in scores)
         means = Scores.mean(scores).cells()
         rows.append([name, str(len(scores)), str(missed), *means])
-    _print_table(rows, has_mean=True)
+    shared.print_table(rows, has_mean=True)
     shared.console().print(
         f"{report.seconds:.1f} s, {report.milliseconds_per_slice:.0f} ms per slice "
         f"({report.model}, {report.backend}, {report.precision})"
     )
-
-
-def _print_table(cells: Sequence[Sequence[str]], has_mean: bool = False) -> None:
-    """Print rows of text, headings first; names to the left, numbers to the right.
-
-    `has_mean` draws a line above the last row.
-    """
-    from rich.table import Table
-
-    table = Table()
-    for column, heading in enumerate(cells[0]):
-        table.add_column(heading, justify="right" if column else "left")
-    for number, row in enumerate(cells[1:], 2):
-        if has_mean and number == len(cells):
-            table.add_section()
-        table.add_row(*row)
-    shared.console().print(table)
 
 
 def _heading(text: str) -> tuple[str | None, str]:

@@ -166,7 +166,8 @@ def segment(
             {
                 "id": object_id,
                 "voxels": size.voxels,
-                "volume_ml": round(size.volume_ml, 3),
+                # A picture has pixels; without their size there are no millilitres.
+                "volume_ml": round(size.volume_ml, 3) if volume.has_spacing else None,
             }
             for object_id, size in sizes.items()
         ],
@@ -184,9 +185,8 @@ def segment(
         return
     console = shared.console()
     for item in report["objects"]:
-        console.print(
-            f"object {item['id']}: {item['voxels']} voxels, {item['volume_ml']} ml"
-        )
+        ml = f", {item['volume_ml']} ml" if volume.has_spacing else ""
+        console.print(f"object {item['id']}: {item['voxels']} voxels{ml}")
     console.print(
         f"{report['milliseconds_per_slice']:.0f} ms per slice "
         f"({info.model}, {info.backend}, {info.precision})"

@@ -1,7 +1,7 @@
 """What the commands share: options, progress bar, loading a model."""
 
 import shlex
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -59,8 +59,8 @@ WindowOption = Annotated[
     str,
     typer.Option(
         metavar="WINDOW",
-        help="auto, soft-tissue, lung, bone, brain, liver, or lower,upper. "
-        "auto: soft-tissue for CT, 0.5 to 99.5 percentile for MR.",
+        help="auto, soft-tissue, mediastinum, lung, bone, brain, liver, angiography, "
+        "or lower,upper. auto: soft-tissue for CT, 0.5 to 99.5 percentile for MR.",
     ),
 ]
 MaxBoxes = Annotated[
@@ -328,3 +328,20 @@ def modality(text: str | None) -> "Modality | None":
         names = ", ".join(member.value for member in Modality)
         raise InvalidSettings(f"--modality '{text}' must be one of {names}.")
     return known[text.lower()]
+
+
+def print_table(cells: Sequence[Sequence[str]], has_mean: bool = False) -> None:
+    """Print rows of text, headings first; names to the left, numbers to the right.
+
+    `has_mean` draws a line above the last row.
+    """
+    from rich.table import Table
+
+    table = Table()
+    for column, heading in enumerate(cells[0]):
+        table.add_column(heading, justify="right" if column else "left")
+    for number, row in enumerate(cells[1:], 2):
+        if has_mean and number == len(cells):
+            table.add_section()
+        table.add_row(*row)
+    console().print(table)

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import find_objects
 
 from napari_qmedsam.errors import InvalidSettings
+from napari_qmedsam.evaluation.rules import MINIMUM_VOXELS
 from napari_qmedsam.prompts import Box3D
 from napari_qmedsam.segmentation.objects import ObjectPrompt, SegmentObject
+from napari_qmedsam.volumes.places import label_places
 from napari_qmedsam.volumes.reslicing import stacked_along
 
 
@@ -92,25 +93,84 @@ def boxes_of_labels(
 ) -> list[SegmentObject]:
     """Return an object with a tight box for every value of a label volume."""
     objects = []
-    for value, place in enumerate(find_objects(_small_integers(reference)), 1):
-        if place is not None:
-            z, y, x = place
-            box = Box3D(x.start, y.start, z.start, x.stop, y.stop, z.stop)
-            name = (names or {}).get(value, f"label {value}")
-            objects.append(SegmentObject(value, box, name))
+    for value, (z, y, x) in label_places(reference).items():
+        box = Box3D(x.start, y.start, z.start, x.stop, y.stop, z.stop)
+        name = (names or {}).get(value, f"label {value}")
+        objects.append(SegmentObject(value, box, name))
     return objects
+
+
+@dataclass(frozen=True)
+class SliceBoxes:
+    """The boxes of labels on one slice.
+
+    Parameters
+    ----------
+    objects : tuple of SegmentObject
+        Of that slice alone.
+    left_out : tuple of str
+        Names of labels that are too small there to be scored.
+    """
+
+    objects: tuple[SegmentObject, ...]
+    left_out: tuple[str, ...]
+
+    @property
+    def note(self) -> str:
+        """What was left out, in a sentence; empty if nothing was."""
+        if not self.left_out:
+            return ""
+        return (
+            f"Left out, under {MINIMUM_VOXELS} voxels on this slice: "
+            f"{', '.join(self.left_out)}."
+        )
+
+
+def boxes_on_slice(
+    reference: NDArray[np.integer],
+    slice_index: int,
+    axis: int = 0,
+    names: Mapping[int, str] | None = None,
+) -> SliceBoxes:
+    """Return an object for every label on one slice, with its tight box there.
+
+    Parameters
+    ----------
+    reference : ndarray, (Z, Y, X) integer
+    slice_index : int
+    axis : int
+        Array axis that `slice_index` counts along.
+    names : mapping of int to str, optional
+
+    Raises
+    ------
+    InvalidSettings
+        If no label has 100 voxels there.
+    """
+    plane = stacked_along(reference, axis)[slice_index]
+    objects, left_out = [], []
+    for value, (y, x) in label_places(plane).items():
+        name = (names or {}).get(value, f"label {value}")
+        if np.count_nonzero(plane[y, x] == value) < MINIMUM_VOXELS:
+            left_out.append(name)
+            continue
+        box = Box3D(x.start, y.start, slice_index, x.stop, y.stop, slice_index + 1)
+        objects.append(SegmentObject(value, box, name, axis))
+    if not objects:
+        raise InvalidSettings(
+            f"No label has {MINIMUM_VOXELS} voxels on slice {slice_index}. Go to a "
+            "slice that shows more of one."
+        )
+    return SliceBoxes(tuple(objects), tuple(left_out))
 
 
 # Helpers ------------------------------------------------------------------
 
 
 def _best_value(reference: NDArray[np.integer], box: Box3D) -> int | None:
-    slab = _small_integers(reference[box.z_min : box.z_max])
+    slab = reference[box.z_min : box.z_max]
     best, chosen = 0.0, None
-    for value, place in enumerate(find_objects(slab), 1):
-        if place is None:
-            continue
-        z, y, x = place
+    for value, (z, y, x) in label_places(slab).items():
         height = min(y.stop, box.y_max) - max(y.start, box.y_min)
         width = min(x.stop, box.x_max) - max(x.start, box.x_min)
         if height <= 0 or width <= 0:
@@ -122,8 +182,3 @@ def _best_value(reference: NDArray[np.integer], box: Box3D) -> int | None:
         if overlap / union > best:
             best, chosen = overlap / union, value
     return chosen
-
-
-def _small_integers(labels: NDArray[np.integer]) -> NDArray[np.integer]:
-    """Return labels as SciPy's `find_objects` takes them."""
-    return labels if labels.dtype.kind == "i" else labels.astype(np.int32)

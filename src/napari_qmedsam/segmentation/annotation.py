@@ -1,7 +1,7 @@
 """Objects and labels of a volume, with undo. No model, no Qt."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_qmedsam.errors import GridMismatch, InvalidBox, InvalidSettings
-from napari_qmedsam.prompts import Box2D, Box3D
+from napari_qmedsam.prompts import Box2D, Box3D, hull
 from napari_qmedsam.segmentation.history import History, Step
 from napari_qmedsam.segmentation.objects import (
     SegmentObject,
     changed_object,
+    key_boxes,
     with_refinements,
 )
-from napari_qmedsam.volumes.reslicing import axis_order
+from napari_qmedsam.volumes.labels import labels_on_grid
+from napari_qmedsam.volumes.places import label_places
+from napari_qmedsam.volumes.reslicing import axis_order, stacked_along
+from napari_qmedsam.volumes.segments import Segment, as_segments
 from napari_qmedsam.volumes.volume import Volume
 
 
@@ -62,6 +66,11 @@ class Annotation:
 
     # Objects --------------------------------------------------------------
 
+    @property
+    def segments(self) -> tuple[Segment, ...]:
+        """Names and colours of the objects, as files keep them."""
+        return tuple(item.segment for item in self.objects.values())
+
     def add_object(
         self,
         box: Box3D,
@@ -101,6 +110,73 @@ class Annotation:
         )
         self._change(added)
         return added
+
+    def add_objects_from_labels(
+        self,
+        labels: Volume | NDArray[np.integer],
+        names: Mapping[int, str] | Iterable[Segment] | None = None,
+        axis: int = 0,
+    ) -> tuple[SegmentObject, ...]:
+        """Go on with what another tool, or an earlier session, has made.
+
+        Each label becomes an object with its tight box on every slice that holds it,
+        locked at first: its voxels are kept until somebody unlocks it. They are
+        painted where there is no label yet. One step of undo.
+
+        Parameters
+        ----------
+        labels : Volume, or ndarray, (Z, Y, X) integer
+            As :func:`~napari_qmedsam.read_labels` gives them; brought to the volume's
+            grid.
+        names : mapping of int to str, or segments, optional
+            Default: names and colours that the label file gives.
+        axis : int
+            Array axis that the slices lie across.
+
+        Returns
+        -------
+        tuple of SegmentObject
+            By label. An object has the number of its label, the next free one where
+            another object has that.
+
+        Raises
+        ------
+        GridMismatch
+            If the labels cannot be brought there.
+        InvalidSettings
+            If there is no label.
+        """
+        placed = labels_on_grid(labels, self.volume)
+        known = {s.number: s for s in as_segments(names) or placed.segments}
+        stack = stacked_along(placed.array, axis)
+        places = label_places(stack)
+        if not places:
+            raise InvalidSettings("There are no labels to make objects from.")
+        ids, made = {}, []
+        with self.history.step():
+            for number, place in places.items():
+                is_free = number not in self.objects
+                is_free &= number <= np.iinfo(self.labels.dtype).max
+                segment = known.get(number, Segment(number, f"label {number}"))
+                keys = key_boxes(stack, number, place)
+                first, last = keys[0].slice_index, keys[-1].slice_index
+                flat = hull([key.box for key in keys])
+                box = Box3D(
+                    flat.x_min, flat.y_min, first, flat.x_max, flat.y_max, last + 1
+                )
+                added = self.add_object(
+                    box,
+                    segment.name,
+                    number if is_free else None,
+                    axis,
+                    keys=keys,
+                    colour=segment.colour,
+                    is_locked=True,
+                )
+                ids[number] = added.object_id
+                made.append(added)
+            self._paint_free(placed.array, ids)
+        return tuple(made)
 
     def change_object(self, object_id: int, **attributes: Any) -> SegmentObject:
         """Give an object other attributes; its voxels stay until segmented.
@@ -245,16 +321,29 @@ class Annotation:
         """
         from napari_qmedsam.volumes.writing import write_labels
 
-        segments = [item.segment for item in self.objects.values()]
-        return write_labels(self.labels, self.volume, Path(path), names=segments)
+        return write_labels(self.labels, self.volume, Path(path), names=self.segments)
 
     # Helpers --------------------------------------------------------------
 
     def _keep_locked(self, step: Step | None, what: str) -> None:
-        ids = step.object_ids if step else set()
+        ids = step.object_ids - step.made_locked if step else set()
         locked = [o for i, o in self.objects.items() if i in ids and o.is_locked]
         if locked:
             raise are_locked(locked, what)
+
+    def _paint_free(self, labels: NDArray[np.integer], ids: Mapping[int, int]) -> None:
+        """Paint labels as objects of these ids where there is nothing yet."""
+        numbers = np.array([0, *ids])
+        values = np.array([0, *ids.values()]).astype(self.labels.dtype)
+        planes = {}
+        for z in np.flatnonzero(labels.any(axis=(1, 2))):
+            plane = self.labels[z]
+            new = values[np.searchsorted(numbers, labels[z])]
+            free = (plane == 0) & (new != 0)
+            if free.any():
+                planes[0, int(z)] = plane.copy()
+                plane[free] = new[free]
+        self.history.record(self.labels, planes)
 
     def _object(self, object_id: int) -> SegmentObject:
         if object_id not in self.objects:

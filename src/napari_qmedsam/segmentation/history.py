@@ -55,6 +55,18 @@ class Step:
                 found.update(int(v) for v in np.unique(values))
         return found - {0}
 
+    @property
+    def made_locked(self) -> set[int]:
+        """Ids of objects that it made and that were locked from the start."""
+        return {
+            change.object_id
+            for change in self.changes
+            if isinstance(change, ObjectChange)
+            and change.before is None
+            and change.after is not None
+            and change.after.is_locked
+        }
+
 
 Slice = tuple[int, int]
 """Array axis that a slice lies across, and its index."""

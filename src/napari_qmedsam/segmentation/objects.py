@@ -4,6 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from napari_qmedsam.errors import InvalidBox, InvalidSettings
 from napari_qmedsam.prompts import (
     REFINEMENTS,
@@ -15,6 +18,7 @@ from napari_qmedsam.prompts import (
     hull,
     interpolate,
 )
+from napari_qmedsam.volumes.places import Place
 from napari_qmedsam.volumes.reslicing import axis_order
 from napari_qmedsam.volumes.segments import Colour, Segment, palette_colour
 
@@ -177,6 +181,32 @@ class SegmentObject:
         others = [key for key in keys if key.slice_index != slice_index]
         keyed = self.with_keys([*others, KeyBox(slice_index, box)])
         return keyed.reaching(slice_index)
+
+
+def key_boxes(
+    stack: NDArray[np.integer], number: int, place: Place
+) -> tuple[KeyBox, ...]:
+    """Return the tight box of a label on every slice that holds it.
+
+    Parameters
+    ----------
+    stack : ndarray, (Z, Y, X) integer
+        With the slices first.
+    number : int
+    place : Place
+        Where the label lies.
+    """
+    slices, rows, columns = place
+    keys = []
+    for slice_index in range(slices.start, slices.stop):
+        box = Box2D.around(stack[slice_index, rows, columns] == number)
+        if box is not None:
+            left, top = columns.start, rows.start
+            moved = Box2D(
+                box.x_min + left, box.y_min + top, box.x_max + left, box.y_max + top
+            )
+            keys.append(KeyBox(slice_index, moved))
+    return tuple(keys)
 
 
 def with_refinements(

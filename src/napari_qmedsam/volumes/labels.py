@@ -13,7 +13,7 @@ from napari_qmedsam.volumes.formats import Selection
 from napari_qmedsam.volumes.reading import load
 from napari_qmedsam.volumes.registry import keeps_place
 from napari_qmedsam.volumes.resampling import grids_overlap, resample_like, same_grid
-from napari_qmedsam.volumes.volume import Modality, Source, Volume
+from napari_qmedsam.volumes.volume import Modality, Volume
 
 logger = logging.getLogger(__name__)
 
@@ -97,9 +97,7 @@ def labels_on_grid(labels: Volume | NDArray[np.integer], like: Volume) -> Volume
                 f"The labels are {labels.shape} but the image is {like.shape}, and an "
                 "array does not say where it lies. Give them as a volume."
             )
-        return replace(
-            like, array=labels, modality=Modality.OTHER, source=Source(), notices=()
-        )
+        return like.with_labels(labels)
     name = _named("Labels", labels)
     if not keeps_place(labels):
         if labels.shape != like.shape:
@@ -108,9 +106,9 @@ def labels_on_grid(labels: Volume | NDArray[np.integer], like: Volume) -> Volume
                 f"has {like.shape}, and the file does not say where they lie. "
                 "Save them in the shape of the image."
             )
-        return replace(labels, affine=like.affine, spacing_mm=like.spacing_mm)
+        return _moved_to(labels, like)
     if same_grid(labels, like):
-        return replace(labels, affine=like.affine, spacing_mm=like.spacing_mm)
+        return _moved_to(labels, like)
     if not grids_overlap(labels, like, _extent(labels.array)):
         raise GridMismatch(
             f"{name} lie wholly outside {_named('the image', like)}. Check that both "
@@ -167,6 +165,16 @@ def _whole_numbers(path: Path, array: NDArray) -> NDArray:
             "a label file and not an image.",
         )
     return smallest_unsigned(array)
+
+
+def _moved_to(labels: Volume, like: Volume) -> Volume:
+    """Return labels of the same voxels with the place of `like`."""
+    return replace(
+        labels,
+        affine=like.affine,
+        spacing_mm=like.spacing_mm,
+        has_spacing=like.has_spacing,
+    )
 
 
 def _named(what: str, volume: Volume) -> str:

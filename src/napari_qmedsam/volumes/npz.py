@@ -123,6 +123,7 @@ def read_npz(path: Path, selection: Selection = WHOLE) -> Volume:
         modality=Modality.COLOUR if colour else Modality.OTHER,
         source=Source(str(path), "npz", dimensions=2 if flat else 3),
         notices=notices,
+        has_spacing="spacing" in arrays,
     )
 
 
@@ -180,7 +181,9 @@ def read_npz_labels(path: Path, selection: Selection = WHOLE) -> Volume:
             flat = arrays[name].ndim == 2
             source = Source(str(path), "npz", dimensions=2 if flat else 3)
             segments = segments_of_json(str(arrays.get("segments", "[]")))
-            return Volume(array=stack, source=source, segments=segments)
+            return Volume(
+                array=stack, source=source, segments=segments, has_spacing=False
+            )
     raise unreadable(
         path, "it holds no array named 'gts' or 'segs'", "Choose a file with labels."
     )

@@ -31,7 +31,7 @@ def read_picture(path: Path, selection: Selection = WHOLE) -> Volume:
 
     Grey keeps its depth (16 bits stay 16 bits). Colour becomes RGB with 8
     bits; transparency is dropped with a notice. TIFF files of ImageJ and OME
-    carry a voxel size; for all other pictures 1 mm is assumed.
+    carry a voxel size; all other pictures get 1 mm, and `has_spacing` False.
 
     Parameters
     ----------
@@ -70,6 +70,7 @@ def read_picture(path: Path, selection: Selection = WHOLE) -> Volume:
         modality=Modality.COLOUR if array.ndim == 4 else Modality.OTHER,
         source=Source(str(path), "picture", dimensions=2 if len(pages) == 1 else 3),
         notices=notices,
+        has_spacing=size is not None,
     )
 
 

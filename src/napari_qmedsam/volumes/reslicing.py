@@ -50,6 +50,7 @@ def seen_along(volume: Volume, axis: int) -> Volume:
         volume.modality,
         volume.source,
         pixel_aspect=spacing[1] / spacing[2],
+        has_spacing=volume.has_spacing,
     )
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_qmedsam.errors import InvalidSettings
+from napari_qmedsam.volumes.places import label_places
 from napari_qmedsam.volumes.segments import Segment, colour_from_fractions
 
 logger = logging.getLogger(__name__)
@@ -27,9 +28,6 @@ CARET = 30
 
 TABLE = b"<CaretExtension"
 """Where a label table begins, whatever code its extension has."""
-
-LIMIT = 1 << 16
-"""Extents are not looked for where numbers are higher: SciPy lists all below."""
 
 FIELD = re.compile(r"Segment(\d+)_(Name|LabelValue|Color|Layer)")
 
@@ -43,20 +41,13 @@ def slicer_fields(
     ----------
     segments : sequence of Segment
     labels : ndarray, (Z, Y, X)
-        Slicer keeps the extent of each segment; 0 to -1 says that it has to look.
+        Slicer keeps the extent of each segment; 0 to -1 stands for an empty one.
     """
-    from scipy.ndimage import find_objects
-
     if not segments:
         return
-    highest = int(labels.max())
-    if highest > LIMIT:
-        places = []
-    else:
-        places = find_objects(labels.astype(np.int32, copy=False), highest)
+    places = label_places(labels)
     for index, segment in enumerate(segments):
-        is_there = segment.number <= len(places)
-        place = places[segment.number - 1] if is_there else None
+        place = places.get(segment.number)
         extent = "0 -1 0 -1 0 -1"
         if place is not None:
             extent = " ".join(f"{p.start} {p.stop - 1}" for p in place[::-1])

@@ -75,6 +75,9 @@ class Volume:
         :mod:`~napari_qmedsam.volumes.reslicing`.
     segments : tuple of Segment
         Of a label volume, what its numbers mean where that is known.
+    has_spacing : bool
+        False where the spacing is made up, as that of a photograph: sizes are then
+        pixels, and neither millimetres nor millilitres.
 
     Raises
     ------
@@ -91,6 +94,7 @@ class Volume:
     notices: tuple[str, ...] = ()
     pixel_aspect: float = 1.0
     segments: tuple[Segment, ...] = ()
+    has_spacing: bool = True
 
     def __post_init__(self) -> None:
         shape = self.array.shape
@@ -141,6 +145,18 @@ class Volume:
         if self.is_colour:
             return Window(0.0, 255.0)
         return percentile_window(self.array)
+
+    def with_labels(
+        self, labels: NDArray, segments: tuple[Segment, ...] = ()
+    ) -> "Volume":
+        """Return labels on the grid of this image."""
+        return replace(
+            self.with_array(labels),
+            modality=Modality.OTHER,
+            source=Source(format=self.source.format),
+            notices=(),
+            segments=segments,
+        )
 
     def with_array(self, array: NDArray) -> "Volume":
         """Return a volume on the same grid with other voxels (labels, say)."""

@@ -30,6 +30,29 @@ class Window:
                 f"Window lower {self.lower} must be below upper {self.upper}."
             )
 
+    @classmethod
+    def of_level(cls, level: float, width: float) -> "Window":
+        """Return the window of a level and a width, as radiologists name them.
+
+        Raises
+        ------
+        InvalidWindow
+            If the width is not above 0.
+        """
+        if not width > 0:
+            raise InvalidWindow(f"The width of a window must be above 0, not {width}.")
+        return cls(level - width / 2, level + width / 2)
+
+    @property
+    def level(self) -> float:
+        """The grey in the middle."""
+        return (self.lower + self.upper) / 2
+
+    @property
+    def width(self) -> float:
+        """From the lower end to the upper one."""
+        return self.upper - self.lower
+
     def to_uint8(self, array: NDArray) -> NDArray[np.uint8]:
         """Clip to the window and map it linearly to 0..255, rounded to nearest.
 
@@ -56,6 +79,8 @@ CT_PRESETS: dict[str, Window] = {
     "bone": Window(-450.0, 1050.0),
     "brain": Window(0.0, 80.0),
     "liver": Window(-45.0, 105.0),
+    "mediastinum": Window(-125.0, 225.0),
+    "angiography": Window(0.0, 600.0),
 }
 """Named CT windows in HU; soft-tissue is the one MedSAM was trained with."""
 

@@ -1,0 +1,150 @@
+"""Commands that measure labels, without a model: score, report."""
+
+import json
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from napari_qmedsam.cli import shared
+from napari_qmedsam.cli.shared import Frame, SeriesOption, Tolerance
+from napari_qmedsam.evaluation.rules import TOLERANCE_MM, Matching
+
+Names = Annotated[
+    str | None,
+    typer.Option(
+        "--class-list",
+        metavar="LIST",
+        help="Names of the labels: total or total_mr (TotalSegmentator), or a CSV, "
+        "JSON or YAML file with id, name and colour. Default: those in the file.",
+    ),
+]
+Output = Annotated[
+    Path | None,
+    typer.Option("-o", "--output", metavar="FILE", help="Table, .csv or .md."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def score(
+    labels: Annotated[
+        Path, typer.Option(metavar="FILE", help="Labels to be scored: file or folder.")
+    ],
+    reference: Annotated[
+        Path, typer.Option(metavar="FILE", help="Reference labels: file or folder.")
+    ],
+    match: Annotated[
+        str,
+        typer.Option(
+            metavar="WAY",
+            help="What an object is scored against: the label of its number, of its "
+            "name, or the one of most overlap. number and name count labels that one "
+            "side lacks as missed.",
+        ),
+    ] = Matching.NUMBER.value,
+    classes: Annotated[
+        str | None,
+        typer.Option(metavar="IDS", help="Comma-separated, like 1,2,3; default: all."),
+    ] = None,
+    tolerance_mm: Tolerance = TOLERANCE_MM,
+    output: Output = None,
+    as_json: AsJson = False,
+) -> None:
+    """Score labels against others, object by object; no model is needed.
+
+    The two are brought together by their affines. DSC, NSD, 95th percentile of the
+    surface distances (HD95), relative volume difference (RVD), and volumes.
+    """
+    from napari_qmedsam.evaluation.label_scores import score_labels
+    from napari_qmedsam.volumes import read_labels
+
+    way = shared.choice(Matching, match, "--match")
+    wanted = shared.class_ids(classes)
+    if output is not None:
+        shared.check_file_target(output, labels, reference)
+    scores = score_labels(
+        read_labels(labels),
+        read_labels(reference),
+        matching=way,
+        classes=wanted,
+        tolerance_mm=tolerance_mm,
+    )
+    if output is not None:
+        scores.save(output)
+    if as_json:
+        content = {
+            "objects": [
+                {
+                    **asdict(item.pair),
+                    **_finite(item.scores.shown()),
+                    **_finite(
+                        {
+                            "volume": item.volume,
+                            "reference_volume": item.reference_volume,
+                        }
+                    ),
+                }
+                for item in scores.pairs
+            ],
+            "mean": _finite(scores.mean.shown()),
+            "volume_unit": "ml" if scores.has_spacing else "voxels",
+            "left_out": list(scores.left_out),
+            "notices": list(scores.notices),
+        }
+        typer.echo(json.dumps(content))
+        return
+    shared.print_table(scores.cells, has_mean=True)
+    if scores.note:
+        typer.echo(f"Note: {scores.note}", err=True)
+
+
+def report(
+    image: Annotated[
+        Path, typer.Option(metavar="FILE", help="Image file or DICOM folder.")
+    ],
+    labels: Annotated[
+        Path, typer.Option(metavar="FILE", help="Label file or DICOM folder.")
+    ],
+    class_list: Names = None,
+    output: Output = None,
+    frame: Frame = None,
+    series: SeriesOption = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure every object: slices, ml, HU or intensity, longest axial diameter.
+
+    The diameter is the longest distance between two points of the object on one
+    axial slice, as RECIST measures lesions.
+    """
+    from napari_qmedsam.evaluation.object_report import report_objects
+    from napari_qmedsam.volumes import read_labels, read_volume
+    from napari_qmedsam.volumes.class_lists import class_list as named
+
+    known = None if class_list is None else named(class_list)
+    if output is not None:
+        shared.check_file_target(output, image, labels)
+    volume = read_volume(image, frame=frame, series=series)
+    placed = read_labels(labels, like=volume)
+    shared.notices(volume.notices + placed.notices)
+    # Of a list of 117 classes only those that are there are of interest.
+    names = None if known is None else known.present_in(placed.array)
+    found = report_objects(volume, placed, names)
+    if output is not None:
+        found.save(output)
+    if as_json:
+        objects = [_finite(asdict(item)) for item in found.objects]
+        typer.echo(json.dumps({"objects": objects, "has_spacing": found.has_spacing}))
+        return
+    shared.print_table(found.cells)
+
+
+def _finite(values: dict[str, Any]) -> dict[str, Any]:
+    """Return values rounded, None for what JSON has no number for."""
+    return {
+        key: (round(value, 4) if math.isfinite(value) else None)
+        if isinstance(value, float)
+        else value
+        for key, value in values.items()
+    }

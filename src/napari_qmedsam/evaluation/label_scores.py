@@ -1,0 +1,339 @@
+"""Scores of labels against other labels: no model, no boxes."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+
+from napari_qmedsam.errors import InvalidSettings
+from napari_qmedsam.evaluation.rules import TOLERANCE_MM, Matching
+from napari_qmedsam.evaluation.scores import Scores, headings
+from napari_qmedsam.evaluation.tables import (
+    Cells,
+    html_text,
+    plain_text,
+    save_table,
+)
+from napari_qmedsam.volumes.grid import voxel_volume_ml
+from napari_qmedsam.volumes.labels import labels_on_grid
+from napari_qmedsam.volumes.places import Place, label_places
+from napari_qmedsam.volumes.registry import keeps_place
+from napari_qmedsam.volumes.segments import Segment, as_segments
+from napari_qmedsam.volumes.volume import Volume
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An object and the reference label it is scored against.
+
+    Parameters
+    ----------
+    name : str
+    number, reference : int or None
+        Values of its voxels; None where one side has no such object.
+    reference_name : str
+    """
+
+    name: str
+    number: int | None
+    reference: int | None
+    reference_name: str
+
+
+@dataclass(frozen=True)
+class ScoredPair:
+    """A pair with its scores.
+
+    Parameters
+    ----------
+    pair : Pair
+    scores : Scores
+    volume, reference_volume : float
+        In ml, or in voxels where the grid has no spacing.
+    """
+
+    pair: Pair
+    scores: Scores
+    volume: float
+    reference_volume: float
+
+
+@dataclass(frozen=True)
+class LabelScores:
+    """Scores of all objects; prints itself as a table.
+
+    Parameters
+    ----------
+    pairs : tuple of ScoredPair
+        Never empty.
+    left_out : tuple of str
+        Labels of the reference that nothing was matched with.
+    tolerance_mm : float
+    has_spacing : bool
+        Without it lengths are pixels and volumes voxels.
+    notices : tuple of str
+        What was done to bring the two together.
+    """
+
+    pairs: tuple[ScoredPair, ...]
+    left_out: tuple[str, ...]
+    tolerance_mm: float
+    has_spacing: bool
+    notices: tuple[str, ...] = ()
+
+    @property
+    def mean(self) -> Scores:
+        """Means over all pairs; missed objects count with DSC and NSD 0."""
+        return Scores.mean(item.scores for item in self.pairs)
+
+    @property
+    def cells(self) -> Cells:
+        """Rows of text, headings first, means last."""
+        unit = "ml" if self.has_spacing else "voxels"
+        titles = headings(self.tolerance_mm)
+        if not self.has_spacing:
+            titles = [title.replace(" mm", " pixels") for title in titles]
+        rows = [["object", "reference", *titles, unit, f"reference {unit}"]]
+        for item in self.pairs:
+            pair = item.pair
+            rows.append(
+                [
+                    _label(pair.name, pair.number),
+                    _label(pair.reference_name, pair.reference),
+                    *item.scores.cells(),
+                    f"{item.volume:.3f}" if self.has_spacing else f"{item.volume:.0f}",
+                    f"{item.reference_volume:.3f}"
+                    if self.has_spacing
+                    else f"{item.reference_volume:.0f}",
+                ]
+            )
+        return [*rows, ["mean", "", *self.mean.cells(), "", ""]]
+
+    @property
+    def note(self) -> str:
+        """What the table does not show, in a sentence or two; may be empty."""
+        said = list(self.notices)
+        if self.left_out:
+            said.append(f"Not scored, nothing lies there: {', '.join(self.left_out)}.")
+        return " ".join(said)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the table; the name ends in ``.csv`` or ``.md``.
+
+        Raises
+        ------
+        InvalidSettings
+            If it ends otherwise, or cannot be written.
+        """
+        return save_table(self.cells, Path(path), self.note)
+
+    def __str__(self) -> str:
+        return f"{plain_text(self.cells)}\n{self.note}".rstrip()
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return html_text(self.cells, self.note)
+
+
+Names = Mapping[int, str] | Iterable[Segment] | None
+"""What labels are called; by default what their file says."""
+
+
+def score_labels(
+    labels: Volume | NDArray[np.integer],
+    reference: Volume,
+    *,
+    matching: Matching = Matching.NUMBER,
+    classes: Sequence[int] | None = None,
+    tolerance_mm: float = TOLERANCE_MM,
+    names: Names = None,
+    reference_names: Names = None,
+) -> LabelScores:
+    """Score labels against reference labels, object by object, in 3D.
+
+    Parameters
+    ----------
+    labels : Volume, or ndarray, (Z, Y, X) integer
+        What is scored. Brought to the reference's grid by
+        :func:`~napari_qmedsam.volumes.labels.labels_on_grid`: by affine, never by
+        shape alone where there is one.
+    reference : Volume
+        The truth.
+    matching : Matching
+    classes : sequence of int, optional
+        Score only these labels of `labels`, and with `NUMBER` of the reference.
+    tolerance_mm : float
+        Of the NSD.
+    names, reference_names : mapping of int to str, or segments, optional
+        Default: those of the files.
+
+    Returns
+    -------
+    LabelScores
+
+    Raises
+    ------
+    GridMismatch
+        If the labels cannot be brought there.
+    InvalidSettings
+        If there is nothing to score, or two labels share a name that they are to be
+        matched by.
+    """
+    if isinstance(labels, Volume) and not keeps_place(reference):
+        reference = labels_on_grid(reference, labels)
+    placed = labels_on_grid(labels, reference)
+    own = _Side.of(placed, names)
+    truth = _Side.of(reference, reference_names)
+    pairs = _MATCHERS[matching](own, truth)
+    if classes is not None:
+        wanted = set(classes)
+        pairs = [p for p in pairs if wanted & {p.number, _alike(p, matching)}]
+    if not pairs:
+        raise InvalidSettings(
+            f"There is nothing to score: matched by {matching.value}, labels and "
+            "reference have no object in common."
+            if own.places and truth.places
+            else "There is nothing to score: the labels or the reference are empty."
+        )
+    unit = voxel_volume_ml(reference) if reference.has_spacing else 1.0
+    scored = tuple(_score(pair, own, truth, unit, tolerance_mm) for pair in pairs)
+    matched = {pair.reference for pair in pairs}
+    left_out = tuple(truth.name(n) for n in truth.places if n not in matched)
+    return LabelScores(
+        scored,
+        left_out if classes is None else (),
+        tolerance_mm,
+        reference.has_spacing,
+        placed.notices,
+    )
+
+
+# Helpers ------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Side:
+    """Labels with their places and names."""
+
+    volume: Volume
+    places: dict[int, Place]
+    names: dict[int, str]
+
+    @classmethod
+    def of(cls, volume: Volume, names: Names) -> "_Side":
+        known = as_segments(names) or volume.segments
+        named = {segment.number: segment.name for segment in known}
+        return cls(volume, label_places(volume.array), named)
+
+    def name(self, number: int) -> str:
+        return self.names.get(number, f"label {number}")
+
+    def by_name(self) -> dict[str, int]:
+        """Return numbers by name, in any case; unnamed labels have none."""
+        found: dict[str, int] = {}
+        for number in self.places:
+            name = self.names.get(number, "").strip().casefold()
+            if name and name in found:
+                raise InvalidSettings(
+                    f"The labels {found[name]} and {number} are both called "
+                    f"'{self.names[number]}'; match by number or overlap."
+                )
+            if name:
+                found[name] = number
+        return found
+
+
+def _by_number(own: _Side, truth: _Side) -> list[Pair]:
+    pairs = []
+    for number in sorted({*own.places, *truth.places}):
+        name = own.names.get(number) or truth.name(number)
+        mine = number if number in own.places else None
+        theirs = number if number in truth.places else None
+        pairs.append(Pair(name, mine, theirs, truth.names.get(number) or name))
+    return pairs
+
+
+def _by_name(own: _Side, truth: _Side) -> list[Pair]:
+    mine, theirs = own.by_name(), truth.by_name()
+    pairs = []
+    for name in dict.fromkeys([*mine, *theirs]):
+        number, reference = mine.get(name), theirs.get(name)
+        shown = own.name(number) if number is not None else ""
+        known = truth.name(reference) if reference is not None else shown
+        pairs.append(Pair(shown or known, number, reference, known))
+    return pairs
+
+
+def _by_overlap(own: _Side, truth: _Side) -> list[Pair]:
+    mine, theirs = list(own.places), list(truth.places)
+    shared = _shared_dsc(own, truth)
+    chosen = dict(zip(*linear_sum_assignment(shared, maximize=True), strict=True))
+    pairs = []
+    for row, number in enumerate(mine):
+        column = chosen.get(row)
+        met = column is not None and shared[row, column] > 0
+        reference = theirs[column] if met and column is not None else None
+        known = "" if reference is None else truth.name(reference)
+        pairs.append(Pair(own.name(number), number, reference, known))
+    return pairs
+
+
+_MATCHERS = {
+    Matching.NUMBER: _by_number,
+    Matching.NAME: _by_name,
+    Matching.OVERLAP: _by_overlap,
+}
+
+
+def _shared_dsc(own: _Side, truth: _Side) -> NDArray[np.float64]:
+    """Return the DSC of every object with every reference label, (n, m)."""
+    mine, theirs = own.volume.array, truth.volume.array
+    columns = {number: i for i, number in enumerate(truth.places)}
+    sizes = np.array(
+        [np.count_nonzero(theirs[p] == n) for n, p in truth.places.items()], float
+    )
+    shared = np.zeros((len(own.places), len(columns)))
+    for row, (number, place) in enumerate(own.places.items()):
+        mask = mine[place] == number
+        values, counts = np.unique(theirs[place][mask], return_counts=True)
+        for value, count in zip(values, counts, strict=True):
+            if value:
+                column = columns[int(value)]
+                total = np.count_nonzero(mask) + sizes[column]
+                shared[row, column] = 2 * count / total
+    return shared
+
+
+def _score(
+    pair: Pair, own: _Side, truth: _Side, unit: float, tolerance_mm: float
+) -> ScoredPair:
+    """Score a pair within the box around both, which holds all their surfaces."""
+    places = [own.places[pair.number]] if pair.number is not None else []
+    places += [truth.places[pair.reference]] if pair.reference is not None else []
+    around = tuple(
+        slice(min(s.start for s in axis), max(s.stop for s in axis))
+        for axis in zip(*places, strict=True)
+    )
+    mask, expected = (
+        np.zeros([s.stop - s.start for s in around], bool)
+        if number is None
+        else side.volume.array[around] == number
+        for side, number in ((own, pair.number), (truth, pair.reference))
+    )
+    spacing = truth.volume.spacing_mm
+    scores = Scores.of(mask, expected, spacing, tolerance_mm)
+    sizes = [float(np.count_nonzero(side)) * unit for side in (mask, expected)]
+    return ScoredPair(pair, scores, *sizes)
+
+
+def _alike(pair: Pair, matching: Matching) -> int | None:
+    """Return the reference's number where it means the same as the labels' own."""
+    return pair.reference if matching is Matching.NUMBER else None
+
+
+def _label(name: str, number: int | None) -> str:
+    return "–" if number is None else f"{name} ({number})"
