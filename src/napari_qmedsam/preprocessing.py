@@ -218,6 +218,12 @@ def slice_image(array: NDArray, slice_index: int, window: Window) -> NDArray[np.
     return window.to_uint8(chosen)
 
 
+def is_blank(array: NDArray, slice_index: int) -> bool:
+    """Tell a slice of one value, such as padding: there is no object on it."""
+    plane = array[slice_index]
+    return bool((plane == plane.flat[0]).all())
+
+
 def _bilinear(
     image: NDArray[np.floating], height: int, width: int
 ) -> NDArray[np.floating]:

@@ -187,6 +187,8 @@ def segment(
     for item in report["objects"]:
         ml = f", {item['volume_ml']} ml" if volume.has_spacing else ""
         console.print(f"object {item['id']}: {item['voxels']} voxels{ml}")
+    names = {item.object_id: item.name for item in session.objects.values()}
+    console.print(run.end.text(names))
     console.print(
         f"{report['milliseconds_per_slice']:.0f} ms per slice "
         f"({info.model}, {info.backend}, {info.precision})"

@@ -336,4 +336,6 @@ def _alike(pair: Pair, matching: Matching) -> int | None:
 
 
 def _label(name: str, number: int | None) -> str:
-    return "–" if number is None else f"{name} ({number})"
+    if number is None:
+        return "–"
+    return name if name == f"label {number}" else f"{name} ({number})"

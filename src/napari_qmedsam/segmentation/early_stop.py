@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_qmedsam.errors import InvalidSettings
+from napari_qmedsam.segmentation.endings import EndReason
 
 
 @dataclass(frozen=True)
@@ -88,18 +89,36 @@ class EarlyStop:
 
         Parameters
         ----------
+        now, previous, first : Appearance
+            As for :meth:`why_ended`.
+        """
+        return self.why_ended(now, previous, first) is not None
+
+    def why_ended(
+        self, now: Appearance, previous: Appearance, first: Appearance
+    ) -> EndReason | None:
+        """Return why an object has ended between two neighbouring slices, if it has.
+
+        Parameters
+        ----------
         now, previous : Appearance
             On this slice and on the one before.
         first : Appearance
             Where the way began.
         """
         if now.area == 0 or previous.area == 0:
-            return True
+            return EndReason.OBJECT_END
         share = now.area / previous.area
         both = int((now.mask & previous.mask).sum())
+        if share < self.smallest_share:
+            return EndReason.OBJECT_END
+        if share > self.largest_growth:
+            return EndReason.MASK_JUMPED
+        if both / min(now.area, previous.area) < self.least_overlap:
+            return EndReason.MASK_JUMPED
+        return EndReason.OTHER_GREY if self.is_other_grey(now, first) else None
+
+    def is_other_grey(self, now: Appearance, first: Appearance) -> bool:
+        """Tell whether a mask lies on other tissue than where the way began."""
         may_move = max(self.grey_spreads * first.spread, self.least_grey)
-        return (
-            not self.smallest_share <= share <= self.largest_growth
-            or both / min(now.area, previous.area) < self.least_overlap
-            or abs(now.grey - first.grey) > may_move
-        )
+        return abs(now.grey - first.grey) > may_move

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
 
+from napari_qmedsam.segmentation.endings import RunEnd
 from napari_qmedsam.segmentation.tracking import SliceUpdate
 
 
@@ -33,6 +34,11 @@ class Segmentation:
     def milliseconds_per_slice(self) -> float:
         """Mean time of a visit; 0 without any."""
         return 1000 * self.seconds / max(1, len(self))
+
+    @property
+    def end(self) -> RunEnd:
+        """Why each object was tracked no further."""
+        return RunEnd.of(self.updates)
 
     def __str__(self) -> str:
         return (

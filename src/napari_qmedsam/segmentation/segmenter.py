@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_qmedsam.errors import InvalidOutput, InvalidSettings
-from napari_qmedsam.preprocessing import SliceGeometry, slice_image
+from napari_qmedsam.preprocessing import SliceGeometry, is_blank, slice_image
 from napari_qmedsam.prompts import Box2D, Box3D
 from napari_qmedsam.runtime.protocol import Backend
 from napari_qmedsam.segmentation.embeddings import EmbeddingStore
@@ -153,7 +153,12 @@ class SliceSegmenter:
         window: Window,
         points: Sequence[Sequence[InputPoint]] = (),
     ) -> NDArray[np.bool_]:
-        """Masks of boxes that are already in model-input coordinates."""
+        """Masks of boxes that are already in model-input coordinates.
+
+        A slice of one value has no object: its masks are empty.
+        """
+        if is_blank(volume.array, slice_index):
+            return np.zeros((len(boxes), *volume.shape[1:]), bool)
         _, embedding = self.embed(volume, slice_index, window)
         logits = self.decode(embedding, boxes, points)
         return self.geometry(volume).logits_to_masks(logits)

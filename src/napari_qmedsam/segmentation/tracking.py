@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_qmedsam.cancelling import check_cancelled
-from napari_qmedsam.preprocessing import SliceGeometry, slice_image
+from napari_qmedsam.preprocessing import SliceGeometry, is_blank, slice_image
 from napari_qmedsam.prompts import Point
 from napari_qmedsam.segmentation.early_stop import Appearance, EarlyStop
+from napari_qmedsam.segmentation.endings import EndReason, ObjectEnd
 from napari_qmedsam.segmentation.objects import ObjectPrompt
 from napari_qmedsam.segmentation.segmenter import (
     InputBox,
@@ -45,6 +46,10 @@ class SliceUpdate:
         Visits made and planned.
     axis : int
         Array axis of the volume that the slice lies across.
+    found : tuple of int
+        Ids of the objects whose mask is not empty.
+    ends : tuple of ObjectEnd
+        Objects that are tracked no further, and why.
     """
 
     slice_index: int
@@ -52,6 +57,8 @@ class SliceUpdate:
     done: int
     total: int
     axis: int = 0
+    found: tuple[int, ...] = ()
+    ends: tuple[ObjectEnd, ...] = ()
 
 
 @dataclass
@@ -82,7 +89,15 @@ class Track:
     first: Appearance | None = None
     last: Appearance | None = None
     twin: "Track | None" = None
-    has_ended: bool = False
+    ended: EndReason | None = None
+    """Why there is nothing more of it, until a key box takes it up again."""
+    ended_on: int = 0
+    """The first slice without it."""
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the object ended on the way."""
+        return self.ended is not None
 
     def is_over(self, slice_index: int) -> bool:
         """Tell whether nothing is to be said of the object from this slice on."""
@@ -98,7 +113,7 @@ class Track:
         """Return the box that prompts a slice; None where the object has ended."""
         drawn = geometry.box_to_input(self.prompt.box_on(slice_index))
         if not self.follows_mask or self.prompt.is_key(slice_index):
-            self.has_ended = False
+            self.ended = None
             return drawn
         if self.has_ended:
             return None
@@ -107,8 +122,38 @@ class Track:
         box = geometry.mask_to_input_box(self.mask)
         if box is None and on_empty is OnEmpty.BOX:
             return drawn
-        self.has_ended = box is None
+        if box is None:
+            self._end(EndReason.OBJECT_END, slice_index - self.slices.step)
         return box
+
+    def end_on(
+        self, slice_index: int, depth: int, was: EndReason | None
+    ) -> ObjectEnd | None:
+        """Return why nothing comes after a slice, None where something may.
+
+        Parameters
+        ----------
+        slice_index : int
+            That was visited.
+        depth : int
+            Slices of the volume.
+        was : EndReason or None
+            Why it had ended before that visit.
+        """
+        reason = self.ended
+        if reason is None and slice_index == self.slices[-1]:
+            is_edge = slice_index == (depth - 1 if self.slices.step > 0 else 0)
+            goes_on = self.follows_mask and not self.prompt.reaches(slice_index)
+            reason = EndReason.SCAN_END if is_edge and goes_on else EndReason.BOX_END
+        elif reason is was:
+            return None
+        if reason is None:
+            return None
+        place = self.ended_on if self.has_ended else slice_index
+        return ObjectEnd(self.prompt.object_id, reason, place, self.slices.step)
+
+    def _end(self, reason: EndReason, slice_index: int) -> None:
+        self.ended, self.ended_on = reason, slice_index
 
     def take(
         self,
@@ -129,8 +174,9 @@ class Track:
         """
         if stop is not None and now and self.last and self.first:
             is_key = self.prompt.is_key(slice_index)
-            if not is_key and stop.has_ended(now, self.last, self.first):
-                self.has_ended = True
+            why = None if is_key else stop.why_ended(now, self.last, self.first)
+            if why is not None:
+                self._end(why, slice_index)
                 return np.zeros_like(mask)
             self.last = now
         self.mask = mask
@@ -191,6 +237,7 @@ def track_objects(
             if all(track.is_over(slice_index) for track in tracks):
                 continue
             here = {i: t for i, t in enumerate(tracks) if slice_index in t.slices}
+            before = {i: track.ended for i, track in here.items()}
             wanted: dict[int, InputBox] = {}
             found: dict[int, NDArray[np.bool_]] = {}
             for i, track in here.items():
@@ -200,7 +247,12 @@ def track_objects(
                 elif track.prompt.reaches(slice_index):
                     # Labels from an earlier run would stay there otherwise.
                     found[i] = nothing
-            if wanted:
+            if wanted and is_blank(volume.array, slice_index):
+                # Padding, or a slice that was never filled: models answer anyway.
+                empty = Appearance(nothing, 0.0, 0.0)
+                for i in wanted:
+                    found[i] = here[i].take(slice_index, nothing, empty, stop)
+            elif wanted:
                 key, embedding = segmenter.embed(volume, slice_index, window)
                 if to_come[slice_index] and slice_index not in held:
                     segmenter.store.hold(key)
@@ -217,7 +269,19 @@ def track_objects(
                 segmenter.store.release(held.pop(slice_index))
             given = tuple(sorted(found.items()))
             axis = tracks[0].prompt.axis
-            yield SliceUpdate(slice_index, given, done, len(visits), axis)
+            ends = (
+                track.end_on(slice_index, volume.shape[0], before[i])
+                for i, track in here.items()
+            )
+            yield SliceUpdate(
+                slice_index,
+                given,
+                done,
+                len(visits),
+                axis,
+                tuple(tracks[i].prompt.object_id for i, m in given if m.any()),
+                tuple(end for end in ends if end is not None),
+            )
     finally:
         for key in held.values():
             segmenter.store.release(key)
