@@ -1,5 +1,7 @@
 """DICOM as scanners, archives and scripts leave it: one test for each kind."""
 
+import struct
+
 import numpy as np
 import pydicom
 import pytest
@@ -412,6 +414,28 @@ def test_a_codec_that_cannot_be_decoded_is_named(tmp_path, stored, write_classic
 def test_more_pixels_declared_than_held(tmp_path, stored, write_classic, rows):
     file = write_classic(tmp_path / "s", stored[:1], lambda i: {"Rows": rows})[0]
     with pytest.raises(UnreadableVolume, match="declares .* bytes of pixels, but has"):
+        read_volume(file)
+
+
+@pytest.mark.parametrize("change", ["size", "bits", "frames"])
+def test_packed_pixels_that_claim_gigabytes_are_refused(
+    tmp_path, stored, write_classic, change
+):
+    """GDCM believed lengths and sizes inside packed pixels: 28 s and 4 GB."""
+    file = write_classic(tmp_path / "s", stored[:1])[0]
+    data = pydicom.dcmread(file)
+    stream = bytearray(_jpeg2000(stored[0]))
+    if change == "size":
+        stream[8:16] = struct.pack(">2I", 60000, 60000)
+    data.PixelData = pydicom.encaps.encapsulate([bytes(stream)])
+    data["PixelData"].VR = "OB"
+    data.file_meta.TransferSyntaxUID = JPEG2000Lossless
+    if change == "bits":
+        data.BitsAllocated = 14648
+    if change == "frames":
+        data.NumberOfFrames = 20
+    data.save_as(file)
+    with pytest.raises(UnreadableVolume, match="is damaged or cut short|declares"):
         read_volume(file)
 
 

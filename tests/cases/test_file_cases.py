@@ -232,6 +232,16 @@ def test_headers_name_no_files_of_other_folders(tmp_path, hounsfield, name):
             read_volume(path)
 
 
+@pytest.mark.parametrize("name", ["a\0b.raw", "x" * 300 + ".raw", "."])
+def test_names_that_no_file_can_have_are_missing_files(tmp_path, name):
+    for path in (
+        nrrd(tmp_path / "a.nhdr", more=f"data file: {name}"),
+        meta(tmp_path / "a.mhd", name),
+    ):
+        with pytest.raises(UnreadableVolume, match="its data file '.*' is missing"):
+            read_volume(path)
+
+
 # Refusals give the true reason, and what can be read safely is read -------------
 
 

@@ -28,6 +28,7 @@ def file_beside(path: Path, name: str) -> Path:
     UnreadableVolume
         If it is missing, or lies outside the folder of the header.
     """
+    name = name.replace("\0", "?")
     folder = path.parent.resolve()
     beside = (path.parent / name).resolve()
     if not beside.is_relative_to(folder):
@@ -36,10 +37,10 @@ def file_beside(path: Path, name: str) -> Path:
             f"its data file '{name}' lies outside its folder",
             "Put both files in one folder and name it without a path.",
         )
-    if not beside.is_file():
+    if len(name) > 255 or not beside.is_file():
         raise unreadable(
             path,
-            f"its data file '{name}' is missing",
+            f"its data file '{name[:80]}' is missing",
             "Keep both files in one folder.",
         )
     return beside

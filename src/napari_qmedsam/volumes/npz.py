@@ -10,6 +10,7 @@ direction are not stored: axial slices in LPS direction are taken for granted.
 import logging
 import math
 import struct
+import tokenize
 import zipfile
 import zlib
 from dataclasses import dataclass, replace
@@ -35,6 +36,23 @@ from napari_qmedsam.volumes.volume import Modality, Source, Volume
 logger = logging.getLogger(__name__)
 
 COPY_AGAIN = "Copy or download it again."
+
+
+DAMAGE = (
+    AttributeError,
+    EOFError,
+    KeyError,
+    NotImplementedError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    struct.error,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What damaged archives and headers of arrays raise, beside ValueError."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,7 +158,7 @@ def npz_shapes(path: Path) -> tuple[Shape, Shape | None]:
                 for name in ("imgs", "gts")
                 if f"{name}.npy" in held
             }
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except (*DAMAGE, ValueError) as error:
         raise unreadable(
             path, "the file is damaged or not an NPZ archive", "Copy it again."
         ) from error
@@ -222,14 +240,7 @@ def _load(path: Path, names: tuple[str, ...]) -> dict[str, NDArray]:
         _check_declared(path, names)
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in names if name in file.files}
-    except (
-        OSError,
-        EOFError,
-        KeyError,
-        AttributeError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
+    except DAMAGE as error:
         logger.debug("%s: %s", path, error)
         raise unreadable(
             path, "the file is damaged or not an NPZ archive", COPY_AGAIN
@@ -359,8 +370,11 @@ def _is_npz(head: bytes) -> bool:
 
 
 def _is_case(path: Path) -> bool:
-    with zipfile.ZipFile(path) as archive:
-        return "imgs.npy" in archive.namelist()
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return "imgs.npy" in archive.namelist()
+    except (*DAMAGE, ValueError):
+        return True  # the reader says what is wrong
 
 
 NPZ = Format(

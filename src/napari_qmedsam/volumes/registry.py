@@ -1,7 +1,6 @@
 """All kinds of files, and which one a path is."""
 
 from pathlib import Path
-from zipfile import BadZipFile
 
 from napari_qmedsam.contents import foreign_contents
 from napari_qmedsam.errors import UnreadableVolume
@@ -75,7 +74,7 @@ def opens(path: Path) -> bool:
     try:
         kind = format_of(path)
         return kind.holds_volume(path)
-    except (UnreadableVolume, OSError, BadZipFile):
+    except (UnreadableVolume, OSError):
         return by_suffix(path) is not None
 
 

@@ -21,20 +21,8 @@ logger = logging.getLogger(__name__)
 MARK = b"DICM"
 """At byte 128 of most DICOM files; some scanners leave the first 132 bytes out."""
 
-DAMAGE = (
-    ArithmeticError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    NotImplementedError,
-    OSError,
-    RecursionError,
-    TypeError,
-    ValueError,
-    struct.error,
-    zlib.error,
-)
-"""What pydicom raises on damaged files."""
+DAMAGE = (Exception,)
+"""What pydicom raises on damaged files: whatever it happens to meet in them."""
 
 SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 """Segmentation Storage and Label Map Segmentation Storage."""

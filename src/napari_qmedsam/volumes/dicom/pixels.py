@@ -1,6 +1,7 @@
 """Pixels of DICOM frames as they are stored, before any scale."""
 
 import logging
+import struct
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -191,6 +192,58 @@ def _plain(dataset: "Dataset", index: int) -> NDArray:
     return (array << max(0, spare - drop)) >> spare
 
 
+def _check_bits(dataset: "Dataset") -> None:
+    """Refuse what no pixel can be, before GDCM asks for memory for it."""
+    allocated, stored, high = (
+        whole_number(dataset, name) or 0
+        for name in ("BitsAllocated", "BitsStored", "HighBit")
+    )
+    if allocated not in (8, 16, 32) or not 0 <= high < allocated >= stored > 0:
+        raise ValueError(f"{stored} of {allocated} bits, the highest of them {high}")
+    if whole_number(dataset, "SamplesPerPixel") not in (1, 3):
+        raise ValueError("neither one nor three samples per pixel")
+
+
+def _packed_again(dataset: "Dataset", count: int) -> bytes:
+    """Return packed frames in a sound envelope, each as large as the header says.
+
+    GDCM trusts lengths of fragments and sizes in their streams, and asks for
+    gigabytes where they are damaged.
+    """
+    from pydicom.encaps import encapsulate, generate_frames
+
+    frames = list(generate_frames(dataset.PixelData, number_of_frames=count))
+    size = whole_number(dataset, "Rows"), whole_number(dataset, "Columns")
+    for frame in frames:
+        found = _stream_size(frame)
+        if found not in (None, size):
+            raise ValueError(f"a stream of {found} pixels for an image of {size}")
+    if len(frames) != count or not all(frames):
+        raise ValueError(f"{len(frames)} of {count} frames")
+    return bytes(encapsulate(frames))
+
+
+def _stream_size(stream: bytes) -> tuple[int, int] | None:
+    """Return rows and columns by a JPEG, JPEG-LS or JPEG 2000 stream; None of RLE."""
+    if stream.startswith(b"\xff\x4f\xff\x51"):
+        x, y, x_start, y_start = struct.unpack_from(">4I", stream, 8)
+        return y - y_start, x - x_start
+    if not stream.startswith(b"\xff\xd8"):
+        return None
+    place = 2
+    while place + 9 <= len(stream):
+        mark, kind, length = struct.unpack_from(">BBH", stream, place)
+        if mark != 0xFF:
+            raise ValueError("no marker where one must be")
+        is_frame = 0xC0 <= kind <= 0xCF and kind not in (0xC4, 0xC8, 0xCC)
+        if is_frame or kind == 0xF7:
+            rows, columns = struct.unpack_from(">HH", stream, place + 5)
+            return rows, columns
+        # Fill bytes are a marker's first byte over again.
+        place += 1 if kind == 0xFF else 2 + length
+    raise ValueError("a stream without a size")
+
+
 def _through_gdcm(dataset: "Dataset") -> NDArray:
     import SimpleITK as sitk
     from pydicom import Dataset
@@ -202,6 +255,10 @@ def _through_gdcm(dataset: "Dataset") -> NDArray:
             plain[keyword] = dataset[keyword]
     frames = whole_number(dataset, "NumberOfFrames") or 1
     samples = whole_number(dataset, "SamplesPerPixel") or 1
+    _check_bits(dataset)
+    if dataset.file_meta.TransferSyntaxUID.is_encapsulated:
+        plain.PixelData = _packed_again(dataset, frames)
+        plain["PixelData"].VR = "OB"
     plain.SOPClassUID = SECONDARY[samples, frames > 1]
     plain.SOPInstanceUID = plain.SeriesInstanceUID = generate_uid()
     plain.StudyInstanceUID = generate_uid()
