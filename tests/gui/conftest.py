@@ -6,7 +6,10 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 from napari.components import ViewerModel
-from qtpy.QtCore import QTimer
+from qtpy.QtCore import QEvent, QPoint, QPointF, Qt, QTimer
+from qtpy.QtGui import QMouseEvent
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QApplication
 
 from napari_qmedsam.gui.segment.segment_panel import SegmentPanel
 from napari_qmedsam.gui.shared.layers import image_layer_data
@@ -159,6 +162,100 @@ def told_to_stop():
         assert not thread.is_alive()
 
     return block
+
+
+class Mouse:
+    """Qt's mouse and keys on the canvas of a window, at places of an image.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+    image : Image
+    """
+
+    def __init__(self, viewer, image):
+        self.viewer, self.image = viewer, image
+        self.canvas = viewer.window._qt_viewer.canvas
+
+    def point(self, place):
+        """Return the pixel of the canvas at a place (z, y, x) of the image."""
+        node = self.canvas.layer_to_visual[self.image].node
+        dims = self.viewer.dims
+        # Voxels are drawn from their corners, and counted from their centres.
+        at = [place[axis] + 0.5 for axis in dims.displayed][::-1]
+        mapped = node.get_transform("visual", "canvas").map([*at, 0, 1])
+        return QPoint(*(round(float(v)) for v in mapped[:2] / mapped[3]))
+
+    def move(self, place):
+        self._send(QEvent.Type.MouseMove, place, Qt.MouseButton.NoButton)
+
+    def press(self, place, modifier=Qt.KeyboardModifier.NoModifier):
+        self._send(
+            QEvent.Type.MouseButtonPress,
+            place,
+            Qt.MouseButton.LeftButton,
+            modifier=modifier,
+        )
+
+    def drag_to(self, place, modifier=Qt.KeyboardModifier.NoModifier):
+        buttons = Qt.MouseButton.NoButton, Qt.MouseButton.LeftButton
+        self._send(QEvent.Type.MouseMove, place, *buttons, modifier=modifier)
+
+    def release(self, place, modifier=Qt.KeyboardModifier.NoModifier):
+        buttons = Qt.MouseButton.LeftButton, Qt.MouseButton.NoButton
+        kind = QEvent.Type.MouseButtonRelease
+        self._send(kind, place, *buttons, modifier=modifier)
+
+    def click(self, place):
+        self.move(place)
+        self.press(place)
+        self.release(place)
+
+    def drag(self, start, end, modifier=Qt.KeyboardModifier.NoModifier):
+        """Move to a place, press, drag to another over their middle, release."""
+        self.move(start)
+        self.press(start, modifier)
+        self.drag_to(np.mean([start, end], axis=0), modifier)
+        self.drag_to(end, modifier)
+        self.release(end, modifier)
+
+    def key(self, key):
+        QTest.keyClick(self.canvas.native, key)
+        QApplication.processEvents()
+
+    def _send(
+        self,
+        kind,
+        place,
+        button,
+        buttons=None,
+        modifier=Qt.KeyboardModifier.NoModifier,
+    ):
+        native, point = self.canvas.native, self.point(place)
+        event = QMouseEvent(
+            kind,
+            QPointF(point),
+            QPointF(native.mapToGlobal(point)),
+            button,
+            button if buttons is None else buttons,
+            modifier,
+        )
+        QApplication.sendEvent(native, event)
+        QApplication.processEvents()
+
+
+@pytest.fixture
+def mouse(viewer):
+    """Real mouse and keys on the canvas; asks for `window` and `panel` before."""
+
+    def make(image):
+        viewer.window._qt_window.show()
+        QApplication.processEvents()
+        viewer.reset_view()
+        QApplication.processEvents()
+        return Mouse(viewer, image)
+
+    return make
 
 
 class GapMeter:

@@ -33,7 +33,13 @@ class KeyAction:
 
 
 ACTIONS = (
-    KeyAction("draw_boxes", "N", "Box", "Draw a box; each one is a new object."),
+    KeyAction(
+        "draw_boxes",
+        "N",
+        "Box",
+        "Draw a box; each one is a new object. Sides and handles below the mouse move "
+        "and resize, a click picks a box up, Delete removes it, Escape gives up.",
+    ),
     KeyAction(
         "add_key_box",
         "K",

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from qtpy.QtCore import QObject, Signal
 
 from napari_qmedsam.errors import InvalidSettings
+from napari_qmedsam.gui.segment.box_tool import BoxTool
 from napari_qmedsam.gui.segment.labels_layer import LabelsLayer
 from napari_qmedsam.gui.segment.point_layer import PointLayer
 from napari_qmedsam.gui.shared.box_layer import BoxLayer
@@ -67,6 +68,7 @@ class Workspace(QObject):
         self.box_layer = BoxLayer(
             image, session, say, self._edited, lambda: self.view.axis, self.colour_of
         )
+        self.box_tool = BoxTool(self.box_layer, self.view)
         self.point_layer = PointLayer(image, session, say, self._edited)
         self.labels_layer = LabelsLayer(
             image, session, say, self._brushed, self._recoloured
@@ -211,6 +213,8 @@ class Workspace(QObject):
         """Forget a layer: without boxes no objects, without labels a clean start."""
         for own in self.layers:
             if layer is own.layer:
+                if own is self.box_layer:
+                    self.box_tool.drop()
                 before = dict(self.session.objects)
                 own.drop()
                 own.remove()
@@ -219,6 +223,7 @@ class Workspace(QObject):
 
     def close(self) -> None:
         """Stop listening to the layers; they stay as they are."""
+        self.box_tool.drop()
         for own in self.layers:
             own.drop()
 
@@ -228,8 +233,7 @@ class Workspace(QObject):
         """Take a layer over that was made for this volume, the first of its kind."""
         for own in self.layers:
             if own.layer is None and own.fits(layer):
-                own.take(layer)
-                self.layer_taken.emit(layer)
+                self._take(own, layer)
                 return True
         return False
 
@@ -242,9 +246,14 @@ class Workspace(QObject):
                 layers.insert(len(layers) if index is None else index, layer)
             finally:
                 self._is_adding = False
-            own.take(layer)
-            self.layer_taken.emit(layer)
+            self._take(own, layer)
         return own.layer
+
+    def _take(self, own: SessionLayer, layer: Layer) -> None:
+        own.take(layer)
+        if own is self.box_layer:
+            self.box_tool.take(layer)
+        self.layer_taken.emit(layer)
 
     def _show_boxes(self) -> Shapes:
         is_new = self.box_layer.layer is None

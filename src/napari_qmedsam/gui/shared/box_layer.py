@@ -41,6 +41,7 @@ class _Reading:
     places: dict[int, list[PlacedBox]] = field(default_factory=dict)
     unusable: list[int] = field(default_factory=list)
     fault: InvalidBox | None = None
+    is_click: bool = False
 
 
 class BoxLayer(PromptLayer[Shapes]):
@@ -67,6 +68,8 @@ class BoxLayer(PromptLayer[Shapes]):
     ) -> None:
         super().__init__(image, session, say, on_edit)
         self._axis, self._colour = axis, colour
+        self.on_click: Callable[[], None] | None = None
+        """Called, where it is set, for a new rectangle as small as a click makes."""
 
     def make(self) -> Shapes:
         """Return an empty layer that lies on the image."""
@@ -119,8 +122,18 @@ class BoxLayer(PromptLayer[Shapes]):
             self.show()
             raise
         self._write(reading)
+        if reading.is_click and self.on_click is not None:
+            self.on_click()
         if reading.fault is not None:
             raise reading.fault
+
+    def stop_drawing(self, leave: Callable[[], None]) -> None:
+        """Take the rectangle away that is being drawn; `leave` ends its drawing."""
+        with self._showing():
+            leave()
+            self.taken.selected_data = {self.taken.nshapes - 1}
+            self.taken.remove_selected()
+        self.update()
 
     def _reading(self) -> _Reading:
         layer, reading = self.taken, _Reading()
@@ -128,10 +141,13 @@ class BoxLayer(PromptLayer[Shapes]):
         indices: dict[tuple[int, int], int] = {}
         for index, row in enumerate(rows):
             place = None
-            try:
-                place = self._place(layer.data[index])
-            except InvalidBox as error:
-                reading.fault = error
+            if row.object_id == NO_ID and self._is_click(layer.data[index]):
+                reading.is_click = True
+            else:
+                try:
+                    place = self._place(layer.data[index])
+                except InvalidBox as error:
+                    reading.fault = error
             known = reading.places.get(row.object_id, [])
             is_new = row.object_id == NO_ID or _clashes(place, known)
             if is_new:
@@ -149,6 +165,10 @@ class BoxLayer(PromptLayer[Shapes]):
                 reading.unusable.append(index)
             reading.rows.append(row)
         return reading
+
+    def _is_click(self, vertices: NDArray) -> bool:
+        """Tell whether the mouse that drew this was hardly moved."""
+        return self.on_click is not None and np.ptp(vertices, axis=0).max() < 1
 
     def _place(self, vertices: NDArray) -> PlacedBox:
         place = box_on_slice(vertices, self.taken, self.image, self._axis())
