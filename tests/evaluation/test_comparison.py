@@ -280,6 +280,8 @@ def test_table_holds_means_and_objects(compared, tmp_path):
         for variant in (FP32, TWO_BITS)
     ]
     lossy = dict(zip(HEADINGS, cells[4], strict=True))
+    assert lossy["label"] == comparison.objects[0].reference
+    assert lossy["label"].startswith("label ")
     assert lossy["DSC %"] == "90.91"
     assert lossy["RVD %"] == "-16.67"
     assert lossy["change against FP32"] == "-9.09"
@@ -297,7 +299,7 @@ def test_table_holds_means_and_objects(compared, tmp_path):
 
 def test_rows_without_results_are_blank():
     (row,) = rows_of(None, [TWO_BITS])
-    assert row.cells()[6:] == [""] * 7
+    assert row.cells()[7:] == [""] * 7
 
 
 def test_labels_on_a_slice_have_their_boxes_of_that_slice():

@@ -107,13 +107,17 @@ def test_foreign_labels_are_written_where_they_lie(volume, tmp_path):
     assert again.notices == ()
 
 
+def register():
+    manager = PluginManager.instance()
+    if "napari-qmedsam" not in manager:
+        manager.register(PluginManifest.from_file(MANIFEST))
+
+
 def test_samples_open_by_the_plugin_manager(make_napari_viewer, monkeypatch):
     small = _small_case()
     monkeypatch.setattr(samples, "phantom", lambda *_: small)
     viewer = make_napari_viewer()
-    manager = PluginManager.instance()
-    if "napari-qmedsam" not in manager:
-        manager.register(PluginManifest.from_file(MANIFEST))
+    register()
     viewer.open_sample("napari-qmedsam", "labelled_ct_phantom")
     assert [layer._type_string for layer in viewer.layers] == [
         "image",
@@ -167,3 +171,35 @@ def test_napari_does_not_ask_us_about_files_of_others(manager, name, tmp_path):
 def test_a_text_without_suffix_is_left_alone(tmp_path):
     (tmp_path / "README").write_text("hello " * 100)
     assert get_reader(str(tmp_path / "README")) is None
+
+
+@pytest.mark.parametrize("selected", [["scan"], ["scan", "other"]])
+def test_new_labels_on_an_oblique_scan_are_saved_where_they_were_painted(
+    make_napari_viewer, tmp_path, selected
+):
+    """napari's own button makes the layer; it knows nothing of the scan's affine."""
+    a = np.radians(20)
+    affine = np.eye(4)
+    affine[:3, :3] = np.array(
+        [[np.cos(a), -np.sin(a), 0], [np.sin(a), np.cos(a), 0], [0, 0, 1]]
+    ) @ np.diag([-2.0, -2.0, 3.0])
+    affine[:3, 3] = (120.0, -60.0, 45.0)
+    scan = Volume(np.zeros((4, 12, 10), np.int16), (3.0, 2.0, 2.0), affine)
+    viewer = make_napari_viewer()
+    register()
+    for name in ("scan", "other"):
+        viewer.add_layer(Layer.create(*image_layer_data(scan, name)))
+    viewer.layers.selection = {viewer.layers[name] for name in selected}
+    viewer.window._qt_viewer.layerButtons.newLabelsButton.click()
+    labels = viewer.layers[-1]
+    where = viewer.layers["scan"].data_to_world((2, 3, 4))
+    labels.brush_size = 1
+    labels.paint(np.round(labels.world_to_data(where)).astype(int), 1)
+    viewer.layers.selection = {labels}
+    path = str(tmp_path / "new.nii.gz")
+    assert viewer.layers.save(path, selected=True, plugin="napari-qmedsam")
+    saved = read_labels(tmp_path / "new.nii.gz")
+    z, y, x = np.argwhere(saved.array == 1).mean(axis=0)
+    painted = saved.affine @ (x, y, z, 1)
+    meant = affine @ (4, 3, 2, 1)
+    assert np.linalg.norm((painted - meant)[:3]) < 0.01

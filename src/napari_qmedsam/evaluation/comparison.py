@@ -74,7 +74,7 @@ class Comparison:
         window: Window | None = None,
         propagation: Propagation = Propagation.BOX,
     ) -> None:
-        placed = labels_on_grid(reference, volume).array
+        placed = labels_on_grid(reference, volume)
         if not objects:
             raise InvalidSettings("There is no box to compare on. Draw one first.")
         if not tolerance_mm >= 0:
@@ -83,7 +83,9 @@ class Comparison:
             )
         self.volume, self.objects = volume, tuple(objects)
         # A copy: the layer it came from may be painted on while this runs.
-        self.reference = np.array(placed)
+        self.reference = np.array(placed.array)
+        self.notices = placed.notices
+        """What was done to bring the reference to the volume's grid."""
         self.tolerance_mm, self.propagation = float(tolerance_mm), propagation
         self.window = volume.window_or_default(window)
         self.results: dict[str, VariantResult] = {}

@@ -11,6 +11,7 @@ from napari_qmedsam.segmentation.history import Slice
 HEADINGS = (
     "variant",
     "object",
+    "label",
     "method",
     "bits",
     "effective bits",
@@ -35,6 +36,8 @@ class ComparisonRow:
     variant : Variant
     object_name : str
         `MEAN` for all objects together.
+    reference : str
+        The label that the object is scored by; empty for all objects together.
     scores : Scores or None
         None before the variant was compared.
     change : float or None
@@ -45,6 +48,7 @@ class ComparisonRow:
 
     variant: Variant
     object_name: str = MEAN
+    reference: str = ""
     scores: Scores | None = None
     change: float | None = None
     worst_slice: Slice | None = None
@@ -65,6 +69,7 @@ class ComparisonRow:
         return [
             variant.name,
             self.object_name,
+            self.reference,
             variant.method,
             variant.bits,
             f"{variant.effective_bits:.2f}",
@@ -96,12 +101,13 @@ def rows_of(
         if comparison is None or result is None:
             rows.append(ComparisonRow(variant))
             continue
-        names = {o.object_id: o.name for o in comparison.objects}
+        objects = {o.object_id: o for o in comparison.objects}
         change = comparison.change(variant.name, object_id)
         rows.append(
             ComparisonRow(
                 result.variant,
-                MEAN if object_id is None else names[object_id],
+                MEAN if object_id is None else objects[object_id].name,
+                "" if object_id is None else objects[object_id].reference,
                 result.scores_of(object_id),
                 None if change is None else 100 * change,
                 result.worst_slice,
@@ -114,10 +120,10 @@ def table_cells(comparison: Comparison) -> list[list[str]]:
     """Return the whole table as text: headings, means, then every object."""
     variants = [result.variant for result in comparison.results.values()]
     ids = [o.object_id for o in comparison.objects]
-    rows = rows_of(comparison, variants)
-    if len(ids) > 1:
-        for object_id in ids:
-            rows += rows_of(comparison, variants, object_id)
+    # A mean over one object says nothing more.
+    rows = rows_of(comparison, variants) if len(ids) > 1 else []
+    for object_id in ids:
+        rows += rows_of(comparison, variants, object_id)
     return [list(HEADINGS), *(row.cells() for row in rows)]
 
 
@@ -134,6 +140,7 @@ def note_of(comparison: Comparison) -> str:
     return (
         f"{objects} on {where}; NSD of {kind} with a tolerance of "
         f"{comparison.tolerance_mm:g} mm, spacing {spacing} mm (z, y, x)."
+        + "".join(f" {notice}" for notice in comparison.notices)
     )
 
 

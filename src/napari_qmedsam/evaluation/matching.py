@@ -24,11 +24,27 @@ class ComparedObject:
     prompt : ObjectPrompt
         Only slices it covers are segmented and scored.
     reference_id : int
+    reference_name : str
+        What the reference calls it; empty where it gives numbers alone.
     """
 
     name: str
     prompt: ObjectPrompt
     reference_id: int
+    reference_name: str = ""
+
+    @property
+    def reference(self) -> str:
+        """The label it is scored by: ``label 1``, or ``label 1, liver``."""
+        number = f"label {self.reference_id}"
+        return f"{number}, {self.reference_name}" if self.reference_name else number
+
+    @property
+    def title(self) -> str:
+        """Name, and the label it is scored by where that says something else."""
+        number = f"label {self.reference_id}"
+        said = number if self.reference_name == self.name else self.reference
+        return self.name if self.name == said else f"{self.name} ({said})"
 
     @property
     def object_id(self) -> int:
@@ -46,6 +62,7 @@ def match_objects(
     reference: NDArray[np.integer],
     slice_index: int | None = None,
     axis: int = 0,
+    names: Mapping[int, str] | None = None,
 ) -> list[ComparedObject]:
     """Find out which value of a reference each object is.
 
@@ -60,6 +77,8 @@ def match_objects(
         Compare on this slice alone; objects that do not reach it are left out.
     axis : int
         Array axis that `slice_index` counts along.
+    names : mapping of int to str, optional
+        What the reference's labels are called.
 
     Raises
     ------
@@ -81,7 +100,9 @@ def match_objects(
                 f"The reference labels are empty in the box of '{o.name}' "
                 f"(slices {box.z_min} to {box.z_max - 1})."
             )
-        found.append(ComparedObject(o.name, prompt, value))
+        found.append(
+            ComparedObject(o.name, prompt, value, (names or {}).get(value, ""))
+        )
     if not found:
         where = "" if slice_index is None else f" on slice {slice_index}"
         raise InvalidSettings(f"There is no box{where} to compare on. Draw one first.")

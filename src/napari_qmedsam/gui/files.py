@@ -4,11 +4,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import napari
 from napari.layers import Labels
 from napari.utils.notifications import show_info
 from numpy.typing import NDArray
 
 from napari_qmedsam.errors import AmbiguousSeries
+from napari_qmedsam.gui.shared.layer_places import (
+    file_volume,
+    lie_alike,
+    scan_under,
+)
 from napari_qmedsam.gui.shared.layers import (
     VOLUME,
     LayerData,
@@ -67,15 +73,30 @@ def read_layers(path: str | Sequence[str]) -> list[LayerData]:
 
 
 def write_labels_layer(path: str, data: NDArray, meta: dict[str, Any]) -> list[str]:
-    """Write a labels layer on the grid of the image it belongs to.
+    """Write a labels layer where it lies in the patient.
 
-    Without such an image the layer's own place in the world is the grid.
+    On the grid of the image it belongs to. A layer that says of none has its own grid,
+    which lies in the patient as it lies on the scan below it in the viewer; only where
+    there is no scan does the viewer's world count as the patient.
+
+    Raises
+    ------
+    InvalidVolume
+        If it lies on scans that do not agree where that is.
+    UnwritableLabels
+        If the file cannot be written.
     """
-    volume = meta.get("metadata", {}).get(VOLUME)
-    if not isinstance(volume, Volume) or volume.shape[-data.ndim :] != data.shape:
-        known = ("scale", "translate", "rotate", "shear", "affine", "name")
-        place = {key: meta[key] for key in known if key in meta}
-        volume = volume_of(Labels(data, **place))
+    known = ("scale", "translate", "rotate", "shear", "affine", "name", "metadata")
+    layer = Labels(data, **{key: meta[key] for key in known if key in meta})
+    volume = file_volume(layer)
+    if volume is None:
+        layer.metadata = {}
+        viewer = napari.current_viewer()
+        scan = scan_under(layer, viewer.layers) if viewer is not None else None
+        if scan is not None and lie_alike(layer, scan):
+            volume = scan.metadata[VOLUME]
+        else:
+            volume = volume_of(layer, scan)
     stack = data.reshape(volume.shape)
     return [str(write_labels(stack, volume, path))]
 

@@ -32,6 +32,7 @@ from napari_qmedsam.gui.shared.layers import (
 from napari_qmedsam.gui.shared.navigation import SliceView
 from napari_qmedsam.gui.shared.rectangles import DrawnBox, box_layer_data
 from napari_qmedsam.prompts import Box3D
+from napari_qmedsam.volumes.segments import Segment
 
 pytestmark = pytest.mark.gui
 
@@ -196,6 +197,50 @@ def test_this_slice_is_scored_alone(panel, finish):
     panel.compare()
     finish(panel)
     assert "no box on slice 5" in last_message()
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("from_file", [True, False])
+def test_labels_stored_the_other_way_round_score_the_same(
+    panel, volume, finish, qtbot, axis, from_file
+):
+    """As a DICOM series and the labels of a NIfTI file: the overlay is perfect."""
+    truth = panel.viewer.layers["truth"]
+    turn = np.eye(4)
+    turn[2 - axis, 2 - axis], turn[2 - axis, 3] = -1, volume.shape[axis] - 1
+    other = replace(
+        volume,
+        array=np.ascontiguousarray(np.flip(truth.data, axis)),
+        affine=volume.affine @ turn,
+        segments=(Segment(3, "rib"),),
+    )
+    layer = Layer.create(*labels_layer_data(other.array, other, "flipped"))
+    if not from_file:
+        layer.metadata = {}
+    panel.viewer.layers.remove(truth)
+    panel.viewer.add_layer(layer)
+    controls = panel.controls
+    assert controls.labels.currentText() == "flipped"
+    qtbot.mouseClick(controls.compare, Qt.MouseButton.LeftButton)
+    finish(panel)
+    assert text(panel, WHOLE.name, "DSC") == "100.00"
+    assert text(panel, LOSSY.name, "DSC") == f"{DSC:.2f}"
+    matched = "label 3, rib" if from_file else "label 3"
+    assert controls.scores.itemText(1) == f"bar ({matched})"
+    assert "resampled by nearest neighbour" in controls.status.text()
+    controls.scores.setCurrentIndex(1)
+    controls.scores.activated.emit(1)
+    assert controls.table.item(0, 5).toolTip() == f"bar: scored by {matched}."
+    qtbot.mouseClick(controls.copy_csv, Qt.MouseButton.LeftButton)
+    assert matched in QApplication.clipboard().text()
+
+
+def test_labels_that_lie_elsewhere_are_refused(panel, finish, qtbot):
+    panel.viewer.layers["truth"].translate = (9000, 0, 0)
+    qtbot.mouseClick(panel.controls.compare, Qt.MouseButton.LeftButton)
+    finish(panel)
+    assert "lie wholly outside" in last_message()
+    assert panel.views.comparison is None
 
 
 def test_boxes_around_labels_need_no_drawing(panel, finish):
@@ -422,15 +467,15 @@ def test_all_that_lacks_is_named_at_once(panel):
     assert last_message().count("There is no image") == 1
 
 
-def test_labels_of_another_shape_are_refused(panel, finish):
-    panel.viewer.add_labels(np.ones((2, 4, 4), np.uint8), name="other")
+def test_labels_of_another_number_of_axes_are_refused(panel, finish):
+    panel.viewer.add_labels(np.ones((4, 4), np.uint8), name="other")
     panel.controls.labels.setCurrentText("other")
     panel.compare()
     finish(panel)
     assert panel.views.comparison is None
     assert panel.controls.labels.currentText() == "other"
     message = last_message()
-    assert message.startswith("The labels are (2, 4, 4) but the image is ")
+    assert message.startswith("'other' has 2 axes, but 'bars' has 3.")
 
 
 def test_cancel_keeps_whole_variants(panel, finish, backends, qtbot, hold):

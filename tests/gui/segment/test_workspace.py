@@ -5,7 +5,7 @@ import pytest
 from napari.components import ViewerModel
 from napari.layers import Labels, Layer
 
-from napari_qmedsam.errors import InvalidSettings
+from napari_qmedsam.errors import GridMismatch, InvalidSettings
 from napari_qmedsam.gui.segment.workspace import Workspace
 from napari_qmedsam.gui.shared.layers import image_layer_data
 from napari_qmedsam.gui.shared.rectangles import rectangle
@@ -96,6 +96,15 @@ def test_a_refused_edit_alone_is_no_unsaved_work(workspace):
     with pytest.raises(InvalidSettings), workspace.edit(paints=True):
         raise InvalidSettings("No.")
     assert not workspace.is_unsaved
+
+
+def test_labels_that_were_moved_off_their_image_are_not_painted(workspace):
+    layer = workspace.show_labels()
+    layer.translate = np.asarray(layer.translate) + [6.0, 0, 0]
+    with pytest.raises(GridMismatch, match="does not lie on 'bars' any more"):
+        workspace.labels_layer.share()
+    layer.translate = np.asarray(layer.translate) - [6.0, 0, 0]
+    workspace.labels_layer.share()
 
 
 def test_hidden_objects_are_hidden_in_every_layer(workspace):

@@ -11,7 +11,6 @@ from qtpy.QtWidgets import QWidget
 
 from napari_qmedsam.errors import (
     Cancelled,
-    GridMismatch,
     InvalidSettings,
     InvalidVolume,
 )
@@ -36,6 +35,7 @@ from napari_qmedsam.gui.compare.compare_export import TableExport
 from napari_qmedsam.gui.compare.compare_views import CompareViews
 from napari_qmedsam.gui.compare.layer_pair import LayerPair
 from napari_qmedsam.gui.shared.box_layer import read_boxes
+from napari_qmedsam.gui.shared.layer_places import labels_beside
 from napari_qmedsam.gui.shared.layers import window_of
 from napari_qmedsam.gui.shared.loading import LoadModel, ModelChoice, load_model
 from napari_qmedsam.gui.shared.navigation import SliceView
@@ -45,6 +45,7 @@ from napari_qmedsam.gui.shared.panel_choices import restore
 from napari_qmedsam.gui.shared.worker import Report, ShouldStop
 from napari_qmedsam.runtime import Backend
 from napari_qmedsam.session import Session
+from napari_qmedsam.volumes.labels import labels_on_grid
 
 if TYPE_CHECKING:
     import napari
@@ -88,12 +89,8 @@ class ComparePanel(Panel[CompareControls, CompareChoices]):
         """Run the ticked variants on the boxes and score them."""
         with errors_shown(self.say):
             session = self._checked_session()
-            image, reference = self.pair.image(), self.pair.reference()
-            if reference.shape != session.volume.shape:
-                raise GridMismatch(
-                    f"The labels are {reference.shape} but the image is "
-                    f"{session.volume.shape}. Choose labels on the image's grid."
-                )
+            image = self.pair.image()
+            truth = labels_beside(self.pair.reference(), image)
             names = self.controls.table.ticked_names()
             variants = [self.state.variants[name] for name in names]
             tolerance_mm = self.controls.tolerance.value()
@@ -104,15 +101,18 @@ class ComparePanel(Panel[CompareControls, CompareChoices]):
             made: list[Comparison] = []
 
             def job(report: Report, should_stop: ShouldStop) -> None:
-                boxed = boxes_of_labels(reference) if around else objects
-                if not boxed:
+                if not truth.array.any():
                     raise InvalidSettings(
                         "The labels are empty. Choose labels that hold objects."
                     )
-                matched = match_objects(boxed, reference, *place)
+                placed = labels_on_grid(truth, session.volume)
+                reference = placed.array
+                names = {s.number: s.name for s in placed.segments}
+                boxed = boxes_of_labels(reference, names) if around else objects
+                matched = match_objects(boxed, reference, *place, names)
                 comparison = Comparison(
                     session.volume,
-                    reference,
+                    placed,
                     matched,
                     tolerance_mm=tolerance_mm,
                     window=window,
@@ -207,7 +207,7 @@ class ComparePanel(Panel[CompareControls, CompareChoices]):
         scores.clear()
         scores.addItem(MEAN, None)
         for compared in comparison.objects:
-            scores.addItem(compared.name, compared.object_id)
+            scores.addItem(compared.title, compared.object_id)
         self.state.variants_changed.emit()
 
     def _say_what_was_measured(self, made: list[Comparison]) -> None:

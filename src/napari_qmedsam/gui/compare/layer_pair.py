@@ -3,9 +3,7 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-import numpy as np
 from napari.layers import Image, Labels, Layer
-from numpy.typing import NDArray
 from qtpy.QtCore import QObject
 
 from napari_qmedsam.errors import InvalidSettings
@@ -65,22 +63,21 @@ class LayerPair:
             )
         return image
 
-    def reference(self) -> NDArray:
-        """Return the chosen labels as (Z, Y, X).
+    def reference(self) -> Labels:
+        """Return the labels layer that is chosen.
 
         Raises
         ------
         InvalidSettings
-            If there are none.
+            If there is none.
         """
         labels = self.labels.chosen
         if labels is None:
             raise InvalidSettings(
-                "There are no labels to compare with. Open a labels layer on the grid "
-                "of the image, or choose masks that you have corrected."
+                "There are no labels to compare with. Open a labels layer of this "
+                "image, or choose masks that you have corrected."
             )
-        data = np.asarray(labels.data)
-        return data if self.image().ndim == 3 else data[np.newaxis]
+        return labels
 
 
 def _offered(layers: Iterable[Layer]) -> list[Labels]:

@@ -116,8 +116,11 @@ class VariantTable(QTableWidget):
             _number(row.nsd, "{:.2f}"),
             _number(row.change, "{:+.2f}"),
         )
+        scored = f"{row.object_name}: scored by {row.reference}."
         for column, (text, value) in enumerate(cells, 1):
-            self.setItem(index, column, _NumberItem(text, value))
+            item = _NumberItem(text, value)
+            item.setToolTip(scored if row.reference else "")
+            self.setItem(index, column, item)
 
     def _ticked(self, item: QTableWidgetItem) -> None:
         if self._filling or item.column() != 0:

@@ -6,9 +6,10 @@ import numpy as np
 from napari.layers import Image, Labels, Layer
 from napari.utils.events import Event, EventEmitter
 
-from napari_qmedsam.errors import InvalidSettings
+from napari_qmedsam.errors import GridMismatch, InvalidSettings
 from napari_qmedsam.gui.segment.brush_strokes import slices_around
 from napari_qmedsam.gui.shared.colours import label_colours, with_hidden
+from napari_qmedsam.gui.shared.layer_places import lie_alike
 from napari_qmedsam.gui.shared.layers import RESULT, is_of, is_result
 from napari_qmedsam.gui.shared.notices import Say, errors_shown
 from napari_qmedsam.gui.shared.session_layer import Objects, SessionLayer
@@ -92,10 +93,16 @@ class LabelsLayer(SessionLayer[Labels]):
         Raises
         ------
         GridMismatch
-            If the layer's array does not fit the volume.
+            If the layer's array does not fit the volume, or the layer was moved away
+            from its image.
         """
         if self.layer is None:
             return
+        if not lie_alike(self.layer, self.image):
+            raise GridMismatch(
+                f"'{self.layer.name}' does not lie on '{self.image.name}' any more. "
+                "Move it back to go on with its masks."
+            )
         array = self.layer.data
         shown = array if self.image.ndim == 3 else array[np.newaxis]
         if not np.may_share_memory(shown, self.session.labels):

@@ -106,12 +106,20 @@ def scans(layers: Iterable[Layer]) -> list[Image]:
     return list(found.values())
 
 
-def volume_of(layer: Image | Labels) -> Volume:
+def volume_of(layer: Image | Labels, scan: Layer | None = None) -> Volume:
     """Return the volume behind a layer, whoever opened it.
 
     A layer of our reader brings its volume along. Any other layer gives one
     made of its data, with spacing and affine from its place in the world and
     a guessed modality.
+
+    Parameters
+    ----------
+    layer : Image or Labels
+    scan : Layer, optional
+        With a volume. A layer that brings none lies in the patient as it lies on
+        this one in the viewer: the display world is no patient's where a scan is
+        oblique. Default: its world counts as the patient.
 
     Raises
     ------
@@ -124,14 +132,14 @@ def volume_of(layer: Image | Labels) -> Volume:
     if isinstance(volume, Volume) and volume.shape == (1, 1, 1)[layer.ndim :] + shape:
         if volume.array is data:
             return volume
-        return volume.with_array(_as_stack(layer, data))
+        return volume.with_array(as_stack(layer))
     if layer.ndim not in (2, 3):
         raise InvalidVolume(
             f"Layer '{layer.name}' has {layer.ndim} axes; a volume has 3 and a slice "
             "2. Split the layer along the others first."
         )
-    array = _as_stack(layer, data)
-    affine = _ras_affine(layer)
+    array = as_stack(layer)
+    affine = affine_of(layer, scan)
     try:
         return finish(
             Volume(
@@ -171,12 +179,15 @@ def voxel_to_world(layer: Layer) -> NDArray[np.float64]:
     return matrix
 
 
-# Helpers ------------------------------------------------------------------
+def as_stack(layer: Image | Labels) -> NDArray:
+    """Return layer data as (Z, Y, X) or (Z, Y, X, 3), never to be changed.
 
-
-def _as_stack(layer: Image | Labels, data: NDArray) -> NDArray:
-    """Return layer data as (Z, Y, X) or (Z, Y, X, 3), never to be changed."""
-    array = np.asarray(data)
+    Raises
+    ------
+    InvalidVolume
+        If they are no plain numbers.
+    """
+    array = np.asarray(layer.data[0] if layer.multiscale else layer.data)
     if array.dtype == np.bool_:
         array = array.astype(np.uint8)
     if array.dtype.kind not in "iuf":
@@ -193,13 +204,35 @@ def _as_stack(layer: Image | Labels, data: NDArray) -> NDArray:
     return array
 
 
-def _ras_affine(layer: Layer) -> NDArray[np.float64]:
-    """Read a layer's world as display mm, the inverse of `display_affine`."""
+def affine_of(layer: Layer, scan: Layer | None = None) -> NDArray[np.float64]:
+    """Return the affine, voxel (x, y, z) to RAS mm, of a layer as it is seen.
+
+    Parameters
+    ----------
+    layer : Layer
+        With 2 or 3 axes.
+    scan : Layer, optional
+        With a volume, and as many axes. It says where in the patient the viewer's
+        places are. Default: the world is display mm, see
+        :func:`~napari_qmedsam.volumes.grid.display_affine`.
+    """
+    world = _world_3d(layer)
+    if scan is None:
+        lps = np.eye(4)
+        lps[:3, :3] = world[2::-1, 2::-1]
+        lps[:3, 3] = world[2::-1, 3]
+        return LPS_FROM_RAS @ lps
+    in_scan = np.linalg.solve(_world_3d(scan), world)  # (z, y, x, 1) to (z, y, x, 1)
+    turned = [2, 1, 0, 3]
+    return scan.metadata[VOLUME].affine @ in_scan[np.ix_(turned, turned)]
+
+
+# Helpers ------------------------------------------------------------------
+
+
+def _world_3d(layer: Layer) -> NDArray[np.float64]:
     world = voxel_to_world(layer)
     if layer.ndim == 2:
         flat, world = world, np.eye(4)
         world[1:, 1:] = flat
-    lps = np.eye(4)
-    lps[:3, :3] = world[2::-1, 2::-1]
-    lps[:3, 3] = world[2::-1, 3]
-    return LPS_FROM_RAS @ lps
+    return world

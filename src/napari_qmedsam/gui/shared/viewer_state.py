@@ -6,12 +6,13 @@ napari makes each panel on its own and gives it nothing but the viewer.
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 from napari.layers import Image
 from qtpy.QtCore import QObject, Signal
 
 from napari_qmedsam.evaluation.variants import Variants
+from napari_qmedsam.gui.shared.layer_places import scan_under
 from napari_qmedsam.gui.shared.layers import VOLUME, volume_of
 from napari_qmedsam.segmentation.autosave import Autosave
 from napari_qmedsam.session import Session
@@ -21,15 +22,23 @@ if TYPE_CHECKING:
 
 
 class ViewerState(QObject):
-    """Sessions by image layer, and one list of variants for all of them."""
+    """Sessions by image layer, and one list of variants for all of them.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+    """
 
     variants_changed = Signal()
     """Emitted by whoever changes the list."""
 
-    def __init__(self) -> None:
+    def __init__(self, viewer: "napari.viewer.Viewer") -> None:
         super().__init__()
+        self._viewer = ref(viewer)
         self.variants = Variants()
-        self._sessions: WeakKeyDictionary[Image, Session] = WeakKeyDictionary()
+        self._sessions: WeakKeyDictionary[Image, tuple[Session, Any]] = (
+            WeakKeyDictionary()
+        )
         self._folder: tempfile.TemporaryDirectory | None = None
         self._made = 0
         self._autosaves: WeakKeyDictionary[Session, Autosave] = WeakKeyDictionary()
@@ -40,15 +49,21 @@ class ViewerState(QObject):
         Raises
         ------
         InvalidVolume
-            If the layer is not one 2D or 3D image.
+            If the layer is not one 2D or 3D image, or nobody can tell where in the
+            patient it lies.
         """
-        image = _itself(image)
-        volume = volume_of(image)
+        image, viewer = _itself(image), self._viewer()
+        session, data = self._sessions.get(image, (None, None))
+        known = image.metadata.get(VOLUME)
+        if session is not None and data is image.data and known is session.volume:
+            return session
+        is_bare = VOLUME not in image.metadata and image.ndim in (2, 3)
+        # A scan that another plugin has filtered lies where the scan does.
+        scan = scan_under(image, viewer.layers) if is_bare and viewer else None
+        volume = volume_of(image, scan)
         image.metadata[VOLUME] = volume
-        session = self._sessions.get(image)
-        if session is None or session.volume is not volume:
-            session = Session(volume, variants=self.variants)
-            self._sessions[image] = session
+        session = Session(volume, variants=self.variants)
+        self._sessions[image] = session, image.data
         return session
 
     def autosave_of(self, session: Session) -> Autosave:
@@ -76,7 +91,10 @@ _SHARED: "WeakKeyDictionary[Any, ViewerState]" = WeakKeyDictionary()
 
 def state_of(viewer: "napari.viewer.Viewer") -> ViewerState:
     """Return what the panels of a viewer share."""
-    return _SHARED.setdefault(_itself(viewer), ViewerState())
+    viewer = _itself(viewer)
+    if viewer not in _SHARED:
+        _SHARED[viewer] = ViewerState(viewer)
+    return _SHARED[viewer]
 
 
 def _itself(thing: Any) -> Any:
