@@ -2,10 +2,12 @@
 
 import subprocess
 from collections.abc import Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from paper.paired import Difference
 from paper.simulation import BITS, METHODS, Simulation
 from paper.tables import Row
 
@@ -40,28 +42,42 @@ def made_by() -> str:
 
 
 def table_cells(rows: Sequence[Row]) -> list[list[str]]:
-    """Return Table 1 or 2 as text, headings first."""
-    titles = ["bits", "method", "effective bits", "MB"]
+    """Return a table as text, headings first; columns nobody filled are left out."""
+    is_timed = any(row.measured is not None for row in rows)
+    is_published = any(row.published for row in rows if row.bits < 32)
+    titles = ["bits", "activations", "method", "effective bits", "MB"]
+    if is_timed:
+        titles += ["MB on disk", "MB resident", "ms per slice", "executed"]
     for name in rows[0].scores:
         titles += [f"{name} {title}" for title in headings()]
-    titles += ["paper DSC", "paper NSD", "s to quantize, calibrated"]
-    cells = [titles]
+        titles += [f"{name} {title}" for title in Difference.headings()]
+    if is_published:
+        titles += ["paper DSC", "paper NSD"]
+    cells = [[*titles, "s to quantize, calibrated"]]
     for row in rows:
-        paper = (
-            ["", ""] if row.published is None else [f"{v:.2f}" for v in row.published]
-        )
-        cells.append(
-            [
-                str(row.bits),
-                row.method,
-                f"{row.effective_bits:.2f}",
-                f"{row.megabytes:.2f}",
-                *(cell for scores in row.scores.values() for cell in scores.cells()),
-                *paper,
-                f"{row.seconds:.1f}",
-            ]
-        )
+        own = [str(row.bits), str(row.activation_bits), row.method]
+        own += [f"{row.effective_bits:.2f}", f"{row.megabytes:.2f}"]
+        if is_timed:
+            own += _timed_cells(row)
+        for name, scores in row.scores.items():
+            own += scores.cells()
+            own += [""] * 3 if row.bits == 32 else row.differences[name].cells()
+        if is_published:
+            own += [f"{v:.2f}" for v in row.published] if row.published else ["", ""]
+        cells.append([*own, f"{row.seconds:.1f}"])
     return cells
+
+
+def _timed_cells(row: Row) -> list[str]:
+    if row.measured is None:
+        return [""] * 4
+    found = row.measured
+    return [
+        f"{found.disk:.1f}",
+        f"{found.resident:.0f}",
+        f"{found.milliseconds:.0f}",
+        found.executed,
+    ]
 
 
 def simulation_cells(simulation: Simulation) -> list[list[str]]:
@@ -97,7 +113,7 @@ def draw_table(rows: Sequence[Row], path: Path, title: str) -> Path:
 
 def _draw_scores(axes: "Axes", rows: Sequence[Row], name: str) -> None:
     methods = list(dict.fromkeys(row.method for row in rows if row.bits < 32))
-    for method, colour in zip(methods, COLOURS, strict=False):
+    for method, colour in zip(methods, cycle(COLOURS)):
         own = [row for row in rows if row.method == method]
         axes.plot(
             [row.effective_bits for row in own],
