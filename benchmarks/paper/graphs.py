@@ -11,7 +11,6 @@ from pathlib import Path
 
 from napari_qmedsam.checkpoints.exported import read_exported
 from napari_qmedsam.checkpoints.openvino_import import import_openvino, openvino_core
-from napari_qmedsam.checkpoints.packed.model_file import float_bytes
 from napari_qmedsam.checkpoints.source import ModelSource
 from napari_qmedsam.datasets.calibration import CalibrationSet
 from napari_qmedsam.quantization.model_layers import quantizable_layers
@@ -27,8 +26,8 @@ GROUP = 32
 class MadeGraphs:
     """Graphs, and what the table says of them.
 
-    `effective_bits` are of the weights that we quantize, all of the file but what a
-    float32 model keeps besides.
+    `effective_bits` are of the weights that we quantize: what the float graphs would
+    have to shrink to, were all that was saved saved on them.
     """
 
     folder: Path
@@ -58,20 +57,25 @@ def make(
         label = f"NNCF int4, AWQ and scale estimation, groups of {GROUP}"
         bits, activation_bits = 4, 32
     seconds = time.perf_counter() - start
-    model = source.build()
-    layers = quantizable_layers(model)
-    size = sum(path.stat().st_size for path in read_exported(folder).files)
-    rest = float_bytes(model.state_dict(), [layer.name for layer in layers])
-    count = sum(layer.weight().numel() for layer in layers)
+    size, exact = (
+        sum(path.with_suffix(".bin").stat().st_size for path in pair)
+        for pair in (read_exported(folder).pair(".xml"), _float_graphs(source))
+    )
+    count = sum(layer.weight().numel() for layer in quantizable_layers(source.build()))
     return MadeGraphs(
         folder,
         label,
         bits,
         activation_bits,
-        8 * (size - rest) / count,
+        32 - 8 * (exact - size) / count,
         size / 1e6,
         seconds,
     )
+
+
+def _float_graphs(source: ModelSource) -> tuple[Path, Path]:
+    graphs = converted(source)
+    return graphs.encoder, graphs.decoder
 
 
 def _compress(source: ModelSource, samples: CalibrationSet, folder: Path) -> None:

@@ -123,3 +123,21 @@ def test_simulation_writes_tables_and_figures(tmp_path, capsys):
         "simulation_errors.png",
         "simulation_magnitudes.png",
     }
+
+
+@pytest.mark.slow
+def test_rows_of_nncf_are_scored_as_graphs(tiny_config, tmp_path):
+    pytest.importorskip("nncf")
+    torch.manual_seed(0)
+    source = resolve_model(save_model(build_model("tiny"), tmp_path / "m.safetensors"))
+    calibration = from_phantoms(tiny_config, 2)
+    sets = {"phantoms": phantom_slices(1)}
+    int8, int4, exact = make_rows(source, (), calibration, sets, with_graphs=True)
+    assert (int8.bits, int8.activation_bits) == (8, 8)
+    assert (int4.bits, int4.activation_bits) == (4, 32)
+    assert exact.bits == 32
+    print(int8.effective_bits, int4.effective_bits)
+    assert 4 < int4.effective_bits < 12
+    assert 8 < int8.effective_bits < 16
+    for row in (int8, int4):
+        assert abs(row.differences["phantoms"].dsc) < 20
