@@ -289,6 +289,26 @@ def test_openvino_comes_without_its_telemetry():
     assert result.stdout.split() == ["False", "False"]
 
 
+IMPORT_NNCF = """
+import sys
+from napari_qmedsam.checkpoints.openvino_import import import_nncf
+print(type(import_nncf().telemetry.telemetry).__module__)
+print("openvino_telemetry" in sys.modules)
+"""
+
+
+def test_nncf_comes_without_its_telemetry():
+    pytest.importorskip("nncf")
+    result = subprocess.run(
+        [sys.executable, "-c", IMPORT_NNCF],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={k: v for k, v in os.environ.items() if "CI" not in k},
+    )
+    assert result.stdout.split() == ["unittest.mock", "False"]
+
+
 INTERRUPTED = """
 import os, signal
 from napari_qmedsam.runtime import load_backend

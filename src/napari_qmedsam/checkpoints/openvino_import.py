@@ -1,6 +1,8 @@
-"""OpenVINO without its telemetry, and its one core."""
+"""OpenVINO and NNCF without their telemetry, and OpenVINO's one core."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -14,19 +16,41 @@ def import_openvino() -> ModuleType:
 
     It would report to a web service each time it is imported, which a tool
     for medical images must not do, and which stalls without a network.
-    OpenVINO falls back to a stub where the telemetry package is missing; it
-    is made to look so for the time of the import.
+    """
+    with _telemetry_missing():
+        import openvino
+    return openvino
+
+
+def import_nncf() -> ModuleType:
+    """Import NNCF with its telemetry left out: it would report what is quantized.
+
+    Raises
+    ------
+    ImportError
+        If it is not installed.
+    """
+    import_openvino()
+    with _telemetry_missing():
+        import nncf
+    return nncf
+
+
+@contextmanager
+def _telemetry_missing() -> Iterator[None]:
+    """Let the package that both report with look as if it were not installed.
+
+    Both fall back to a stub of their own then, and keep it.
     """
     name = "openvino_telemetry"
-    if "openvino" not in sys.modules and name not in sys.modules:
-        sys.modules[name] = None  # type: ignore[assignment]
-        try:
-            import openvino
-        finally:
-            del sys.modules[name]
-    import openvino
-
-    return openvino
+    if name in sys.modules:  # somebody else's import, and choice
+        yield
+        return
+    sys.modules[name] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[name]
 
 
 @cache

@@ -12,7 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from napari_qmedsam.checkpoints.arithmetic import Arithmetic
-from napari_qmedsam.checkpoints.openvino_import import import_openvino, openvino_core
+from napari_qmedsam.checkpoints.openvino_import import (
+    import_nncf,
+    import_openvino,
+    openvino_core,
+)
 from napari_qmedsam.checkpoints.source import ModelSource
 from napari_qmedsam.datasets.calibration import CalibrationSet
 from napari_qmedsam.errors import InvalidSettings, MissingDependency
@@ -61,9 +65,9 @@ def quantize_graphs(
         raise InvalidSettings(
             f"'{source.name}' is quantized already. Start from the float model."
         )
-    openvino = import_openvino()  # before NNCF, which would import it with telemetry
+    openvino = import_openvino()
     try:
-        import nncf
+        nncf = import_nncf()
     except ImportError as error:
         raise MissingDependency(MISSING) from error
     nncf.set_log_level(logging.ERROR)
