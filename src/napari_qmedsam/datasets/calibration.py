@@ -1,8 +1,8 @@
 """Calibration slices: model inputs with boxes on them, from phantoms or volumes."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,7 +47,9 @@ class CalibrationSet:
     ----------
     samples : tuple of CalibrationSample
     provenance : dict
-        Plain JSON: kind, files, slices, seed.
+        Plain JSON: kind, slices, seed; of volumes their number and the checksum of
+        what the model was shown. It goes into model files, which are passed on, so
+        names of files stay out: people call them after patients.
     """
 
     samples: tuple[CalibrationSample, ...]
@@ -112,11 +114,20 @@ def from_volumes(
             samples.append(_sample(geometry, image, boxes))
     provenance = {
         "kind": "volumes",
-        "files": [Path(v.source.path).name for v in volumes],
+        "volumes": len(volumes),
         "slices": len(samples),
         "seed": seed,
+        "sha256": _checksum(samples),
     }
     return CalibrationSet(tuple(samples), provenance)
+
+
+def _checksum(samples: Sequence[CalibrationSample]) -> str:
+    digest = hashlib.sha256()
+    for sample in samples:
+        digest.update(np.ascontiguousarray(sample.image).data)
+        digest.update(np.ascontiguousarray(sample.boxes).data)
+    return digest.hexdigest()
 
 
 def _sample(

@@ -88,6 +88,10 @@ def _fresh_header(
     header.set_slope_inter(None, None)
     header["cal_min"] = header["cal_max"] = 0
     header.set_intent("none", allow_unknown=True)
+    # Converters put names, ids and dates of patients there.
+    for text in ("descrip", "aux_file", "db_name", "intent_name"):
+        if text in header:
+            header[text] = b""
     pixdim = header["pixdim"].copy()
     header.set_data_shape(data.shape)
     header["pixdim"][:4] = pixdim[:4]

@@ -1,5 +1,6 @@
 """Labels as DICOM SEG, through highdicom."""
 
+import re
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +24,7 @@ MAKER = "napari-qmedsam"
 SEGMENT_LIMIT = 255
 """Highest label that is written: every number up to it becomes a segment."""
 
-PERSONAL = (
+REQUIRED = (
     "PatientName",
     "PatientID",
     "PatientBirthDate",
@@ -34,10 +35,17 @@ PERSONAL = (
     "StudyTime",
     "ReferringPhysicianName",
 )
-"""What highdicom would copy from the image, written empty.
+"""What every object must have; written empty."""
 
-The identifiers of study, series and frame of reference stay: by them archives
-and viewers find the image that the segments lie on.
+IDENTIFYING = "Physician|Patient|Operator|Institution|Description|Admitting|Request"
+"""Words of keywords of group 0008 and 0040 that are left out."""
+
+PERSONAL_GROUPS = frozenset({0x0010, 0x0012, 0x0032, 0x0038})
+"""Patient, clinical trial, visit and order: left out as a whole.
+
+highdicom would copy them from the image. The identifiers of study, series and
+frame of reference stay: by them archives and viewers find the image that the
+segments lie on.
 """
 
 
@@ -133,14 +141,23 @@ def _images(series: Series) -> list["Dataset"]:
     images: list[Dataset] = []
     for header in series.headers:
         dataset = read_dataset(header.file, pixels=False)
-        for keyword in PERSONAL:
-            setattr(dataset, keyword, None)
+        _forget_the_patient(dataset)
         # Scripts leave them out, or make one up for every slice.
         first = images[0] if images else dataset
         dataset.StudyInstanceUID = first.get("StudyInstanceUID") or series.uid
         dataset.FrameOfReferenceUID = first.get("FrameOfReferenceUID") or series.uid
         images.append(dataset)
     return images
+
+
+def _forget_the_patient(dataset: "Dataset") -> None:
+    for element in list(dataset):
+        tag, keyword = element.tag, element.keyword
+        is_named = tag.group in (0x0008, 0x0040) and re.search(IDENTIFYING, keyword)
+        if tag.group in PERSONAL_GROUPS or tag.is_private or is_named:
+            del dataset[tag]
+    for keyword in REQUIRED:
+        setattr(dataset, keyword, None)
 
 
 def _index_affine(like: Volume) -> NDArray[np.float64]:
