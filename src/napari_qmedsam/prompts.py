@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, Protocol, Self
 
 import numpy as np
@@ -35,7 +36,7 @@ class Box2D:
 
     def __post_init__(self) -> None:
         values = (self.x_min, self.y_min, self.x_max, self.y_max)
-        if not all(math.isfinite(value) for value in values):
+        if not all(_is_finite(value) for value in values):
             raise InvalidBox(f"Box {values} must hold finite numbers.")
         if not (self.x_min < self.x_max and self.y_min < self.y_max):
             raise InvalidBox(
@@ -153,7 +154,7 @@ class Box3D:
 
     def __post_init__(self) -> None:
         Box2D(self.x_min, self.y_min, self.x_max, self.y_max)
-        if not all(math.isfinite(z) and z == int(z) for z in (self.z_min, self.z_max)):
+        if not all(_is_finite(z) and z == int(z) for z in (self.z_min, self.z_max)):
             raise InvalidBox(
                 f"Box z {self.z_min}..{self.z_max} must be whole slice indices."
             )
@@ -231,7 +232,7 @@ class Point:
     is_positive: bool = True
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.x) and math.isfinite(self.y)):
+        if not (_is_finite(self.x) and _is_finite(self.y)):
             raise InvalidPrompt(f"Point {self.x}, {self.y} must hold finite numbers.")
 
     def clicks(self) -> tuple["Point", ...]:
@@ -329,6 +330,11 @@ def parse_box(text: str) -> Box3D:
     form = "x_min,y_min,z_min,x_max,y_max,z_max"
     x_min, y_min, z_min, x_max, y_max, z_max = _numbers(text, form)
     return Box3D(x_min, y_min, _whole(z_min, text), x_max, y_max, _whole(z_max, text))
+
+
+def _is_finite(value: object) -> bool:
+    """Tell whether something is a finite number; text and None are none."""
+    return isinstance(value, Real) and math.isfinite(value)
 
 
 def _numbers(text: str, form: str) -> list[float]:

@@ -150,8 +150,8 @@ def segment(
     shared.keep_inputs(target, image)
     segmenter = shared.segmenter(model, weights, backend, max_boxes, precision, device)
     session = Session(volume, segmenter, chosen_window)
-    for wanted in boxes:
-        session.add_object(wanted)
+    for object_id, wanted in enumerate(boxes, 1):
+        session.add_object(wanted, object_id=object_id)
     with shared.bar("Segmenting", quiet=as_json) as advance:
         run = session.segment(propagation=way, progress=advance)
     path = session.save_labels(target)

@@ -51,7 +51,9 @@ class Annotation:
         Raises
         ------
         GridMismatch
-            If its shape is not the volume's.
+            If its shape is not the volume's, or it holds no integers.
+        InvalidSettings
+            If it cannot be written to.
         """
         if labels.shape != self.volume.shape:
             raise GridMismatch(
@@ -60,6 +62,11 @@ class Annotation:
             )
         if not np.issubdtype(labels.dtype, np.integer):
             raise GridMismatch(f"Labels must be integers, not {labels.dtype}.")
+        if not labels.flags.writeable:
+            raise InvalidSettings(
+                "The array of labels is read-only, and is to be painted into. Give a "
+                "copy of it."
+            )
         if not np.may_share_memory(labels, self.labels):
             self.history.clear()
         self.labels = labels
@@ -351,11 +358,13 @@ class Annotation:
         return self.objects[object_id]
 
     def _change(self, changed: SegmentObject) -> None:
-        old = self.objects.get(changed.object_id)
-        before = dict(self.objects)
-        self.objects[changed.object_id] = changed
+        object_id = changed.object_id
+        old = self.objects.get(object_id)
+        self.objects[object_id] = changed
         if old is None or old.prompt != changed.prompt:
-            self.history.record_objects(before, self.objects)
+            # Of the others nothing is asked: there may be thousands.
+            before = {} if old is None else {object_id: old}
+            self.history.record_objects(before, {object_id: changed})
 
 
 def are_locked(objects: Sequence[SegmentObject], what: str) -> InvalidSettings:

@@ -185,7 +185,10 @@ class History:
         before: Mapping[int, SegmentObject],
         after: Mapping[int, SegmentObject],
     ) -> None:
-        """Remember one action on objects, given all of them before and after."""
+        """Remember one action on objects, given them before and after it.
+
+        Those that it did not touch may be left out of both.
+        """
         for object_id, old in before.items():
             if object_id not in after:
                 self._gone[object_id] = old

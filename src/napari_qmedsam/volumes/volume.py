@@ -82,7 +82,8 @@ class Volume:
     Raises
     ------
     InvalidVolume
-        If the shapes do not fit, or a spacing is not above zero.
+        If the shapes do not fit, a spacing is not above zero, or voxels are no
+        real numbers.
     """
 
     array: NDArray
@@ -104,6 +105,10 @@ class Volume:
             )
         if 0 in shape:
             raise InvalidVolume(f"The array {shape} has an axis without voxels.")
+        if self.array.dtype.kind not in "biuf":
+            raise InvalidVolume(
+                f"A volume holds real numbers, but the array is {self.array.dtype}."
+            )
         if len(shape) == 4 and self.array.dtype != np.uint8:
             raise InvalidVolume(
                 f"A colour volume holds uint8, but the array is {self.array.dtype}."

@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 
 from napari_qmedsam.errors import InvalidWindow
 
+LARGEST = float(np.finfo(np.float32).max) / 2
+"""Intensities are mapped in float32, and the width of a window must fit in it."""
+
 
 @dataclass(frozen=True)
 class Window:
@@ -24,6 +27,11 @@ class Window:
         if not (math.isfinite(self.lower) and math.isfinite(self.upper)):
             raise InvalidWindow(
                 f"Window {self.lower}, {self.upper} must be two finite numbers."
+            )
+        if max(abs(self.lower), abs(self.upper)) > LARGEST:
+            raise InvalidWindow(
+                f"Window {self.lower}, {self.upper} is beyond what float32 holds "
+                f"({LARGEST:.2g}). Scale the intensities down first."
             )
         if not self.lower < self.upper:
             raise InvalidWindow(
@@ -92,16 +100,26 @@ def percentile_window(array: NDArray) -> Window:
     """Window between the 0.5 and 99.5 percentile of the finite non-zero voxels.
 
     At most about two million voxels, evenly spread, are looked at. An array
-    with fewer than two distinct values gets a window of width one.
+    with fewer than two distinct values gets a window of width one, or of the
+    next float32 where that is further away. True and False count as 1 and 0.
+
+    Raises
+    ------
+    InvalidWindow
+        If float32 does not hold them.
     """
     flat = np.asarray(array).reshape(-1)
+    if flat.dtype == bool:
+        flat = flat.view(np.uint8)
     flat = flat[:: max(1, flat.size // 2_000_000)]
     flat = flat[np.isfinite(flat) & (flat != 0)]
     if flat.size == 0:
         return Window(0.0, 1.0)
     lower, upper = (float(v) for v in np.percentile(flat, MR_PERCENTILES))
     if not lower < upper:
-        return Window(lower, lower + 1.0)
+        if abs(lower) < LARGEST:
+            upper = max(lower + 1.0, float(np.nextafter(np.float32(lower), np.inf)))
+        return Window(lower, upper)
     return Window(lower, upper)
 
 
