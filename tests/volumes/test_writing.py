@@ -1,4 +1,6 @@
+import errno
 import os
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -109,9 +111,10 @@ def test_failure_leaves_the_old_file_and_nothing_else(
 def test_writing_replaces_and_leaves_no_scratch(tmp_path, volume, labels, suffix):
     path = tmp_path / f"a{suffix}"
     write_labels(labels, volume, path)
-    first = sorted(p.name for p in tmp_path.iterdir())
+    first = sorted(p.suffix for p in tmp_path.iterdir())
     write_labels(labels * 2, volume, path)
-    assert sorted(p.name for p in tmp_path.iterdir()) == first
+    # The data of a pair is named by its content, so that it can replace nothing.
+    assert sorted(p.suffix for p in tmp_path.iterdir()) == first
     np.testing.assert_array_equal(read_labels(path).array, labels * 2)
 
 
@@ -124,3 +127,27 @@ def test_shape_too_long_for_the_format_is_refused(tmp_path):
 def test_error_is_an_os_error(tmp_path, volume, labels):
     with pytest.raises(OSError, match="Cannot write"):
         write_labels(labels, volume, tmp_path / "none" / "a.nii")
+
+
+@pytest.mark.parametrize("name", ["l.mhd", "l.nhdr"])
+def test_a_header_never_names_the_data_of_another(tmp_path, monkeypatch, ct, name):
+    """Two files cannot be replaced at once: a kill may come between them."""
+    volume = Volume(ct)
+    old, new = np.ones(ct.shape, np.uint8), np.full(ct.shape, 700, np.uint16)
+    write_labels(old, volume, tmp_path / name)
+    replace = os.replace
+
+    def dies_before_the_header(source, target):
+        if Path(target).name == name:
+            raise OSError(errno.EIO, "killed here")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", dies_before_the_header)
+    with pytest.raises(UnwritableLabels):
+        write_labels(new, volume, tmp_path / name)
+    np.testing.assert_array_equal(read_labels(tmp_path / name).array, old)
+    monkeypatch.undo()
+    write_labels(new, volume, tmp_path / name)
+    np.testing.assert_array_equal(read_labels(tmp_path / name).array, new)
+    write_labels(old, volume, tmp_path / name)
+    assert len(list(tmp_path.iterdir())) == 2

@@ -1,5 +1,6 @@
 """SimpleITK: files through its readers, and images from and to volumes."""
 
+import hashlib
 import logging
 import re
 from collections.abc import Iterator
@@ -29,6 +30,17 @@ if TYPE_CHECKING:
     import SimpleITK as sitk
 
 logger = logging.getLogger(__name__)
+
+PAIRED = (".mhd", ".nhdr")
+"""Suffixes of headers whose voxels are in a file of their own."""
+
+DATA_LINE = re.compile(
+    rb"^((?:ElementDataFile *=|data file:) *(?:\./)?)([^\r\n]+)", re.M
+)
+"""The line of such a header that names the file."""
+
+HEADER_LIMIT = 1 << 20
+"""Bytes of a header that are searched for it."""
 
 
 def open_itk(path: Path, image_io: str) -> "sitk.ImageFileReader":
@@ -152,6 +164,21 @@ def write_itk(array: NDArray, like: Volume, path: Path) -> None:
             sitk.WriteImage(image, str(path), True)
         except RuntimeError as error:
             raise OSError(_last_line(error)) from error
+    data = [other for other in path.parent.iterdir() if other != path]
+    if suffix_of(path) in PAIRED and len(data) == 1:
+        _name_by_content(path, data[0])
+
+
+def paired_data(header: Path) -> Path | None:
+    """Return the data file of a header that :func:`write_itk` wrote, if it is there."""
+    if suffix_of(header) not in PAIRED or not header.is_file():
+        return None
+    with header.open("rb") as stream:
+        line = DATA_LINE.search(stream.read(HEADER_LIMIT))
+    name = line[2].decode(errors="replace") if line else ""
+    is_ours = re.fullmatch(re.escape(header.stem) + r"-[0-9a-f]{8}\.[a-z.]+", name)
+    data = header.with_name(name) if is_ours else None
+    return data if data is not None and data.is_file() else None
 
 
 @contextmanager
@@ -168,6 +195,20 @@ def quiet_itk() -> Iterator[None]:
 
 
 # Helpers ------------------------------------------------------------------
+
+
+def _name_by_content(header: Path, data: Path) -> None:
+    """Give a data file a name that no other content has, and tell its header.
+
+    Of two files only one can be replaced at a time. So the old header goes on
+    naming the old data until the new one, which names the new, takes its place.
+    """
+    with data.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()[:8]
+    named = f"{header.stem}-{digest}{data.name.removeprefix(header.stem)}"
+    text = header.read_bytes()
+    header.write_bytes(DATA_LINE.sub(lambda line: line[1] + named.encode(), text))
+    data.rename(data.with_name(named))
 
 
 def _last_line(error: BaseException) -> str:

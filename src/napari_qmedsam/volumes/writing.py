@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from napari_qmedsam.disk import atomic_files, why_not_writable
 from napari_qmedsam.errors import GridMismatch, UnwritableLabels
 from napari_qmedsam.volumes.files import suffix_of
+from napari_qmedsam.volumes.itk import paired_data
 from napari_qmedsam.volumes.labels import smallest_unsigned
 from napari_qmedsam.volumes.registry import WRITABLE
 from napari_qmedsam.volumes.segments import Segment, as_segments
@@ -143,8 +144,11 @@ def _write(array: NDArray, like: Volume, path: Path, *, labels: bool) -> Path:
     try:
         # MHD and NHDR are two files. The header, which holds the name of the
         # other, comes last: until then the old pair is complete.
+        superseded = paired_data(path)
         with atomic_files(path.parent, last=path.name) as scratch:
             write(array, like, scratch / path.name)
+        if superseded is not None and superseded != paired_data(path):
+            superseded.unlink(missing_ok=True)
     except OSError as error:
         reason = error.strerror or str(error)
         raise _unwritable(

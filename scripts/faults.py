@@ -1,0 +1,346 @@
+"""Kill what writes, again and again, and see that nothing is lost.
+
+    scripts/faults.py [--kills N] [--only NAME ...] [--seed S]
+
+Each trial runs one action in a process of its own and ends it by SIGKILL at a random
+moment. Then what it was to write must be the old file or the new one, whole, and the
+same action, undisturbed, must succeed. Models are of the smallest kind, so that a kill
+falls into the writing and not into loading libraries: the processes are forked from one
+that has them. Linux and macOS.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import random
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from napari_qmedsam import Session, cli, quantize, read_labels
+from napari_qmedsam.checkpoints.catalogue import CheckpointEntry
+from napari_qmedsam.checkpoints.download import fetch, weights_path
+from napari_qmedsam.checkpoints.saving import save_model
+from napari_qmedsam.errors import QMedSAMError
+from napari_qmedsam.models import build_model
+from napari_qmedsam.models.configuration import (
+    CONFIGS,
+    ModelConfig,
+    PreprocessingKind,
+    TinyViTConfig,
+)
+from napari_qmedsam.prompts import Box3D
+from napari_qmedsam.segmentation.autosave import Autosave
+from napari_qmedsam.volumes import write_volume
+from napari_qmedsam.volumes.volume import Volume
+
+SMALL = ModelConfig(
+    name="small",
+    input_size=64,
+    preprocessing=PreprocessingKind.PAD,
+    encoder=TinyViTConfig(
+        dims=(8, 16),
+        depths=(1, 1),
+        heads=(1, 1),
+        windows=(4, 4),
+        stem_kernel=3,
+        stem_stride=2,
+        strides=(2,),
+        neck_stages=(1,),
+        embedding_size=8,
+        lateral_channels=(4, 2),
+    ),
+    prompt_dim=16,
+    decoder_mlp=16,
+    decoder_heads=2,
+    rasterize_boxes=True,
+)
+"""The layers of the demo model in a hundredth of its size."""
+
+SHAPE = (24, 96, 96)
+
+
+@dataclass(frozen=True)
+class Action:
+    """What is killed, and how it is told that nothing was lost.
+
+    Parameters
+    ----------
+    name : str
+    run : callable
+        Takes the folder it works in; is called for the old result and for the new.
+    check : callable
+        Takes the folder; raises where what is there is neither old nor new.
+    """
+
+    name: str
+    run: Callable[[Path], None]
+    check: Callable[[Path], None]
+
+
+def labels(value: int) -> np.ndarray:
+    array = np.zeros(SHAPE, np.uint16)
+    array[4:20, 20:70, 20:70] = value
+    return array
+
+
+def check_labels(path: Path) -> None:
+    """Old and new labels differ in their type too: 1 is uint8, 700 is not."""
+    found = read_labels(path).array
+    for value in (1, 700):
+        if np.array_equal(found, labels(value)):
+            return
+    raise AssertionError(f"{path.name} is neither the old nor the new labels")
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def next_value(folder: Path) -> int:
+    """Return 1 and 700 in turn, whichever was not asked for last."""
+    mark = folder / "turn"
+    mark.write_text("" if mark.exists() and mark.read_text() else "x")
+    return 700 if mark.read_text() else 1
+
+
+def saving(name: str) -> Action:
+    def run(folder: Path) -> None:
+        session = Session(Volume(np.zeros(SHAPE, np.int16)))
+        session.labels[...] = labels(next_value(folder))
+        session.save_labels(folder / name)
+
+    return Action(f"save {name}", run, lambda folder: check_labels(folder / name))
+
+
+def command(*arguments: object) -> None:
+    """Run the command line as a user does."""
+    sys.argv = ["qmedsam", *map(str, arguments)]
+    try:
+        cli.main()
+    except SystemExit as stop:
+        if stop.code:
+            raise AssertionError(
+                f"qmedsam {arguments[0]} ended with {stop.code}"
+            ) from None
+
+
+def quantizing() -> Action:
+    target, known = "m.qmedsam.safetensors", {}
+
+    def run(folder: Path, bits: int | None = None) -> None:
+        bits = bits or (4 if next_value(folder) == 1 else 3)
+        source = folder.parent / "small.safetensors"
+        quantize(str(source), folder / target, bits=bits, slices=1, backend="torch")
+
+    def check(folder: Path) -> None:
+        if not known:
+            # The same seed gives the same bytes, so two checksums are all there is.
+            for bits in (4, 3):
+                with tempfile.TemporaryDirectory(dir=folder.parent) as other:
+                    run(Path(other), bits)
+                    known[sha256(Path(other) / target)] = bits
+        assert sha256(folder / target) in known, "the model is neither old nor new"
+
+    return Action("quantize", run, check)
+
+
+def training() -> Action:
+    few = {"warmup": 1, "slices_per_step": 1, "samples": 1, "validation_slices": 1}
+
+    def run(folder: Path) -> None:
+        config = folder / "few.yaml"
+        config.write_text(json.dumps({"steps": 6, **few}))
+        where = ("--out", folder / "run", "--model", "small", "--workers", 0)
+        # The log of a run that has nothing left to do is no output of ours.
+        command("train", "float", *where, "--config", config)
+
+    def check(folder: Path) -> None:
+        weights = folder / "run" / "small.safetensors"
+        if weights.exists():
+            from napari_qmedsam.checkpoints.source import read_card
+
+            read_card(str(weights))
+
+    return Action("train", run, check)
+
+
+def evaluating() -> Action:
+    def run(folder: Path) -> None:
+        data = folder.parent
+        inputs = ("--image", data / "image.nii", "--labels", data / "truth.nii")
+        model = ("--model", data / "small.safetensors", "--backend", "torch")
+        command("evaluate", *inputs, *model, "--json", folder / "report.json")
+
+    def check(folder: Path) -> None:
+        assert json.loads((folder / "report.json").read_text())["mean"]
+
+    return Action("evaluate", run, check)
+
+
+def fetching(address: str, content: bytes) -> Action:
+    checksum = hashlib.sha256(content).hexdigest()
+    entry = CheckpointEntry(
+        "made-up", "Made-up weights", "demo", "made-up.pth", (address,), address,
+        "none", len(content), checksum, "",
+    )  # fmt: skip
+
+    def run(folder: Path) -> None:
+        os.environ["QMEDSAM_HOME"] = str(folder / "home")
+        weights_path(entry).unlink(missing_ok=True)
+        fetch(entry)
+
+    def check(folder: Path) -> None:
+        os.environ["QMEDSAM_HOME"] = str(folder / "home")
+        path = weights_path(entry)
+        if path.exists():
+            assert sha256(path) == checksum, "a fetched file is not whole"
+
+    return Action("fetch", run, check)
+
+
+def autosaving() -> Action:
+    def run(folder: Path) -> None:
+        session = Session(Volume(np.zeros(SHAPE, np.int16)))
+        session.add_object(Box3D(20, 20, 4, 70, 70, 20), object_id=1)
+        session.labels[...] = labels(next_value(folder))
+        saver = Autosave(session.volume, folder / "state")
+        saver.path = folder / "state" / f"{saver.path.name.split('-')[0]}-0-0.npz"
+        saver.write(session.objects, session.labels, is_closed=True)
+
+    def check(folder: Path) -> None:
+        saver = Autosave(Volume(np.zeros(SHAPE, np.int16)), folder / "state")
+        left = saver.left_behind()
+        assert left is not None, "the unsaved work is gone"
+        same = [np.array_equal(left.labels, labels(value)) for value in (1, 700)]
+        assert any(same), "the unsaved work is neither old nor new"
+        assert left.objects[0].box.z_max == 20
+
+    return Action("autosave", run, check)
+
+
+def in_child(action: Callable[[], None]) -> int:
+    """Start something in a forked process; its output goes nowhere."""
+    child = os.fork()
+    if child:
+        return child
+    status = 1
+    try:
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), 1)
+            os.dup2(nowhere.fileno(), 2)
+        action()
+        status = 0
+    except (AssertionError, QMedSAMError, OSError) as error:
+        Path(tempfile.gettempdir(), f"faults-{os.getpid()}").write_text(repr(error))
+    finally:
+        os._exit(status)
+
+
+def finish(child: int, what: str) -> None:
+    """Wait for an undisturbed process, which must succeed."""
+    _, status = os.waitpid(child, 0)
+    note = Path(tempfile.gettempdir(), f"faults-{child}")
+    if status:
+        why = note.read_text() if note.exists() else f"status {status}"
+        note.unlink(missing_ok=True)
+        raise AssertionError(f"{what} failed: {why}")
+
+
+def trial(action: Action, folder: Path, kills: int, chance: random.Random) -> int:
+    """Kill an action `kills` times; return how often it was really ended by it."""
+    started = time.perf_counter()
+    finish(in_child(partial(action.run, folder)), action.name)
+    seconds = time.perf_counter() - started
+    action.check(folder)
+    ended = 0
+    for _ in range(kills):
+        child = in_child(partial(action.run, folder))
+        time.sleep(chance.uniform(0, seconds))
+        os.kill(child, signal.SIGKILL)
+        _, status = os.waitpid(child, 0)
+        ended += os.WIFSIGNALED(status)
+        action.check(folder)
+    started = time.perf_counter()
+    finish(in_child(partial(action.run, folder)), f"{action.name} after the kills")
+    action.check(folder)
+    return ended
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--only", nargs="*", default=[], help="beginnings of names")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    CONFIGS["small"] = SMALL
+    lost = 0
+    with tempfile.TemporaryDirectory(prefix="faults-") as scratch:
+        base = Path(scratch)
+        content = random.Random(1).randbytes(8 << 20)
+        (base / "made-up.pth").write_bytes(content)
+        handler = partial(QuietHandler, directory=scratch)
+        server = QuietServer(("127.0.0.1", 0), handler)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}/made-up.pth"
+        torch.manual_seed(0)
+        save_model(build_model("small"), base / "small.safetensors")
+        write_volume(Volume(labels(200).astype(np.int16)), base / "image.nii")
+        write_volume(Volume(labels(1).astype(np.uint8)), base / "truth.nii")
+        actions = [
+            *map(saving, ("l.nii.gz", "l.mhd", "l.nhdr", "l.nrrd", "l.npz")),
+            autosaving(),
+            fetching(address, content),
+            quantizing(),
+            evaluating(),
+            training(),
+        ]
+        for number, action in enumerate(actions):
+            if options.only and not action.name.startswith(tuple(options.only)):
+                continue
+            folder = base / str(number)
+            folder.mkdir()
+            chance = random.Random(options.seed)
+            try:
+                ended = trial(action, folder, options.kills, chance)
+            except (AssertionError, QMedSAMError, OSError, ValueError) as error:
+                lost += 1
+                print(f"{action.name}: LOST: {error}", flush=True)
+                continue
+            print(
+                f"{action.name}: {options.kills} kills, {ended} before its end; "
+                "every file old or new and whole; goes on afterwards",
+                flush=True,
+            )
+        server.shutdown()
+    return 1 if lost else 0
+
+
+class QuietServer(ThreadingHTTPServer):
+    """Takes it that those it serves are killed."""
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing."""
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    """Serves the folder and says nothing of it."""
+
+    def log_message(self, *args: object) -> None:
+        """Say nothing."""
+
+
+if __name__ == "__main__":
+    sys.exit(main())
