@@ -1,7 +1,9 @@
 """Objects and labels of a volume, with undo. No model, no Qt."""
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,13 @@ from napari_qmedsam.volumes.volume import Volume
 class Annotation:
     """What a user says of a volume: objects with their boxes, and their voxels.
 
+    Threads: one run, which paints what a model gives, may go on in one thread while
+    others add, change and remove objects, record brush strokes, save, and look at
+    labels, of which they may see a slice half painted. What takes back or puts
+    in place of what the run paints is refused until it is over: :meth:`undo`,
+    :meth:`redo`, :meth:`restore`, and a second run. Each change is made under
+    ``history.lock``, for no longer than it takes to paint a slice.
+
     Parameters
     ----------
     volume : Volume
@@ -38,6 +47,8 @@ class Annotation:
         self.volume = volume
         self.objects: dict[int, SegmentObject] = {}
         self.history = History()
+        self._painters: list[int] = []
+        """The thread of each run that is under way: always the same one."""
         self.labels = np.zeros(volume.shape, np.uint16)
         if labels is not None:
             self.share_labels(labels)
@@ -67,9 +78,10 @@ class Annotation:
                 "The array of labels is read-only, and is to be painted into. Give a "
                 "copy of it."
             )
-        if not np.may_share_memory(labels, self.labels):
-            self.history.clear()
-        self.labels = labels
+        with self.history.lock:
+            if not np.may_share_memory(labels, self.labels):
+                self.history.clear()
+            self.labels = labels
 
     # Objects --------------------------------------------------------------
 
@@ -103,6 +115,17 @@ class Annotation:
         InvalidBox
             If the box lies outside the volume, or the id is taken.
         """
+        with self.history.lock:
+            return self._add_object(box, name, object_id, axis, attributes)
+
+    def _add_object(
+        self,
+        box: Box3D,
+        name: str | None,
+        object_id: int | None,
+        axis: int,
+        attributes: dict[str, Any],
+    ) -> SegmentObject:
         box = box.clip(*self.shape_along(axis))
         if object_id is None:
             object_id = max([0, int(self.labels.max()), *self.objects]) + 1
@@ -160,7 +183,7 @@ class Annotation:
         if not places:
             raise InvalidSettings("There are no labels to make objects from.")
         ids, made = {}, []
-        with self.history.step():
+        with self.history.lock, self.history.step():
             for number, place in places.items():
                 is_free = number not in self.objects
                 is_free &= number <= np.iinfo(self.labels.dtype).max
@@ -205,11 +228,12 @@ class Annotation:
         InvalidSettings
             If the object is locked and is not unlocked by this.
         """
-        changed = changed_object(
-            self._object(object_id), self.volume.shape, **attributes
-        )
-        self._change(changed)
-        return changed
+        with self.history.lock:
+            changed = changed_object(
+                self._object(object_id), self.volume.shape, **attributes
+            )
+            self._change(changed)
+            return changed
 
     def set_box(self, object_id: int, slice_index: int, box: Box2D) -> SegmentObject:
         """Draw a key box on one slice of an object, in place of the one there.
@@ -229,8 +253,9 @@ class Annotation:
         InvalidBox, InvalidSettings
             As :meth:`change_object`.
         """
-        keyed = self._object(object_id).with_key(slice_index, box)
-        return self.change_object(object_id, box=keyed.box, keys=keyed.keys)
+        with self.history.lock:
+            keyed = self._object(object_id).with_key(slice_index, box)
+            return self.change_object(object_id, box=keyed.box, keys=keyed.keys)
 
     def remove_object(self, object_id: int, erase: bool = False) -> None:
         """Forget an object; its voxels stay unless `erase`.
@@ -242,13 +267,12 @@ class Annotation:
         InvalidSettings
             If it is locked.
         """
-        gone = self._object(object_id)
-        if gone.is_locked:
-            raise InvalidSettings(f"'{gone.name}' is locked. Unlock it first.")
-        before = dict(self.objects)
-        del self.objects[object_id]
-        with self.history.step():
-            self.history.record_objects(before, self.objects)
+        with self.history.lock, self.history.step():
+            gone = self._object(object_id)
+            if gone.is_locked:
+                raise InvalidSettings(f"'{gone.name}' is locked. Unlock it first.")
+            del self.objects[object_id]
+            self.history.record_objects({object_id: gone}, {})
             if erase:
                 hit = np.flatnonzero((self.labels == object_id).any(axis=(1, 2)))
                 planes = {(0, int(z)): self.labels[z].copy() for z in hit}
@@ -269,10 +293,12 @@ class Annotation:
         Raises
         ------
         InvalidSettings
-            If it is a change of a locked object.
+            If it is a change of a locked object, or a run is under way.
         """
-        self._keep_locked(self.history.last, "taken back")
-        return self.history.undo(self.labels, self.objects)
+        with self.history.lock:
+            self._wait_for_run()
+            self._keep_locked(self.history.last, "taken back")
+            return self.history.undo(self.labels, self.objects)
 
     def redo(self) -> tuple[int, ...]:
         """Make the last undone change again; return the slices it touched.
@@ -280,10 +306,12 @@ class Annotation:
         Raises
         ------
         InvalidSettings
-            If it is a change of a locked object.
+            If it is a change of a locked object, or a run is under way.
         """
-        self._keep_locked(self.history.next, "made again")
-        return self.history.redo(self.labels, self.objects)
+        with self.history.lock:
+            self._wait_for_run()
+            self._keep_locked(self.history.next, "made again")
+            return self.history.redo(self.labels, self.objects)
 
     def restore(
         self, objects: Sequence[SegmentObject], labels: NDArray[np.integer]
@@ -299,6 +327,8 @@ class Annotation:
         ------
         GridMismatch
             If the labels do not fit the volume, or do not fit in its labels' type.
+        InvalidSettings
+            If a run is under way.
         """
         largest, own = int(labels.max(initial=0)), self.labels
         if labels.shape != own.shape or largest > np.iinfo(own.dtype).max:
@@ -306,13 +336,14 @@ class Annotation:
                 f"Labels of shape {labels.shape} with values up to {largest} do not "
                 f"fit those of shape {own.shape} and type {own.dtype}."
             )
-        before = dict(self.objects)
-        changed = np.flatnonzero((self.labels != labels).any(axis=(1, 2)))
-        planes = {(0, int(z)): self.labels[z].copy() for z in changed}
-        self.objects.clear()
-        self.objects.update((o.object_id, o) for o in objects)
-        self.labels[...] = labels
-        with self.history.step():
+        with self.history.lock, self.history.step():
+            self._wait_for_run()
+            before = dict(self.objects)
+            changed = np.flatnonzero((self.labels != labels).any(axis=(1, 2)))
+            planes = {(0, int(z)): self.labels[z].copy() for z in changed}
+            self.objects.clear()
+            self.objects.update((o.object_id, o) for o in objects)
+            self.labels[...] = labels
             self.history.record_objects(before, self.objects)
             self.history.record(self.labels, planes)
 
@@ -328,9 +359,38 @@ class Annotation:
         """
         from napari_qmedsam.volumes.writing import write_labels
 
-        return write_labels(self.labels, self.volume, Path(path), names=self.segments)
+        with self.history.lock:
+            return write_labels(
+                self.labels, self.volume, Path(path), names=self.segments
+            )
+
+    # Runs -----------------------------------------------------------------
+
+    @contextmanager
+    def painting(self) -> Iterator[None]:
+        """Say that this thread paints in the block what a model gives.
+
+        Raises
+        ------
+        InvalidSettings
+            If another thread does.
+        """
+        with self.history.lock:
+            self._wait_for_run()
+            thread = threading.get_ident()
+            self._painters.append(thread)
+        try:
+            yield
+        finally:
+            self._painters.remove(thread)
 
     # Helpers --------------------------------------------------------------
+
+    def _wait_for_run(self) -> None:
+        if set(self._painters) - {threading.get_ident()}:
+            raise InvalidSettings(
+                "Segmenting is under way. Wait until it is done, or cancel it."
+            )
 
     def _keep_locked(self, step: Step | None, what: str) -> None:
         ids = step.object_ids - step.made_locked if step else set()

@@ -81,6 +81,8 @@ class History:
             session.change_object(1, box=box)
             session.segment([1])
 
+    Several threads may record.
+
     Parameters
     ----------
     limit : int
@@ -89,6 +91,8 @@ class History:
 
     def __init__(self, limit: int = 100) -> None:
         self.limit = limit
+        self.lock = threading.RLock()
+        """Held while labels, objects or steps change; never while a model works."""
         self._done: list[Step] = []
         self._undone: list[Step] = []
         self._open = threading.local()
@@ -161,24 +165,25 @@ class History:
         after : mapping of (axis, slice index) to 2D array, optional
             The slices of `before` after it, if the labels do not hold them yet.
         """
-        changes = []
-        for (axis, slice_index), old in before.items():
-            if after is None:
-                now = stacked_along(labels, axis)[slice_index].ravel()
-            else:
-                now = after[axis, slice_index].ravel()
-            positions = np.flatnonzero(now != old.ravel()).astype(np.int32)
-            if positions.size:
-                changes.append(
-                    SliceChange(
-                        slice_index,
-                        positions,
-                        old.ravel()[positions],
-                        now[positions],
-                        axis,
+        with self.lock:
+            changes = []
+            for (axis, slice_index), old in before.items():
+                if after is None:
+                    now = stacked_along(labels, axis)[slice_index].ravel()
+                else:
+                    now = after[axis, slice_index].ravel()
+                positions = np.flatnonzero(now != old.ravel()).astype(np.int32)
+                if positions.size:
+                    changes.append(
+                        SliceChange(
+                            slice_index,
+                            positions,
+                            old.ravel()[positions],
+                            now[positions],
+                            axis,
+                        )
                     )
-                )
-        self._add(changes)
+            self._add(changes)
 
     def record_objects(
         self,
@@ -189,18 +194,19 @@ class History:
 
         Those that it did not touch may be left out of both.
         """
-        for object_id, old in before.items():
-            if object_id not in after:
-                self._gone[object_id] = old
-        for object_id in after:
-            self._gone.pop(object_id, None)
-        self._add(
-            [
-                ObjectChange(object_id, before.get(object_id), after.get(object_id))
-                for object_id in dict.fromkeys([*before, *after])
-                if before.get(object_id) != after.get(object_id)
-            ]
-        )
+        with self.lock:
+            for object_id, old in before.items():
+                if object_id not in after:
+                    self._gone[object_id] = old
+            for object_id in after:
+                self._gone.pop(object_id, None)
+            self._add(
+                [
+                    ObjectChange(object_id, before.get(object_id), after.get(object_id))
+                    for object_id in dict.fromkeys([*before, *after])
+                    if before.get(object_id) != after.get(object_id)
+                ]
+            )
 
     def undo(
         self, labels: NDArray, objects: dict[int, SegmentObject] | None = None
@@ -209,27 +215,30 @@ class History:
 
         Those of slices across the first axis; any other axis touches all.
         """
-        if not self._done:
-            return ()
-        step = self._done.pop()
-        self._undone.append(step)
-        return self._apply(labels, objects, step, forward=False)
+        with self.lock:
+            if not self._done:
+                return ()
+            step = self._done.pop()
+            self._undone.append(step)
+            return self._apply(labels, objects, step, forward=False)
 
     def redo(
         self, labels: NDArray, objects: dict[int, SegmentObject] | None = None
     ) -> tuple[int, ...]:
         """Make the last undone step again; return the slices it touched."""
-        if not self._undone:
-            return ()
-        step = self._undone.pop()
-        self._done.append(step)
-        return self._apply(labels, objects, step, forward=True)
+        with self.lock:
+            if not self._undone:
+                return ()
+            step = self._undone.pop()
+            self._done.append(step)
+            return self._apply(labels, objects, step, forward=True)
 
     def clear(self) -> None:
         """Forget every step."""
-        self._done.clear()
-        self._undone.clear()
-        self._gone.clear()
+        with self.lock:
+            self._done.clear()
+            self._undone.clear()
+            self._gone.clear()
 
     def _add(self, changes: Sequence[SliceChange | ObjectChange]) -> None:
         if not changes:

@@ -42,12 +42,13 @@ def paint_updates(
     step : Step, optional
         An earlier step that it is to be part of.
     """
-    painter = Painter(annotation.labels, protect_existing)
-    try:
-        yield from _paint_each(annotation, updates, object_ids, painter)
-    finally:
-        with annotation.history.step(step):
-            _record(annotation, painter)
+    with annotation.painting():
+        painter = Painter(annotation.labels, protect_existing)
+        try:
+            yield from _paint_each(annotation, updates, object_ids, painter)
+        finally:
+            with annotation.history.lock, annotation.history.step(step):
+                _record(annotation, painter)
 
 
 def propagate_objects(
@@ -78,39 +79,42 @@ def propagate_objects(
         Keep the labels of other objects; those of locked ones stay anyway.
     stop : EarlyStop, optional
     """
-    painter = Painter(annotation.labels, protect_existing)
-    volume, objects = annotation.volume, annotation.objects
-    plane = stacked_along(annotation.labels, prompts[0].axis)[slice_index]
-    new = [p for p in prompts if not (plane == p.object_id).any()]
-    reached: dict[int, set[int]] = {}
-    try:
-        first = segment_volume(segmenter, volume, new, window)
-        new_ids = [p.object_id for p in new]
-        yield from _paint_each(annotation, first, new_ids, painter)
-        # Objects may have been removed meanwhile.
-        ids = [p.object_id for p in prompts if p.object_id in objects]
-        if not ids:
-            return
-        beyond = propagate_masks(
-            segmenter,
-            volume,
-            [objects[i].prompt for i in ids],
-            [plane == i for i in ids],
-            slice_index,
-            direction,
-            window,
-            stop,
-        )
-        with closing(_paint_each(annotation, beyond, ids, painter)) as painted:
-            for update in painted:
-                for index, mask in update.masks:
-                    if mask.any():
-                        reached.setdefault(ids[index], set()).add(update.slice_index)
-                yield update
-    finally:
-        with annotation.history.step():
-            _record(annotation, painter)
-            _extend_ranges(annotation, reached)
+    with annotation.painting():
+        painter = Painter(annotation.labels, protect_existing)
+        volume, objects = annotation.volume, annotation.objects
+        plane = stacked_along(annotation.labels, prompts[0].axis)[slice_index]
+        new = [p for p in prompts if not (plane == p.object_id).any()]
+        reached: dict[int, set[int]] = {}
+        try:
+            first = segment_volume(segmenter, volume, new, window)
+            new_ids = [p.object_id for p in new]
+            yield from _paint_each(annotation, first, new_ids, painter)
+            # Objects may have been removed meanwhile.
+            ids = [p.object_id for p in prompts if p.object_id in objects]
+            if not ids:
+                return
+            beyond = propagate_masks(
+                segmenter,
+                volume,
+                [objects[i].prompt for i in ids],
+                [plane == i for i in ids],
+                slice_index,
+                direction,
+                window,
+                stop,
+            )
+            with closing(_paint_each(annotation, beyond, ids, painter)) as painted:
+                for update in painted:
+                    for index, mask in update.masks:
+                        if mask.any():
+                            reached.setdefault(ids[index], set()).add(
+                                update.slice_index
+                            )
+                    yield update
+        finally:
+            with annotation.history.lock, annotation.history.step():
+                _record(annotation, painter)
+                _extend_ranges(annotation, reached)
 
 
 def _paint_each(
@@ -121,9 +125,10 @@ def _paint_each(
 ) -> Generator[SliceUpdate, None, None]:
     with closing(updates):
         for update in updates:
-            objects = list(annotation.objects.values())
-            locked = [o.object_id for o in objects if o.is_locked]
-            painter.paint(update, object_ids, locked)
+            with annotation.history.lock:
+                objects = annotation.objects.values()
+                locked = [o.object_id for o in objects if o.is_locked]
+                painter.paint(update, object_ids, locked)
             yield update
 
 
