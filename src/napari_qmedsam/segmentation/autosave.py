@@ -13,6 +13,7 @@ import os
 import sys
 import time
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -39,7 +40,18 @@ SAMPLED_VOXELS = 1 << 18
 KEPT_DAYS = 30
 """Files nobody came back for are deleted after so long."""
 
-UNREADABLE = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile)
+UNREADABLE = (
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    MemoryError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 """What files that others damaged are answered with."""
 
 _numbers = itertools.count()

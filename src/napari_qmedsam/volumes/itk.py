@@ -142,8 +142,8 @@ def text_fields(reader: "sitk.ImageFileReader") -> dict[str, str]:
     for key in reader.GetMetaDataKeys():
         try:
             fields[key] = reader.GetMetaData(key)
-        except UnicodeDecodeError:
-            logger.debug("The field '%s' is not UTF-8.", key)
+        except (UnicodeDecodeError, TypeError):  # in its value, or in its name
+            logger.debug("The field %r is not UTF-8.", key)
     return fields
 
 

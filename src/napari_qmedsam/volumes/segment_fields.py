@@ -114,12 +114,13 @@ def label_table(segments: Sequence[Segment]) -> bytes:
 
 def segments_of_table(content: bytes) -> tuple[Segment, ...]:
     """Return the segments of a label table; none where it is damaged."""
-    content = content.rstrip(b"\0 \r\n\t")
-    if b"<!" in content.replace(b"<![CDATA[", b""):
-        return ()  # a document type could ask for anything
     try:
-        root = ElementTree.fromstring(content)
-    except ElementTree.ParseError as error:
+        # As text: what encoding it claims for itself could hide what follows.
+        text = content.decode("utf-8").rstrip("\0 \r\n\t")
+        if "<!" in text.replace("<![CDATA[", ""):
+            return ()  # a document type could ask for anything
+        root = ElementTree.fromstring(text)
+    except (UnicodeDecodeError, ElementTree.ParseError) as error:
         logger.debug("Damaged label table: %s", error)
         return ()
     return _without_damage(
