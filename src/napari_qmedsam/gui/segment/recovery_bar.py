@@ -2,10 +2,11 @@
 
 import time
 
-from qtpy.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QWidget
+from qtpy.QtWidgets import QFrame, QHBoxLayout, QPushButton, QWidget
 
 from napari_qmedsam.gui.segment.autosaver import Autosaver
 from napari_qmedsam.gui.segment.workspaces import Workspaces
+from napari_qmedsam.gui.shared.forms import status_line
 from napari_qmedsam.gui.shared.notices import Say, errors_shown
 
 
@@ -26,10 +27,8 @@ class RecoveryBar(QFrame):
     ) -> None:
         super().__init__(parent)
         self._workspaces, self._say = workspaces, say
-        self.text = QLabel(self)
-        self.text.setWordWrap(True)
-        self.text.setToolTip(
-            "Boxes and labels that were kept when they were not saved."
+        self.text = status_line(
+            self, "Boxes and labels that were kept when they were not saved."
         )
         self.take = QPushButton("Restore", self)
         self.take.setToolTip("Put these boxes and labels in place of what is here.")

@@ -52,8 +52,9 @@ def button(parent: QWidget, text: str, tip: str) -> QPushButton:
 
 
 def status_line(parent: QWidget, tip: str) -> QLabel:
-    """Return a label for sentences, which wrap."""
+    """Return a label for sentences, which wrap; names in them are no markup."""
     label = QLabel(parent)
+    label.setTextFormat(Qt.TextFormat.PlainText)
     label.setWordWrap(True)
     label.setToolTip(tip)
     return label

@@ -1,0 +1,112 @@
+"""Mutated files of every kind end in a result or in one of our errors.
+
+Half a thousand here; ``scripts/fuzz.py`` reads as many as it is asked for.
+"""
+
+import importlib.util
+import struct
+import sys
+from pathlib import Path
+
+import pytest
+
+from napari_qmedsam.segmentation.autosave import Autosave
+from napari_qmedsam.volumes.segment_fields import segments_of_table
+
+pytestmark = pytest.mark.skipif(
+    not Path("/proc/self/statm").exists(), reason="limits on memory need Linux"
+)
+
+EACH = 32
+"""Mutated files for each of 16 readers."""
+
+
+def _script():
+    path = Path(__file__).parents[1] / "scripts" / "fuzz.py"
+    spec = importlib.util.spec_from_file_location("fuzz", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["fuzz"] = module  # dataclasses look it up
+    spec.loader.exec_module(module)
+    return module
+
+
+fuzz = _script()
+
+
+def test_every_reader_ends_well(tmp_path):
+    problems, names = [], []
+    for reader in fuzz.readers(tmp_path):
+        names.append(reader.name)
+        problems += fuzz.fuzz(reader, EACH, seed=1)
+    assert problems == []
+    assert {"nifti", "nrrd", "mha", "dicom", "npz", "safetensors", "pth"} <= set(names)
+    assert {"ir", "wheel", "recipe", "settings", "autosave", "picture"} <= set(names)
+
+
+def asks_for_memory(path):
+    return bytearray(3 << 30)
+
+
+def never_ends(path):
+    while True:
+        pass
+
+
+def crashes(path):
+    import os
+
+    os.abort()
+
+
+@pytest.mark.parametrize(
+    ("read", "complaint"),
+    [
+        (asks_for_memory, "more than 1 GB"),
+        (never_ends, "s of the processor"),
+        (crashes, "SIGABRT"),
+        (lambda path: {}["none"], "KeyError"),
+    ],
+)
+def test_what_goes_wrong_is_seen(read, complaint):
+    (problem,) = fuzz.fuzz(fuzz.Reader("bad", ".bin", (b"seed",), read), 1, seed=0)
+    assert complaint in problem
+
+
+def test_a_mutation_is_made_again_by_its_number():
+    reader = fuzz.Reader("any", ".bin", (b"abc" * 99, b"def" * 99), lambda path: None)
+    made = [fuzz.make(reader, 3, number) for number in range(50)]
+    assert made == [fuzz.make(reader, 3, number) for number in range(50)]
+    assert len(set(made)) > 40
+
+
+# What was found ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("encoding", ["UTF-0", "latin-77", "utf-16"])
+def test_a_label_table_is_read_as_utf8_whatever_it_claims(encoding):
+    text = f'<?xml version="1.0" encoding="{encoding}"?><a><Label Key="1">x</Label></a>'
+    assert segments_of_table(text.encode("utf-16")) == ()
+    assert [s.name for s in segments_of_table(text.encode())] == ["x"]
+
+
+def test_one_damaged_autosave_does_not_hide_the_others(tmp_path):
+    import numpy as np
+
+    from napari_qmedsam.prompts import Box3D
+    from napari_qmedsam.session import Session
+    from napari_qmedsam.volumes.volume import Volume
+
+    session = Session(Volume(np.zeros((3, 8, 9), np.uint8)))
+    session.add_object(Box3D(1, 1, 0, 5, 5, 2))
+    session.labels[1, 2:5] = 1
+    whole = Autosave(session.volume, tmp_path)
+    whole.write(session.objects, session.labels, is_closed=True)
+    data = bytearray(whole.path.read_bytes())
+    # The first compressed byte of the first member: a kind of block that is none.
+    name_size, extra_size = struct.unpack_from("<HH", data, 26)
+    data[30 + name_size + extra_size] |= 0b110
+    key = whole.path.name.split("-")[0]
+    (tmp_path / f"{key}-0-0.npz").write_bytes(data)
+    found = Autosave(session.volume, tmp_path).left_behind()
+    assert found is not None
+    assert found.path == whole.path
