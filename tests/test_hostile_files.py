@@ -4,13 +4,17 @@ Half a thousand here; ``scripts/fuzz.py`` reads as many as it is asked for.
 """
 
 import importlib.util
+import os
+import signal
 import struct
 import sys
 from pathlib import Path
 
 import pytest
 
+from napari_qmedsam.errors import UnreadableVolume
 from napari_qmedsam.segmentation.autosave import Autosave
+from napari_qmedsam.volumes import read_volume
 from napari_qmedsam.volumes.segment_fields import segments_of_table
 
 pytestmark = pytest.mark.skipif(
@@ -53,9 +57,7 @@ def never_ends(path):
 
 
 def crashes(path):
-    import os
-
-    os.abort()
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +65,7 @@ def crashes(path):
     [
         (asks_for_memory, "more than 1 GB"),
         (never_ends, "s of the processor"),
-        (crashes, "SIGABRT"),
+        (crashes, "SIGKILL"),
         (lambda path: {}["none"], "KeyError"),
     ],
 )
@@ -110,3 +112,41 @@ def test_one_damaged_autosave_does_not_hide_the_others(tmp_path):
     found = Autosave(session.volume, tmp_path).left_behind()
     assert found is not None
     assert found.path == whole.path
+
+
+def test_an_intercept_that_is_no_number_is_named(tmp_path):
+    import nibabel as nib
+    import numpy as np
+
+    nib.save(
+        nib.Nifti1Image(np.ones((4, 5, 6), np.int16), np.eye(4)), tmp_path / "a.nii"
+    )
+    data = bytearray((tmp_path / "a.nii").read_bytes())
+    data[112:120] = struct.pack("<ff", 1.0, float("nan"))
+    (tmp_path / "a.nii").write_bytes(data)
+    with pytest.raises(UnreadableVolume, match="its intercept is nan"):
+        read_volume(tmp_path / "a.nii")
+
+
+def test_a_data_file_whose_name_no_file_can_have_is_refused(tmp_path):
+    header = "ObjectType = Image\nNDims = 3\nDimSize = 2 2 2\nElementType = MET_SHORT\n"
+    path = tmp_path / "a.mhd"
+    path.write_text(f"{header}ElementDataFile = {'x' * 5000}\n")
+    with pytest.raises(UnreadableVolume, match="a.mhd"):
+        read_volume(path)
+
+
+@pytest.mark.parametrize("device", ["/dev/zero", "/dev/stdin", "/proc/self/mem"])
+def test_a_header_cannot_send_the_reader_to_a_device(tmp_path, device):
+    header = "ObjectType = Image\nNDims = 3\nDimSize = 2 2 2\nElementType = MET_SHORT\n"
+    (tmp_path / "a.mhd").write_text(f"{header}ElementDataFile = {device}\n")
+    nrrd = "NRRD0004\ntype: short\ndimension: 3\nsizes: 2 2 2\nencoding: raw\n"
+    nrrd += f"endian: little\ndata file: {device}\n"
+    (tmp_path / "a.nhdr").write_text(nrrd)
+    for name in ("a.mhd", "a.nhdr"):
+        reader = fuzz.Reader(
+            "device", Path(name).suffix, ((tmp_path / name).read_bytes(),), read_volume
+        )
+        assert fuzz.outcome(reader, tmp_path / name) == ""
+        with pytest.raises(UnreadableVolume):
+            read_volume(tmp_path / name)

@@ -25,7 +25,8 @@ segmenter = load_model("demo", backend=sys.argv[2], threads=int(sys.argv[1]))
 masks = []
 for seed in range(3):
     phantom = random_slice(np.random.default_rng(seed))
-    boxes = [Box2D.enclosing(phantom.labels == v) for v in np.unique(phantom.labels)[1:]]
+    values = np.unique(phantom.labels)[1:]
+    boxes = [Box2D.enclosing(phantom.labels == value) for value in values]
     volume = Volume(phantom.image[None])
     masks += list(segmenter.segment_slice(volume, 0, boxes, Window(0, 255)))
 np.save(sys.argv[3], np.concatenate([m.ravel() for m in masks]))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from napari_qmedsam.volumes.cleaning import as_float32, guess_modality, rescaled
 from napari_qmedsam.volumes.files import (
     COPY_AGAIN,
+    EXPORT_AGAIN,
     suffix_of,
     unreadable,
 )
@@ -166,6 +167,8 @@ def _to_array(
     path: Path, voxels: NDArray, header: "Nifti1Header"
 ) -> tuple[NDArray, tuple[str, ...]]:
     """Turn stored voxels into intensities or colours."""
+    from nibabel.spatialimages import HeaderDataError
+
     if voxels.dtype.names:
         channels = len(voxels.dtype.names)
         colours = voxels.view(np.uint8).reshape(*voxels.shape, channels)
@@ -178,7 +181,11 @@ def _to_array(
             f"its voxels are {voxels.dtype}, not real numbers",
             "Export magnitude images instead.",
         )
-    slope, intercept = header.get_slope_inter()
+    try:
+        slope, intercept = header.get_slope_inter()
+    except HeaderDataError as error:
+        reason = f"its intercept is {float(header['scl_inter'])}"
+        raise unreadable(path, reason, EXPORT_AGAIN) from error
     if slope is None:
         return as_float32(voxels), ()
     return as_float32(rescaled(voxels, float(slope), float(intercept or 0.0))), ()

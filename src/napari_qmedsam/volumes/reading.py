@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from napari_qmedsam.volumes.cleaning import NoFiniteVoxel, finish
-from napari_qmedsam.volumes.files import unreadable
+from napari_qmedsam.volumes.files import COPY_AGAIN, unreadable
 from napari_qmedsam.volumes.formats import Selection, Shape
 from napari_qmedsam.volumes.registry import format_of, guesses_modality
 from napari_qmedsam.volumes.volume import Modality, Volume
@@ -101,6 +101,11 @@ def load(path: Path, selection: Selection, *, labels: bool = False) -> Volume:
     except PermissionError as error:
         raise unreadable(
             path, "permission is denied", "Ask its owner for the right to read it."
+        ) from error
+    except OSError as error:
+        # A name in a header that no file can have, a disk that fails.
+        raise unreadable(
+            path, (error.strerror or str(error)).lower(), COPY_AGAIN
         ) from error
     except MemoryError as error:
         raise unreadable(
