@@ -167,7 +167,7 @@ def segment(
                 "id": object_id,
                 "voxels": size.voxels,
                 # A picture has pixels; without their size there are no millilitres.
-                "volume_ml": round(size.volume_ml, 3) if volume.has_spacing else None,
+                "volume_ml": size.volume_ml and round(size.volume_ml, 3),
             }
             for object_id, size in sizes.items()
         ],

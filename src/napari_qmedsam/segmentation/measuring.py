@@ -24,12 +24,21 @@ class Measure:
     voxels : int
     slices : int
         Slices across the first array axis that hold a voxel of it.
-    volume_ml : float
+    volume_ml : float, optional
+        None where the image has no spacing.
     """
 
     voxels: int = 0
     slices: int = 0
-    volume_ml: float = 0.0
+    volume_ml: float | None = 0.0
+
+    @property
+    def text(self) -> str:
+        """All of it, in a line."""
+        counted = f"{self.voxels} voxels on {self.slices} slices"
+        if self.volume_ml is None:
+            return counted
+        return f"{counted}: {self.volume_ml:.3f} ml"
 
 
 class Tally:
@@ -41,7 +50,7 @@ class Tally:
     """
 
     def __init__(self, volume: Volume) -> None:
-        self._voxel_ml = voxel_volume_ml(volume)
+        self._voxel_ml = voxel_volume_ml(volume) if volume.has_spacing else None
         self._all = range(volume.shape[0])
         self._counts: dict[int, dict[int, int]] = {}
         self._stale: set[int] = set(self._all)
@@ -76,7 +85,8 @@ class Tally:
         """Return an object's size as far as it has been counted."""
         counts = [n for c in self._counts.values() if (n := c.get(object_id))]
         voxels = sum(counts)
-        return Measure(voxels, len(counts), voxels * self._voxel_ml)
+        ml = None if self._voxel_ml is None else voxels * self._voxel_ml
+        return Measure(voxels, len(counts), ml)
 
 
 def _counts(plane: NDArray[np.integer]) -> dict[int, int]:

@@ -1,5 +1,6 @@
 """Masks that nobody should trust unseen, and why."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import Enum
 
@@ -78,6 +79,17 @@ class Plausibility:
         """Whether nothing speaks against them."""
         return not self.doubts
 
+    def after(self, now: "Plausibility", slices: Collection[int]) -> "Plausibility":
+        """Return it with what was found when some of the slices were looked at again.
+
+        Parameters
+        ----------
+        now : Plausibility
+        slices : collection of int
+        """
+        kept = {z: d for z, d in self.doubts.items() if z not in slices}
+        return Plausibility(kept | now.doubts)
+
     @property
     def text(self) -> str:
         """The doubts with their slices, a line each; empty without any."""
@@ -96,6 +108,7 @@ def check_object(
     volume: Volume,
     labels: NDArray[np.integer],
     window: Window,
+    slices: Collection[int] | None = None,
     stop: EarlyStop | None = None,
 ) -> Plausibility:
     """Look for what speaks against the masks of an object.
@@ -112,6 +125,8 @@ def check_object(
     labels : ndarray, (Z, Y, X) integer
     window : Window
         In which greys are compared.
+    slices : collection of int, optional
+        Along the object's axis; only these are looked at. Default: all.
     stop : EarlyStop, optional
         How far greys may move. Default: `EarlyStop()`.
     """
@@ -124,10 +139,13 @@ def check_object(
     if o.keys:
         drawn = {key.slice_index: key.box for key in o.keys}
         for slice_index, box in drawn.items():
+            if slices is not None and slice_index not in slices:
+                continue
             doubts[slice_index] = doubts_in_box(stack[slice_index - low], box)
     else:
         drawn = {middle: o.box.in_plane}
-        doubts[middle] = doubts_in_box(stack.any(axis=0), o.box.in_plane)
+        if slices is None or set(slices) >= set(range(o.box.z_min, o.box.z_max)):
+            doubts[middle] = doubts_in_box(stack.any(axis=0), o.box.in_plane)
     filled = [int(z) + low for z in np.flatnonzero(stack.any(axis=(1, 2)))]
     starts = [z for z in drawn if z in filled] or filled[:1]
     if starts and not seen.is_colour:
@@ -138,6 +156,8 @@ def check_object(
 
         first = look(starts[0])
         for slice_index in filled:
+            if slices is not None and slice_index not in slices:
+                continue
             if stop.is_other_grey(look(slice_index), first):
                 own = doubts.get(slice_index, ())
                 doubts[slice_index] = (*own, Doubt.OTHER_GREY)

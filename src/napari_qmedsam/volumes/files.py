@@ -15,6 +15,16 @@ def suffix_of(path: Path) -> str:
     return ".nii.gz" if name.endswith(".nii.gz") else path.suffix.lower()
 
 
+def free_path(path: Path) -> Path:
+    """Return a path that no file has: ``a_2.nii.gz`` where ``a.nii.gz`` is taken."""
+    suffix = path.name[len(path.name) - len(suffix_of(path)) :]
+    stem, number, free = path.name.removesuffix(suffix), 2, path
+    while free.exists():
+        free = path.with_name(f"{stem}_{number}{suffix}")
+        number += 1
+    return free
+
+
 def unreadable(path: Path, reason: str, advice: str) -> UnreadableVolume:
     """Make the error ``Cannot read 'name': reason. advice``."""
     return UnreadableVolume(f"Cannot read '{path.name}': {reason}. {advice}")

@@ -256,6 +256,21 @@ def test_boxes_around_labels_need_no_drawing(panel, finish):
     assert panel.controls.scores.itemText(1) == "label 3"
 
 
+def test_boxes_around_labels_on_a_slice_are_those_of_the_slice(panel, finish):
+    reference = panel.viewer.layers["truth"].data
+    reference[0, 2:60, 2:46] = 3  # a box of the whole label would be all of it
+    reference[2, 50:55, 5:10] = 4
+    SliceView(panel.viewer, panel.viewer.layers["bars"]).go_to(2, 0)
+    panel.controls.boxes.setCurrentText(AROUND)
+    panel.controls.scope.setCurrentText(SLICE)
+    panel.compare()
+    finish(panel)
+    (compared,) = panel.views.comparison.objects
+    assert compared.prompt.box == Box3D(5, 10, 2, 25, 20, 3)
+    said = panel.controls.status.text()
+    assert said.endswith("Left out, under 100 voxels on this slice: label 4.")
+
+
 def test_difference_and_distance_become_layers(compared, finish):
     compared.views.show_differences()
     finish(compared)

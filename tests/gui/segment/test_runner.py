@@ -159,7 +159,7 @@ def test_what_waits_and_makes_no_sense_any_more_is_dropped(
         session.remove_object(3)
     done()
     assert filled(drawn) == [1]
-    assert said[-1] == "Done."
+    assert said[-1] == "Done, slice 1."
 
 
 def test_the_last_request_waits_behind_boxes(drawn, backend, runner, done):

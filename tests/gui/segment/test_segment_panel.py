@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from napari_qmedsam.gui.shared.colours import colour_of
 from napari_qmedsam.gui.shared.layers import RESULT, image_layer_data
 from napari_qmedsam.gui.shared.rectangles import rectangle
 from napari_qmedsam.prompts import Box2D
-from napari_qmedsam.volumes.volume import Volume
+from napari_qmedsam.volumes.volume import Source, Volume
 from napari_qmedsam.volumes.windows import CT_PRESETS, Window
 
 pytestmark = pytest.mark.gui
@@ -166,7 +168,7 @@ def test_cancel_keeps_whole_slices(panel, backend, finish, qtbot, hold):
     expected[10:20, 5:25] = 1
     for slice_index in done:
         np.testing.assert_array_equal(labels[slice_index], expected)
-    assert panel.controls.status.text() == "Cancelled."
+    assert panel.controls.status.text() == f"Cancelled at slice {done[-1]}."
     panel.undo()
     assert not labels.any()
 
@@ -182,6 +184,33 @@ def test_saved_labels_have_the_affine_of_the_volume(panel, volume, finish, tmp_p
     np.testing.assert_allclose(saved.affine, volume.affine, atol=1e-6)
     shown = panel.workspace.labels_layer.layer.data
     np.testing.assert_array_equal(np.asarray(saved.dataobj).T, shown)
+
+
+def test_the_name_that_is_proposed_is_never_that_of_a_reference(
+    panel, finish, tmp_path, monkeypatch
+):
+    source = Source(str(tmp_path / "scan.nii.gz"), "nifti")
+    panel.workspace.session.volume = replace(
+        panel.workspace.session.volume, source=source
+    )
+    draw(panel, 2, FIRST)
+    panel.segment_range()
+    finish(panel)
+    asked = []
+    monkeypatch.setattr(
+        "napari_qmedsam.gui.segment.labels_export.QFileDialog.getSaveFileName",
+        lambda parent, title, start, filters: asked.append(start) or ("", ""),
+    )
+    panel.save_labels()
+    (tmp_path / "scan_labels.nii.gz").touch()
+    panel.save_labels()
+    (tmp_path / "scan_labels_2.nii.gz").touch()
+    panel.save_labels()
+    assert [path.rpartition("/")[2] for path in asked] == [
+        "scan_labels.nii.gz",
+        "scan_labels_2.nii.gz",
+        "scan_labels_3.nii.gz",
+    ]
 
 
 def test_without_box_the_error_is_a_notification(panel):

@@ -20,7 +20,11 @@ from napari_qmedsam.evaluation.comparison_table import (
     rows_of,
     slice_text,
 )
-from napari_qmedsam.evaluation.matching import boxes_of_labels, match_objects
+from napari_qmedsam.evaluation.matching import (
+    boxes_of_labels,
+    boxes_on_slice,
+    match_objects,
+)
 from napari_qmedsam.evaluation.variant_result import ComparisonStep
 from napari_qmedsam.evaluation.variants import Variant
 from napari_qmedsam.gui.compare.compare_controls import (
@@ -99,6 +103,7 @@ class ComparePanel(Panel[CompareControls, CompareChoices]):
             around = self.controls.boxes.currentText() == AROUND
             objects = [] if around else list(session.objects.values())
             made: list[Comparison] = []
+            left_out: list[str] = []
 
             def job(report: Report, should_stop: ShouldStop) -> None:
                 if not truth.array.any():
@@ -108,7 +113,13 @@ class ComparePanel(Panel[CompareControls, CompareChoices]):
                 placed = labels_on_grid(truth, session.volume)
                 reference = placed.array
                 names = {s.number: s.name for s in placed.segments}
-                boxed = boxes_of_labels(reference, names) if around else objects
+                boxed = objects
+                if around and place[0] is not None:
+                    found = boxes_on_slice(reference, place[0], place[1], names)
+                    boxed = list(found.objects)
+                    left_out.append(found.note)
+                elif around:
+                    boxed = boxes_of_labels(reference, names)
                 matched = match_objects(boxed, reference, *place, names)
                 comparison = Comparison(
                     session.volume,
@@ -138,7 +149,7 @@ class ComparePanel(Panel[CompareControls, CompareChoices]):
             self.work.start(
                 job,
                 "Preparing…",
-                partial(self._say_what_was_measured, made),
+                partial(self._say_what_was_measured, made, left_out),
                 self._progressed,
                 partial(self._take, image, made),
             )
@@ -210,8 +221,10 @@ class ComparePanel(Panel[CompareControls, CompareChoices]):
             scores.addItem(compared.title, compared.object_id)
         self.state.variants_changed.emit()
 
-    def _say_what_was_measured(self, made: list[Comparison]) -> None:
-        self.controls.status.setText(note_of(made[0]))
+    def _say_what_was_measured(
+        self, made: list[Comparison], left_out: list[str]
+    ) -> None:
+        self.controls.status.setText(" ".join([note_of(made[0]), *left_out]).rstrip())
 
     # What is shown --------------------------------------------------------
 

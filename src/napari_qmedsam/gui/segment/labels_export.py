@@ -8,6 +8,7 @@ from qtpy.QtWidgets import QFileDialog, QWidget
 from napari_qmedsam.gui.segment.workspace import Workspace
 from napari_qmedsam.gui.shared.work import Work
 from napari_qmedsam.gui.shared.worker import Report, ShouldStop
+from napari_qmedsam.volumes.files import free_path
 from napari_qmedsam.volumes.registry import FORMATS
 
 SAVE_FILTERS = ";;".join(
@@ -18,13 +19,16 @@ SAVE_FILTERS = ";;".join(
 
 
 def ask_where_to_save(parent: QWidget, workspace: Workspace, folder: str) -> str:
-    """Ask for a file beside the image; `folder` is for images that have none."""
+    """Ask for a file beside the image; `folder` is for images that have none.
+
+    The name that is proposed is free: a reference may lie beside the scan.
+    """
     source = Path(workspace.session.volume.source.path or workspace.image.name)
     name = source.name.removesuffix(".gz")
     stem = Path(name).stem if source.suffix else name
     is_file = bool(workspace.session.volume.source.path)
     beside = source.parent if is_file or not folder else Path(folder)
-    start = str(beside / f"{stem}_labels.nii.gz")
+    start = str(free_path(beside / f"{stem}_labels.nii.gz"))
     path, _ = QFileDialog.getSaveFileName(parent, "Save labels", start, SAVE_FILTERS)
     return path if not path or Path(path).suffix else f"{path}.nii.gz"
 

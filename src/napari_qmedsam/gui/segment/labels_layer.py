@@ -15,6 +15,7 @@ from napari_qmedsam.gui.shared.notices import Say, errors_shown
 from napari_qmedsam.gui.shared.session_layer import Objects, SessionLayer
 from napari_qmedsam.segmentation.measuring import Tally
 from napari_qmedsam.session import Session
+from napari_qmedsam.volumes.segments import Colour
 
 
 class LabelsLayer(SessionLayer[Labels]):
@@ -70,8 +71,9 @@ class LabelsLayer(SessionLayer[Labels]):
         self.put(np.zeros(self.session.volume.shape, np.uint16))
 
     def follow(self, before: Objects) -> None:
-        """Let the labels of hidden objects be transparent, if others are hidden now."""
-        if _hidden(before) != _hidden(self.session.objects):
+        """Show objects in their colours, hidden ones not at all, if that changed."""
+        now = self.session.objects
+        if _hidden(before) != _hidden(now) or _coloured(before) != _coloured(now):
             self.show_visibility()
 
     def _callbacks(
@@ -140,8 +142,13 @@ class LabelsLayer(SessionLayer[Labels]):
         if self.layer is not None:
             objects = self.session.objects
             largest = max([0, int(self.session.labels.max()), *objects])
-            self.layer.colormap = with_hidden(_hidden(objects), largest)
+            own = _coloured(objects)
+            self.layer.colormap = with_hidden(_hidden(objects), largest, own)
 
 
 def _hidden(objects: Objects) -> set[int]:
     return {i for i, o in objects.items() if not o.is_visible}
+
+
+def _coloured(objects: Objects) -> dict[int, Colour]:
+    return {i: o.colour for i, o in objects.items() if o.colour is not None}

@@ -1,6 +1,6 @@
 """The table of objects: id, name, slices, millilitres, visible, locked."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import cast
 
 from numpy.typing import NDArray
@@ -32,6 +32,12 @@ COLUMNS = {
 """Title and tooltip of each column."""
 
 ID, NAME, FROM, TO, ML, VISIBLE, LOCKED = range(len(COLUMNS))
+
+DOUBT_INK = "#e8a200"
+"""Amber, to be seen in both themes."""
+
+DOUBT_ROLE = int(Qt.ItemDataRole.UserRole)
+"""Where the cell of a size keeps why the mask is doubted."""
 
 WIDTHS = {ID: 46, FROM: 40, TO: 40, ML: 52, VISIBLE: 28, LOCKED: 28}
 
@@ -126,10 +132,25 @@ class ObjectTable(QTableWidget):
         for row, object_id in enumerate(self._ids):
             size = measure(object_id)
             item = self.item(row, ML)
-            item.setText(_millilitres(size.volume_ml) if size.voxels else "–")
-            item.setToolTip(
-                f"{size.voxels} voxels on {size.slices} slices: {size.volume_ml:.3f} ml"
-            )
+            item.setText(_shown(size) if size.voxels else "–")
+            doubt = item.data(DOUBT_ROLE) or ""
+            item.setToolTip(f"{size.text}\n{doubt}" if doubt else size.text)
+            if size.volume_ml is None:
+                heading = self.horizontalHeaderItem(ML)
+                heading.setText("px")
+                heading.setToolTip("Pixels of the object; the image has no spacing.")
+            else:
+                self.horizontalHeaderItem(ML).setText("ml")
+                self.horizontalHeaderItem(ML).setToolTip(COLUMNS["ml"])
+
+    def show_doubts(self, doubts: Mapping[int, str]) -> None:
+        """Mark objects whose masks should be looked at, with the reason by id."""
+        for row, object_id in enumerate(self._ids):
+            item = self.item(row, ML)
+            text = doubts.get(object_id, "")
+            item.setIcon(icon("doubt", DOUBT_INK) if text else QIcon())
+            item.setData(DOUBT_ROLE, text)
+            item.setToolTip("\n".join([item.toolTip().split("\n")[0], text]).rstrip())
 
     def spin_boxes(self, object_id: int) -> tuple[QSpinBox, QSpinBox]:
         """Return the two slice fields of an object."""
@@ -241,7 +262,10 @@ class ObjectTable(QTableWidget):
             self.visited.emit(self._ids[row])
 
 
-def _millilitres(volume_ml: float) -> str:
-    """Return three digits, more where there is more."""
+def _shown(size: Measure) -> str:
+    """Return millilitres in three digits, more where there is more; else pixels."""
+    volume_ml = size.volume_ml
+    if volume_ml is None:
+        return str(size.voxels)
     decimals = 2 if volume_ml < 10 else 1 if volume_ml < 100 else 0
     return f"{volume_ml:.{decimals}f}"

@@ -1,7 +1,7 @@
 """What is to be segmented, one thing after the other in a thread."""
 
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from napari_qmedsam.errors import Cancelled
@@ -12,6 +12,7 @@ from napari_qmedsam.gui.shared.notices import errors_shown
 from napari_qmedsam.gui.shared.session_layer import Edit
 from napari_qmedsam.gui.shared.work import Work
 from napari_qmedsam.gui.shared.worker import Report, ShouldStop
+from napari_qmedsam.segmentation.endings import RunEnd
 from napari_qmedsam.segmentation.propagation import Direction, Propagation, SliceUpdate
 
 
@@ -178,8 +179,15 @@ class Runner:
 
     def _segment(self, request: Request, options: SegmentOptions) -> None:
         workspace = request.workspace
+        visits: list[SliceUpdate] = []
+
+        def say_why() -> None:
+            objects = workspace.session.objects
+            names = {i: o.name for i, o in objects.items()}
+            self.work.said.emit(RunEnd.of(visits).text(names))
 
         def progressed(update: SliceUpdate) -> None:
+            visits.append(replace(update, masks=()))
             self.work.progressed.emit(update.done, update.total)
             workspace.labels_changed(update.slice_index, update.axis)
 
@@ -191,10 +199,24 @@ class Runner:
 
         workspace.labels_layer.share()
         workspace.show_labels()
+        updates = self._updates(request, options)
+
+        def job(report: Report, should_stop: ShouldStop) -> None:
+            visited: set[int] = set()
+
+            def seen(update: SliceUpdate) -> None:
+                visited.add(update.slice_index)
+                report(update)
+
+            try:
+                segment_until(updates, seen, should_stop)
+            finally:
+                workspace.look_at_masks(request.object_ids, visited)
+
         self.work.start(
-            partial(segment_until, self._updates(request, options)),
+            job,
             "Segmenting…",
-            lambda: self.work.said.emit("Done."),
+            say_why,
             progressed,
             ended,
         )
@@ -239,14 +261,19 @@ def segment_until(
     Raises
     ------
     Cancelled
-        If it was told to stop.
+        If it was told to stop; it says on which slice that was.
     """
+    visits: list[SliceUpdate] = []
     try:
         while not should_stop():
             update = next(updates, None)
             if update is None:
                 return
             report(update)
-        raise Cancelled("Cancelled.")
+            visits.append(replace(update, masks=()))
+        raise Cancelled("")
+    except Cancelled:
+        end = RunEnd.of(visits, is_cancelled=True)
+        raise Cancelled(end.text({})) from None
     finally:
         updates.close()

@@ -157,6 +157,9 @@ class SegmentControls(Controls):
         self.on_slice = self._key_button("segment_slice", "Slice")
         self.on_range = self._key_button("segment_range", "Range")
         self.cancel = self._key_button("cancel", "Cancel")
+        self.more = self._button(
+            "Objects", "Report and score objects; take them over; name them."
+        )
         self.undo = self._key_button("undo", "Undo", "undo")
         self.redo = self._key_button("redo", "Redo", "redo")
         self.save = self._key_button("save_labels", "Save…", "save")
@@ -217,7 +220,8 @@ class SegmentControls(Controls):
         work.addWidget(propagate, 0, 0, 1, 2)
         work.addWidget(self.down, 0, 2, 1, 3)
         work.addWidget(self.up, 0, 5, 1, 3)
-        work.addWidget(self.progress, 1, 0, 1, 6)
+        work.addWidget(self.progress, 1, 0, 1, 4)
+        work.addWidget(self.more, 1, 4, 1, 2)
         work.addWidget(self.cancel, 1, 6, 1, 2)
         for place, made in enumerate((self.undo, self.redo, self.help)):
             work.addWidget(made, 2, 2 * place, 1, 2)

@@ -20,6 +20,7 @@ from napari_qmedsam.gui.segment.autosaver import Autosaver
 from napari_qmedsam.gui.segment.keys import HelpDialog, KeyBindings
 from napari_qmedsam.gui.segment.labels_export import ask_where_to_save, save_labels
 from napari_qmedsam.gui.segment.object_edits import ObjectEdits
+from napari_qmedsam.gui.segment.object_menu import ObjectMenu
 from napari_qmedsam.gui.segment.recovery_bar import RecoveryBar
 from napari_qmedsam.gui.segment.runner import Request, Runner
 from napari_qmedsam.gui.segment.segment_controls import SegmentChoices, SegmentControls
@@ -64,6 +65,8 @@ class SegmentPanel(Panel[SegmentControls, SegmentChoices]):
         self.edits = ObjectEdits(
             controls.table, self.chosen, self.say, self.show_objects
         )
+        self.menu = ObjectMenu(viewer, self.chosen, self.work, self)
+        self.controls.more.setMenu(self.menu)
         self.keys = KeyBindings(self.workspaces, self._actions())
         self.display = SliceDisplay(
             self.workspaces, controls, preference("preview", True)
@@ -253,6 +256,7 @@ class SegmentPanel(Panel[SegmentControls, SegmentChoices]):
             (controls.draw, workspace is not None),
             *((control, has_objects) for control in controls.of_objects),
             *((control, is_free and has_objects) for control in controls.of_masks),
+            (controls.more, is_free and workspace is not None),
             (controls.cancel, not is_free),
             (controls.undo, is_free and can_undo),
             (controls.redo, is_free and can_redo),
@@ -261,7 +265,9 @@ class SegmentPanel(Panel[SegmentControls, SegmentChoices]):
 
     def _show_measures(self, workspace: Workspace | None) -> None:
         if workspace is not None and workspace is self.workspace:
-            self.controls.table.show_measures(workspace.tally.measure)
+            table = self.controls.table
+            table.show_measures(workspace.tally.measure)
+            table.show_doubts({i: p.text for i, p in workspace.doubts.items()})
 
     # What happens ---------------------------------------------------------
 

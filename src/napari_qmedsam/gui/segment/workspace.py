@@ -1,6 +1,6 @@
 """What belongs to one image layer: its session, and the layers that follow it."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ from napari_qmedsam.gui.shared.notices import Say
 from napari_qmedsam.gui.shared.session_layer import Edit, Objects, SessionLayer
 from napari_qmedsam.gui.shared.viewer_state import state_of
 from napari_qmedsam.segmentation.autosave import Recovery
+from napari_qmedsam.segmentation.plausibility import Plausibility, check_object
 from napari_qmedsam.session import Session
 from napari_qmedsam.volumes.windows import Window
 
@@ -64,6 +65,8 @@ class Workspace(QObject):
         self.autosave = state.autosave_of(session)
         self.recovery: Recovery | None = None
         """What an earlier session left, until it is restored or discarded."""
+        self.doubts: dict[int, Plausibility] = {}
+        """What speaks against masks that a model made, by object."""
         self.revision = self._saved = 0
         self.box_layer = BoxLayer(
             image, session, say, self._edited, lambda: self.view.axis, self.colour_of
@@ -123,6 +126,7 @@ class Workspace(QObject):
                 self._show_boxes()
             self._follow(before)
             if paints and is_done:
+                self.doubts.clear()
                 self.labels_changed()
             elif are_changed:
                 self.revision += 1
@@ -187,6 +191,27 @@ class Workspace(QObject):
         self.revision += 1
         self.tally.mark([slice_index] if slice_index is not None and not axis else None)
         self.redraw(slice_index, axis)
+
+    def look_at_masks(self, object_ids: Iterable[int], slices: Collection[int]) -> None:
+        """Note what speaks against masks that were just made on some slices.
+
+        Safe in another thread, where it belongs: every slice is looked at.
+
+        Parameters
+        ----------
+        object_ids : iterable of int
+        slices : collection of int
+        """
+        session = self.session
+        for object_id in object_ids:
+            o = session.objects.get(object_id)
+            if o is None or o.is_locked or not slices:
+                continue
+            found = check_object(
+                o, session.volume, session.labels, session.window, slices
+            )
+            before = self.doubts.get(object_id, Plausibility({}))
+            self.doubts[object_id] = before.after(found, slices)
 
     def redraw(self, slice_index: int | None = None, axis: int = 0) -> None:
         """Draw the labels anew; with a slice, only if that slice is in view.
@@ -274,6 +299,7 @@ class Workspace(QObject):
             self.edited.emit(self, edits)
 
     def _brushed(self) -> None:
+        self.doubts.clear()
         # napari does not say cheaply which slices a stroke went over.
         self.revision += 1
         axis, slice_index = self.view.place

@@ -1,6 +1,6 @@
 """Colours of objects: the same in the labels, the boxes and the table."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import numpy as np
 from napari.layers import Labels
@@ -11,7 +11,7 @@ from napari.utils.colormaps import (
 )
 from numpy.typing import NDArray
 
-from napari_qmedsam.volumes.segments import PALETTE
+from napari_qmedsam.volumes.segments import PALETTE, Colour
 
 
 def label_colours() -> CyclicLabelColormap:
@@ -21,14 +21,28 @@ def label_colours() -> CyclicLabelColormap:
     )
 
 
-def with_hidden(hidden: Collection[int], largest: int) -> Colormap:
-    """Return the colormap in which these of the ids 1 to `largest` are transparent."""
-    if not hidden:
+def with_hidden(
+    hidden: Collection[int],
+    largest: int,
+    own: Mapping[int, Colour] | None = None,
+) -> Colormap:
+    """Return the colormap in which these of the ids 1 to `largest` are transparent.
+
+    Parameters
+    ----------
+    hidden : collection of int
+    largest : int
+    own : mapping of int to colour, optional
+        Of objects that were given one; all others have the palette's.
+    """
+    if not hidden and not own:
         return label_colours()
     colours = label_colours()
     table: dict[int | None, NDArray] = {
         i: colours.map(np.uint16(i)) for i in range(largest + 1)
     }
+    for i, colour in (own or {}).items():
+        table[i] = np.array([*colour, 255]) / 255
     table |= {i: np.zeros(4) for i in (0, *hidden)}
     # An id beyond the table; napari asks for a colour of the rest.
     table[None] = np.array([1.0, 1.0, 1.0, 1.0])

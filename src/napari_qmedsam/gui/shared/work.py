@@ -92,7 +92,7 @@ class Work(QObject):
                 if error is None:
                     on_success()
                 elif isinstance(error, Cancelled):
-                    self.said.emit("Cancelled.")
+                    self.said.emit(str(error) or "Cancelled.")
                 else:
                     raise error
         finally:

@@ -1,0 +1,147 @@
+"""Report, scores, names and objects of other labels, through the panel's menu."""
+
+import numpy as np
+import pytest
+from napari.layers import Labels
+from qtpy.QtWidgets import QApplication, QMenu
+
+from napari_qmedsam.gui.segment.object_table import DOUBT_ROLE, ML
+from napari_qmedsam.gui.shared.layers import VOLUME
+from napari_qmedsam.gui.shared.rectangles import rectangle
+from napari_qmedsam.prompts import Box2D
+from napari_qmedsam.volumes import Volume, read_labels
+from napari_qmedsam.volumes.segments import Segment
+
+pytestmark = pytest.mark.gui
+
+FIRST = Box2D(3, 8, 27, 22)
+WIDE = Box2D(0, 0, 46, 60)
+
+
+@pytest.fixture
+def draw(panel, finish):
+    """Draw a box and segment it."""
+
+    def make(slice_index, box):
+        panel.workspace.view.go_to(slice_index)
+        panel.workspace.draw_boxes().add_rectangles(rectangle(slice_index, box, 3))
+        panel.segment_slice()
+        finish(panel)
+
+    return make
+
+
+@pytest.fixture
+def choose(panel, finish):
+    """Choose an entry of the button's menu, as the mouse would."""
+
+    def make(*titles):
+        menu = panel.controls.more.menu()
+        menu.aboutToShow.emit()
+        for title in titles[:-1]:
+            menu = next(m for m in menu.findChildren(QMenu) if m.title() == title)
+        action = next(a for a in menu.actions() if a.text() == titles[-1])
+        assert menu.isEnabled()
+        action.trigger()
+        finish(panel)
+
+    return make
+
+
+@pytest.fixture
+def reference(panel, volume):
+    """A layer whose rows are stored the other way round, as files of others are."""
+    truth = np.zeros(volume.shape, np.uint8)
+    truth[2, 10:20, 5:25] = 7
+    truth[1:4, 30:40, 20:40] = 9
+    affine = volume.affine @ np.diag([1, -1, 1, 1])
+    affine[:3, 3] += volume.affine[:3, 1] * (volume.shape[1] - 1)
+    names = (Segment(7, "liver", colour=(255, 0, 0)), Segment(9, "spleen"))
+    stored = Volume(truth[:, ::-1], volume.spacing_mm, affine, segments=names)
+    layer = Labels(stored.array, name="theirs", metadata={VOLUME: stored})
+    panel.viewer.add_layer(layer)
+    return layer
+
+
+def test_report_is_a_table_that_is_copied_and_saved(panel, draw, choose, tmp_path):
+    draw(2, FIRST)
+    choose("Report…")
+    dialog = panel.menu.dialog
+    assert dialog.table.horizontalHeaderItem(4).text() == "ml"
+    assert dialog.table.item(0, 3).text() == "200"
+    dialog.copying.click()
+    copied = QApplication.clipboard().text()
+    assert copied.splitlines()[1].startswith("1,object 1,1,200,0.240,120.0,0.0,")
+    dialog.save(tmp_path / "r.csv")
+    assert (tmp_path / "r.csv").read_text() == copied
+    dialog.close()
+
+
+def test_masks_are_scored_where_they_lie(panel, draw, choose, reference):
+    draw(2, FIRST)
+    choose("Score against", "theirs")
+    dialog = panel.menu.dialog
+    row = [dialog.table.item(0, column).text() for column in range(3)]
+    assert row == ["object 1 (1)", "liver (7)", "100.00"]
+    assert "nothing lies there: spleen" in dialog.status.text()
+    dialog.close()
+
+
+def test_labels_of_others_become_locked_objects(panel, choose, reference, volume):
+    choose("Objects from", "theirs")
+    objects = panel.workspace.session.objects
+    assert [o.name for o in objects.values()] == ["liver", "spleen"]
+    assert objects[9].is_locked
+    labels = panel.workspace.labels_layer.layer
+    assert (labels.data[2, 10:20, 5:25] == 7).all()
+    assert (labels.data[1:4, 30:40, 20:40] == 9).all()
+    np.testing.assert_allclose(panel.workspace.colour_of(7), [1, 0, 0, 1])
+    table = panel.controls.table
+    assert table.item(0, 1).text() == "liver"
+    panel.undo()
+    assert not objects
+    assert not labels.data.any()
+
+
+def test_names_and_colours_go_into_the_file(panel, choose, reference, finish, tmp_path):
+    choose("Objects from", "theirs")
+    panel.save_labels(tmp_path / "out.nii.gz")
+    finish(panel)
+    liver, spleen = read_labels(tmp_path / "out.nii.gz").segments
+    assert (liver.name, liver.colour) == ("liver", (255, 0, 0))
+    assert spleen.name == "spleen"
+
+
+def test_names_come_from_class_lists(panel, draw, choose, tmp_path):
+    draw(2, FIRST)
+    choose("Names from", "TotalSegmentator, CT")
+    assert panel.workspace.session.objects[1].name == "spleen"
+    (tmp_path / "mine.csv").write_text("id,name,colour\n1,tumour,#0000ff\n")
+    panel.menu.name_by(str(tmp_path / "mine.csv"))
+    assert panel.controls.table.item(0, 1).text() == "tumour"
+    np.testing.assert_allclose(panel.workspace.colour_of(1), [0, 0, 1, 1])
+    (tmp_path / "other.csv").write_text("id,name\n99,tumour\n")
+    panel.menu.name_by(str(tmp_path / "other.csv"))
+    assert "No object has a number of that list" in panel.controls.status.text()
+
+
+def test_masks_not_to_be_trusted_are_marked_with_the_reason(panel, draw):
+    draw(2, FIRST)
+    cell = panel.controls.table.item(0, ML)
+    assert not cell.data(DOUBT_ROLE)
+    draw(3, Box2D(0, 0, 46, 24))  # one bar in a box that is far wider
+    doubted = panel.controls.table.item(1, ML)
+    assert "does not reach the sides of its box (slice 3)" in doubted.toolTip()
+    assert not doubted.icon().isNull()
+    assert panel.controls.table.item(0, ML).icon().isNull()
+    draw(4, Box2D(40, 50, 46, 60))
+    assert "it is empty" in panel.controls.table.item(2, ML).toolTip()
+    status = panel.controls.status.text()
+    assert status == "object 3: nothing was found, the mask is empty."
+
+
+def test_no_entry_without_other_labels(panel, draw):
+    draw(2, FIRST)
+    panel.menu.fill()
+    score = next(m for m in panel.menu.findChildren(QMenu) if m.title()[:5] == "Score")
+    assert not score.isEnabled()
