@@ -11,8 +11,9 @@ from napari_qmedsam.gui.files import get_reader, write_labels_layer
 from napari_qmedsam.gui.shared.layers import VOLUME, image_layer_data, labels_layer_data
 from napari_qmedsam.prompts import Box2D
 from napari_qmedsam.volumes.labels import read_labels
+from napari_qmedsam.volumes.segments import Segment
 from napari_qmedsam.volumes.volume import Modality, Volume
-from napari_qmedsam.volumes.writing import write_volume
+from napari_qmedsam.volumes.writing import write_labels, write_volume
 
 pytestmark = pytest.mark.gui
 
@@ -203,3 +204,32 @@ def test_new_labels_on_an_oblique_scan_are_saved_where_they_were_painted(
     painted = saved.affine @ (x, y, z, 1)
     meant = affine @ (4, 3, 2, 1)
     assert np.linalg.norm((painted - meant)[:3]) < 0.01
+
+
+def test_label_files_open_as_labels_with_names_and_colours(volume, tmp_path):
+    labels = np.zeros(volume.shape, np.uint8)
+    labels[1, 2:5, 3:6] = 4
+    named = (Segment(4, "liver", colour=(255, 0, 0)),)
+    path = write_labels(labels, volume, tmp_path / "a.nii.gz", names=named)
+    (data,) = get_reader(str(path))(str(path))
+    layer = Layer.create(*data)
+    assert isinstance(layer, Labels)
+    np.testing.assert_array_equal(layer.data, labels)
+    assert list(layer.features["name"]) == ["background", "liver"]
+    np.testing.assert_allclose(layer.colormap.map(np.uint8(4)), [1, 0, 0, 1])
+    assert layer.metadata[VOLUME].segments == named
+
+
+def test_files_named_like_labels_open_as_labels_if_they_can(volume, tmp_path):
+    labels = np.zeros(volume.shape, np.uint8)
+    labels[1, 2:5, 3:6] = 4
+    for name, expected in (
+        ("ct_labels.nii.gz", "labels"),
+        ("ct-seg.nrrd", "labels"),
+        ("segment.nrrd", "image"),
+        ("unmasked.nrrd", "image"),
+    ):
+        path = write_labels(labels, volume, tmp_path / name)
+        assert get_reader(str(path))(str(path))[0][2] == expected
+    below_zero = write_volume(volume, tmp_path / "masked_labels.nii.gz")
+    assert get_reader(str(below_zero))(str(below_zero))[0][2] == "image"

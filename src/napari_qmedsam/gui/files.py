@@ -1,5 +1,7 @@
 """napari's reader and writer, over the readers and writers of the core."""
 
+import logging
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,8 @@ from napari.layers import Labels
 from napari.utils.notifications import show_info
 from numpy.typing import NDArray
 
-from napari_qmedsam.errors import AmbiguousSeries
+from napari_qmedsam.errors import AmbiguousSeries, UnreadableVolume
+from napari_qmedsam.gui.shared.colours import with_hidden
 from napari_qmedsam.gui.shared.layer_places import (
     file_volume,
     lie_alike,
@@ -30,6 +33,13 @@ from napari_qmedsam.volumes.reading import read_volume
 from napari_qmedsam.volumes.registry import format_of, opens
 from napari_qmedsam.volumes.volume import Volume
 from napari_qmedsam.volumes.writing import write_labels
+
+log = logging.getLogger(__name__)
+
+LABELS_NAME = re.compile(
+    r"(^|[_. -])(labels?|seg|segmentations?|masks?|gts?)([_. -]|\d|$)", re.IGNORECASE
+)
+"""In the names of files that hold labels, such as ``ct_labels.nii.gz``."""
 
 Reader = Callable[[str | Sequence[str]], list[LayerData]]
 
@@ -68,7 +78,7 @@ def read_layers(path: str | Sequence[str]) -> list[LayerData]:
         elif kind is NPZ:
             layers += _case_layers(file)
         else:
-            layers.append(_shown(_read_one(file), file))
+            layers.append(_layer_of(file))
     return layers
 
 
@@ -110,6 +120,21 @@ def _shown(volume: Volume, path: Path) -> LayerData:
     return image_layer_data(volume, path.name)
 
 
+def _layer_of(path: Path) -> LayerData:
+    """Return a labels layer for a file of labels, an image layer for any other.
+
+    Labels are told by the names of segments in the file, or by the file's name where
+    it holds nothing but whole numbers from 0.
+    """
+    volume = _read_one(path)
+    if volume.segments or LABELS_NAME.search(path.name):
+        try:
+            return _read_labels(path)
+        except UnreadableVolume as error:
+            log.info("Opened as an image: %s", error)
+    return _shown(volume, path)
+
+
 def _case_layers(path: Path) -> list[LayerData]:
     case = read_npz_case(path)
     layers = [_shown(case.volume, path)]
@@ -121,10 +146,21 @@ def _case_layers(path: Path) -> list[LayerData]:
 
 
 def _read_labels(path: Path) -> LayerData:
+    """Return a layer with the names and colours that the file gives its labels."""
     labels = read_labels(path)
     for notice in labels.notices:
         show_info(f"{path.name}: {notice}")
-    return labels_layer_data(labels.array, labels, path.name)
+    data, arguments, kind = labels_layer_data(labels.array, labels, path.name)
+    own = {s.number: s.colour for s in labels.segments if s.colour is not None}
+    if own:
+        arguments["colormap"] = with_hidden((), int(labels.array.max()), own)
+    if labels.segments:
+        # napari shows the name of the label under the mouse.
+        arguments["features"] = {
+            "index": [0, *(s.number for s in labels.segments)],
+            "name": ["background", *(s.name for s in labels.segments)],
+        }
+    return data, arguments, kind
 
 
 def _read_one(path: Path) -> Volume:
