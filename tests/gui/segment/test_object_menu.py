@@ -8,7 +8,7 @@ from qtpy.QtWidgets import QApplication, QMenu
 from napari_qmedsam.gui.segment.object_table import DOUBT_ROLE, ML
 from napari_qmedsam.gui.shared.layers import VOLUME
 from napari_qmedsam.gui.shared.rectangles import rectangle
-from napari_qmedsam.prompts import Box2D
+from napari_qmedsam.prompts import Box2D, Box3D
 from napari_qmedsam.volumes import Volume, read_labels
 from napari_qmedsam.volumes.segments import Segment
 
@@ -138,6 +138,13 @@ def test_masks_not_to_be_trusted_are_marked_with_the_reason(panel, draw):
     assert "it is empty" in panel.controls.table.item(2, ML).toolTip()
     status = panel.controls.status.text()
     assert status == "object 3: nothing was found, the mask is empty."
+
+
+def test_own_colours_are_shown_before_there_are_labels(panel):
+    with panel.workspace.edit() as session:
+        session.add_object(Box3D(3, 8, 1, 27, 22, 4), "vein", colour=(0, 0, 255))
+    assert panel.workspace.labels_layer.layer is None
+    np.testing.assert_allclose(panel.workspace.colour_of(1), [0, 0, 1, 1])
 
 
 def test_no_entry_without_other_labels(panel, draw):

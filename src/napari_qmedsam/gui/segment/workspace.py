@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import numpy as np
 from napari.layers import Image, Labels, Layer, Shapes
 from numpy.typing import NDArray
 from qtpy.QtCore import QObject, Signal
@@ -100,7 +101,10 @@ class Workspace(QObject):
         return window_of(self.image)
 
     def colour_of(self, object_id: int) -> NDArray:
-        """Return the RGBA of an object in the labels layer, if there is one."""
+        """Return an object's RGBA: its own, or that of the labels layer."""
+        known = self.session.objects.get(object_id)
+        if known is not None and known.colour is not None:
+            return np.array([*known.colour, 255]) / 255
         return colour_of(object_id, self.labels_layer.layer)
 
     @contextmanager
