@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from napari.layers import Labels
+from napari.layers import Layer
 from qtpy.QtWidgets import QApplication, QMenu
 
 from napari_qmedsam.gui.segment.object_table import DOUBT_ROLE, ML
-from napari_qmedsam.gui.shared.layers import VOLUME
+from napari_qmedsam.gui.shared.layers import labels_layer_data
 from napari_qmedsam.gui.shared.rectangles import rectangle
 from napari_qmedsam.prompts import Box2D, Box3D
 from napari_qmedsam.volumes import Volume, read_labels
@@ -58,7 +58,7 @@ def reference(panel, volume):
     affine[:3, 3] += volume.affine[:3, 1] * (volume.shape[1] - 1)
     names = (Segment(7, "liver", colour=(255, 0, 0)), Segment(9, "spleen"))
     stored = Volume(truth[:, ::-1], volume.spacing_mm, affine, segments=names)
-    layer = Labels(stored.array, name="theirs", metadata={VOLUME: stored})
+    layer = Layer.create(*labels_layer_data(stored.array, stored, "theirs"))
     panel.viewer.add_layer(layer)
     return layer
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from napari.layers import Labels
+from napari.layers import Image, Labels
 from qtpy.QtWidgets import QFileDialog, QMenu, QWidget
 
 from napari_qmedsam.errors import InvalidSettings
@@ -12,7 +12,7 @@ from napari_qmedsam.evaluation.label_scores import LabelScores, score_labels
 from napari_qmedsam.evaluation.object_report import ObjectReport, report_objects
 from napari_qmedsam.evaluation.rules import Matching
 from napari_qmedsam.gui.segment.workspace import Workspace
-from napari_qmedsam.gui.shared.layers import volume_of
+from napari_qmedsam.gui.shared.layer_places import labels_beside
 from napari_qmedsam.gui.shared.notices import errors_shown
 from napari_qmedsam.gui.shared.table_dialog import TableDialog
 from napari_qmedsam.gui.shared.work import Work
@@ -87,9 +87,10 @@ class ObjectMenu(QMenu):
     def score(self, reference: Labels) -> None:
         """Score the labels as they are now against a layer, and show the table."""
         with errors_shown(self._work.said.emit):
-            session = self._workspace().session
+            workspace = self._workspace()
+            session = workspace.session
             own = session.volume.with_labels(session.labels.copy(), session.segments)
-            truth = labels_of(reference)
+            truth = labels_of(reference, workspace.image)
             self._show(
                 f"Scores against {reference.name}",
                 lambda: score_labels(own, truth, matching=Matching.OVERLAP),
@@ -100,7 +101,8 @@ class ObjectMenu(QMenu):
         """Make locked objects of the labels of a layer."""
         with errors_shown(self._work.said.emit):
             workspace = self._workspace()
-            volume, axis = labels_of(labels), workspace.view.axis
+            volume = labels_of(labels, workspace.image)
+            axis = workspace.view.axis
             with workspace.edit(paints=True) as session:
                 made = session.add_objects_from_labels(volume, axis=axis)
             workspace.show_labels()
@@ -172,7 +174,7 @@ class ObjectMenu(QMenu):
         self._work.start(job, f"{title}…", show)
 
 
-def labels_of(layer: Labels) -> Volume:
+def labels_of(layer: Labels, scan: Image) -> Volume:
     """Return the labels of a layer where they lie, with the names of its file."""
-    volume = volume_of(layer)
+    volume = labels_beside(layer, scan)
     return volume.with_labels(volume.array, volume.segments)
