@@ -182,7 +182,7 @@ def test_cancelling_forgets_what_waits(drawn, runner, hold, backend, done, qtbot
     runner.cancel()
     assert not runner.is_waiting
     done()
-    assert said[-1] == "Cancelled."
+    assert said[-1] == "Cancelled at slice 1."
     assert 2 not in filled(drawn)
 
 

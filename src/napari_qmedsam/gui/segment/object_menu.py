@@ -60,6 +60,10 @@ class ObjectMenu(QMenu):
     def fill(self) -> None:
         """Offer what there is now."""
         self.clear()
+        for menu in self.findChildren(QMenu):
+            # Menus of an earlier time would stay, with layers that have gone.
+            menu.setParent(None)
+            menu.deleteLater()
         self.addAction("Report…", self.report)
         self._of_layers("Score against", self.score, "No model is needed.")
         self._of_layers(
