@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 PLUGIN = "napari-qmedsam"
 
+FIRST_SIZE = (1440, 900)
+"""Pixels of the window, where the screen has them and napari remembers no other."""
+
 
 def open_viewer(
     file: str | None = None, **options: bool
@@ -39,11 +42,25 @@ def open_viewer(
 
     layers = ct_phantom() if file is None else read_layers(file)
     viewer = napari.Viewer(**options)
+    _enlarge(viewer)
     for layer in layers:
         viewer.add_layer(Layer.create(*layer))
     viewer.dims.axis_labels = ("z", "y", "x")[-viewer.dims.ndim :]
     _, panel = viewer.window.add_plugin_dock_widget(PLUGIN, "Segment")
     return viewer, panel
+
+
+def _enlarge(viewer: "napari.Viewer") -> None:
+    """Make a window large enough for picture, layers and panel, if it is not."""
+    from napari.settings import get_settings
+
+    application = get_settings().application
+    window = viewer.window._qt_window
+    if application.save_window_geometry and application.window_size is not None:
+        return
+    room = window.screen().availableSize()
+    width, height = FIRST_SIZE
+    window.resize(min(width, room.width()), min(height, room.height()))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -292,7 +292,7 @@ def test_every_control_has_a_tooltip_of_a_sentence(panel):
     found = [
         control
         for kind in (QCheckBox, QComboBox, QDoubleSpinBox, QPushButton)
-        for control in panel.controls.findChildren(kind)
+        for control in panel.findChildren(kind)
     ]
     assert len(found) > 25
     for control in found:

@@ -17,6 +17,7 @@ from napari_qmedsam.gui.compare.size_plot import SizePlot
 from napari_qmedsam.gui.compare.variant_table import VariantTable
 from napari_qmedsam.gui.shared.forms import (
     Controls,
+    StatusLine,
     button,
     choice,
     column,
@@ -87,9 +88,8 @@ class CompareControls(Controls):
         self.tolerance.setToolTip(
             "Distance up to which surfaces agree, for the normalised surface distance."
         )
-        self.spacing = QLabel(self)
-        self.spacing.setToolTip("Voxel size of the image along z, y and x.")
-        self.scores = choice(self, "Object whose scores the table shows.")
+        self.spacing = StatusLine(self, "Voxel size of the image along z, y and x.")
+        self.scores = choice(self, "Object whose scores the table shows.", 4)
         self.scores.addItem(MEAN, None)
         self.table = VariantTable(self)
         self.plot = SizePlot(viewer)
@@ -97,6 +97,7 @@ class CompareControls(Controls):
             self,
             "Show the masks of the variants as layers, side by side in a grid, one "
             "after the other in place, or left and right of a divider.",
+            4,
         )
         self.view.addItems([view.value for view in MaskView])
         self.left = choice(self, "Variant left of the divider.")

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from qtpy.QtCore import Qt, Signal
+from qtpy.QtGui import QResizeEvent
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QHeaderView,
@@ -28,8 +29,11 @@ COLUMNS = {
 WIDTHS = (0, 34, 58, 46, 40, 50, 50, 56)
 """Pixels of each column; names get what is left."""
 
-NAME_WIDTH = 120
+NAME_WIDTH = 100
 """Pixels that names get at least: two lines of them tell variants apart."""
+
+SEEN_WIDTH = 250
+"""Pixels of the table below which it is not made narrower; it scrolls then."""
 
 
 class VariantTable(QTableWidget):
@@ -56,10 +60,9 @@ class VariantTable(QTableWidget):
         self.setToolTip("Select a row to go to the slice on which it does worst.")
         header = self.horizontalHeader()
         header.setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
-        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
         for column, width in enumerate(WIDTHS[1:], 1):
             self.setColumnWidth(column, width)
-        self.setMinimumSize(NAME_WIDTH + sum(WIDTHS) + 2 * self.frameWidth(), 132)
+        self.setMinimumSize(SEEN_WIDTH, 132)
         self._unticked: set[str] = set()
         self._filling = False
         self.setSortingEnabled(True)
@@ -85,6 +88,12 @@ class VariantTable(QTableWidget):
                 if self.item(index, 0).text() == selected:
                     self.selectRow(index)
             self._filling = False
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Give names what the other columns leave."""
+        super().resizeEvent(event)
+        rest = self.viewport().width() - sum(WIDTHS)
+        self.setColumnWidth(0, max(NAME_WIDTH, rest))
 
     def ticked_names(self) -> list[str]:
         """Return the variants to be compared, in the order shown."""

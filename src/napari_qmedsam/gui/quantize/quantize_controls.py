@@ -249,7 +249,8 @@ class QuantizeControls(Controls):
             (self.plot, 1),
             QLabel("Variants", self),
             (self.variants, 1),
-            row(self.load, self.load_qat, self.save, self.remove),
+            row(self.load, self.load_qat),
+            row(self.save, self.remove),
         )
 
     # What goes together ---------------------------------------------------

@@ -77,7 +77,7 @@ class ObjectTable(QTableWidget):
         for column, width in WIDTHS.items():
             self.setColumnWidth(column, width)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.setMinimumHeight(118)
+        self.setMinimumHeight(58)
         self.itemChanged.connect(self._name_edited)
         self.cellDoubleClicked.connect(self._cell_visited)
 

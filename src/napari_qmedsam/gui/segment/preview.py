@@ -16,7 +16,7 @@ from napari_qmedsam.volumes.reslicing import seen_along
 from napari_qmedsam.volumes.volume import Volume
 from napari_qmedsam.volumes.windows import Window
 
-SIDE = 128
+SIDE = 96
 """Pixels of the picture on the screen."""
 
 DELAY_MS = 60

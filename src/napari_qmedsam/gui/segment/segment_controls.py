@@ -24,12 +24,12 @@ from napari_qmedsam.gui.segment.runner import SegmentOptions
 from napari_qmedsam.gui.segment.window_form import WindowForm
 from napari_qmedsam.gui.shared.forms import (
     Controls,
+    StatusLine,
     button,
     choice,
     column,
     form,
     row,
-    status_line,
 )
 from napari_qmedsam.gui.shared.icons import icon
 from napari_qmedsam.gui.shared.model_form import ModelForm
@@ -40,6 +40,9 @@ PROPAGATIONS = {
     Propagation.MASK: "Follow the mask",
 }
 """How the slices of a range are prompted, as the panel says it."""
+
+TABLE_HEIGHT = 118
+"""Pixels that objects have at least, with what is offered above them."""
 
 
 @dataclass
@@ -73,14 +76,14 @@ class SegmentControls(Controls):
 
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent, "What happens.")
-        self.image = choice(self, "Image layer to segment.")
+        self.image = choice(self, "Image layer to segment.", 5)
         self.view = choice(
             self,
             "Slices to look at and to draw boxes on; the model segments along them.",
             7,
         )
         self.models = ModelForm(self)
-        self.runs = status_line(
+        self.runs = StatusLine(
             self,
             "What really runs: model, runtime, precision, device, speed, and size on "
             "disk and in memory.",
@@ -94,6 +97,10 @@ class SegmentControls(Controls):
         self.window_form = WindowForm(self)
         self.preview = Preview(self)
         self.table = ObjectTable(self)
+        self.objects = QWidget(self)
+        """Room of the table, which gives way to what is said of objects above it."""
+        column(self.objects, (self.table, 1))
+        self.objects.setMinimumHeight(TABLE_HEIGHT)
         self.propagation = choice(
             self,
             "How a range is segmented: each slice from the drawn and interpolated "
@@ -200,9 +207,10 @@ class SegmentControls(Controls):
             ("Image", row((self.image, 3), (self.view, 2))), ("Model", self.models)
         )
         fields.setVerticalSpacing(6)
-        fields.addRow(self.runs)
-        fields.addRow(self.get_better)
-        fields.addRow("Window", self.window_form)
+        # As high with the button as without it.
+        self.runs.setMinimumHeight(self.get_better.sizeHint().height())
+        fields.addRow(row((self.runs, 1), (self.get_better, 0)))
+        fields.addRow(self.window_form)
         options = QVBoxLayout()
         options.setSpacing(4)
         options.addWidget(self.automatic)
@@ -210,11 +218,11 @@ class SegmentControls(Controls):
         options.addWidget(self.propagation)
         segment = QLabel("Segment", self)
         options.addLayout(row((segment, 0), self.on_slice, self.on_range))
-        options.addLayout(row(self.from_here, self.to_here, self.remove))
         seen = QHBoxLayout()
         seen.addWidget(self.preview)
         seen.addLayout(options, 1)
-        work = QGridLayout()
+        work, self.footer = QGridLayout(), QWidget(self)
+        work.setContentsMargins(0, 0, 0, 0)
         propagate = QLabel("Propagate", self)
         propagate.setToolTip("From the masks on this slice to the slices beyond.")
         work.addWidget(propagate, 0, 0, 1, 2)
@@ -232,8 +240,8 @@ class SegmentControls(Controls):
             self,
             fields,
             seen,
+            row(self.from_here, self.to_here, self.remove),
             row(self.draw, self.key_box, self.positive, self.negative),
-            (self.table, 1),
-            work,
-            self.status,
+            (self.objects, 1),
         )
+        column(self.footer, work, self.status)

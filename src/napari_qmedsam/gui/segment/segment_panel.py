@@ -38,8 +38,8 @@ from napari_qmedsam.segmentation.propagation import Direction
 if TYPE_CHECKING:
     import napari
 
-MINIMUM_WIDTH = 412
-"""Pixels at which nothing of the panel is cut off."""
+MINIMUM_WIDTH = 332
+"""Pixels at which nothing of the panel is cut off: a third of a small screen."""
 
 
 class SegmentPanel(Panel[SegmentControls, SegmentChoices]):
@@ -76,8 +76,9 @@ class SegmentPanel(Panel[SegmentControls, SegmentChoices]):
             self.workspaces, lambda: self.work.is_busy, preference("autosave", True)
         )
         self.recovery = RecoveryBar(self.workspaces, self.autosaver, self.say, self)
+        controls.objects.layout().insertWidget(0, self.recovery)
         self.setMinimumWidth(MINIMUM_WIDTH)
-        self.start(self.recovery)
+        self.start()
         self._connect()
         self.workspaces.images.start()
         self.show_theme()

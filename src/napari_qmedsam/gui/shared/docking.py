@@ -1,14 +1,22 @@
-"""Docking a panel as a tab beside the package's others, in a window that is low."""
+"""Docking a panel as a tab: in a window that is low, or too narrow for two docks."""
 
-from qtpy.QtCore import QEvent, QObject, QTimer
+from qtpy.QtCore import QEvent, QObject, Qt, QTimer
 from qtpy.QtWidgets import QDockWidget, QMainWindow, QWidget
+
+LEAST_CANVAS = 600
+"""Pixels of width that are to be left for the picture."""
+
+NAPARIS_OWN = "layer controls", "layer list"
+"""Names of the docks that napari puts at the other side of the picture."""
 
 
 class TabsWhereLow(QObject):
-    """Makes a panel a tab when it is docked and not all have room in the column.
+    """Makes a panel a tab when it is docked and there is no room for all.
 
-    Stacked, they would be cut down to a few lines each. It is done once, so
-    whoever drags the dock away from the tabs has it where it was dropped.
+    Panels that are stacked would be cut down to a few lines each; and between
+    a panel and napari's own docks a narrow window has hardly a picture left, so
+    those become tabs beside the panel there. It is done once, so whoever drags a
+    dock away from the tabs has it where it was dropped.
 
     Parameters
     ----------
@@ -49,6 +57,25 @@ class TabsWhereLow(QObject):
         if beside and needed > window.height():
             window.tabifyDockWidget(_dock_of(beside[-1]._panel), dock)
             dock.raise_()
+        if window.centralWidget().width() < LEAST_CANVAS and not dock.isFloating():
+            self._join_naparis_own(dock, window)
+
+    def _join_naparis_own(self, dock: QDockWidget, window: QMainWindow) -> None:
+        """Make napari's docks at the other side tabs beside the panel's."""
+        staying = window.dockWidgetArea(dock), Qt.DockWidgetArea.BottomDockWidgetArea
+        others = [
+            other
+            for other in window.findChildren(QDockWidget)
+            if other.objectName() in NAPARIS_OWN
+            and other.isVisible()
+            and not other.isFloating()
+            and window.dockWidgetArea(other) not in staying
+        ]
+        for other in others:
+            window.tabifyDockWidget(dock, other)
+        dock.raise_()
+        width = self._panel.minimumSizeHint().width()
+        window.resizeDocks([dock], [width], Qt.Orientation.Horizontal)
 
     def _lies_beside(self, dock: QDockWidget, window: QMainWindow) -> bool:
         """Tell whether the panel is docked where another dock is."""

@@ -1,6 +1,9 @@
 """Pieces that the panels' controls are made and arranged of."""
 
+from html import escape
+
 from qtpy.QtCore import QSize, Qt
+from qtpy.QtGui import QResizeEvent
 from qtpy.QtWidgets import (
     QComboBox,
     QFormLayout,
@@ -21,7 +24,7 @@ from qtpy.QtWidgets import (
 Item = QWidget | QLayout
 
 
-def choice(parent: QWidget, tip: str, characters: int = 10) -> QComboBox:
+def choice(parent: QWidget, tip: str, characters: int = 6) -> QComboBox:
     """Return a combo box that takes what room there is, `characters` at least."""
     combo = QComboBox(parent)
     combo.setToolTip(tip)
@@ -51,13 +54,64 @@ def button(parent: QWidget, text: str, tip: str) -> QPushButton:
     return made
 
 
-def status_line(parent: QWidget, tip: str) -> QLabel:
-    """Return a label for sentences, which wrap; names in them are no markup."""
-    label = QLabel(parent)
-    label.setTextFormat(Qt.TextFormat.PlainText)
-    label.setWordWrap(True)
-    label.setToolTip(tip)
-    return label
+class StatusLine(QLabel):
+    """Sentences on one line, as far as they fit; all of them in the tooltip.
+
+    It asks for one line whatever it says, so nothing below it moves.
+
+    Parameters
+    ----------
+    parent : QWidget
+    tip : str
+        Tooltip while there is nothing to say.
+    """
+
+    def __init__(self, parent: QWidget, tip: str) -> None:
+        super().__init__(parent)
+        self._tip = tip
+        self.setToolTip(tip)
+        self.setTextFormat(Qt.TextFormat.PlainText)
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self._text = ""
+
+    def text(self) -> str:
+        """Return all that is said."""
+        return self._text
+
+    def setText(self, text: str) -> None:
+        """Say something else."""
+        self._text = text
+        # Names in it are no markup.
+        said = f"<p>{escape(text)}</p>" if text else ""
+        self.setToolTip(f"{said}<p>{escape(self._tip)}</p>")
+        self._fit()
+
+    def shown(self) -> str:
+        """Return what is to be read without the tooltip."""
+        return super().text()
+
+    def sizeHint(self) -> QSize:
+        """Ask for one line."""
+        return QSize(80, self.fontMetrics().height() + 4)
+
+    def minimumSizeHint(self) -> QSize:
+        """Ask for one line, of any width."""
+        return QSize(0, self.sizeHint().height())
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Say as much as fits now."""
+        super().resizeEvent(event)
+        self._fit()
+
+    def _fit(self) -> None:
+        line = " ".join(self._text.split())
+        side, room = Qt.TextElideMode.ElideRight, self.contentsRect().width()
+        super().setText(self.fontMetrics().elidedText(line, side, room))
+
+
+def status_line(parent: QWidget, tip: str) -> StatusLine:
+    """Return a label for sentences."""
+    return StatusLine(parent, tip)
 
 
 def form(*rows: tuple[str, Item]) -> QFormLayout:
@@ -88,6 +142,8 @@ class Scrolled(QScrollArea):
         self.setFrameShape(QFrame.Shape.NoFrame)
         self.setWidget(controls)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        # One that comes and goes would move what is beside it.
+        self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOn)
 
     def minimumSizeHint(self) -> QSize:
         """Ask for the width of the controls and of the bar beside them."""
@@ -124,10 +180,13 @@ class Controls(QWidget):
         Tooltip of the line that says what happens.
     """
 
+    footer: QWidget | None = None
+    """What stays in sight below, however far the rest is scrolled."""
+
     def __init__(self, parent: QWidget, status_tip: str) -> None:
         super().__init__(parent)
         self.progress = StepBar(self)
-        self.status = status_line(self, status_tip)
+        self.status = StatusLine(self, status_tip)
 
 
 def work_grid(start: QWidget, cancel: QWidget, progress: QWidget) -> QGridLayout:

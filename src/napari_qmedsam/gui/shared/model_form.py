@@ -54,7 +54,7 @@ class ModelForm(QWidget):
             "A folder with an exported model in ONNX or OpenVINO form.",
             Qt.ItemDataRole.ToolTipRole,
         )
-        self.model.setMinimumContentsLength(9)
+        self.model.setMinimumContentsLength(4)
         self.model.setSizeAdjustPolicy(
             QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
         )
@@ -62,6 +62,10 @@ class ModelForm(QWidget):
         self.backend.setToolTip("Software that runs the model.")
         for name in BackendName:
             self.backend.addItem(name.entry.title, name.value)
+        self.backend.setMinimumContentsLength(4)
+        self.backend.setSizeAdjustPolicy(
+            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+        )
         self.precision = QComboBox(self)
         self.precision.setToolTip(
             "Numbers that the model calculates with: float, or int8 where it has that "

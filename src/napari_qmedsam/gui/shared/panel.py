@@ -59,14 +59,14 @@ class Panel(QWidget, Generic[ControlsType, ChoicesType]):
         self.work.changed.connect(self.enable)
         self.work.changed.connect(self._watch.watch_window)
 
-    def start(self, *above: QWidget) -> None:
-        """Lay the controls out, below what else there is, and show what is so far."""
+    def start(self) -> None:
+        """Lay the controls out and show what is so far."""
         layout = QVBoxLayout(self)
         if self.MARGIN is not None:
             layout.setContentsMargins(*(4 * [self.MARGIN]))
-        for widget in above:
-            layout.addWidget(widget)
         layout.addWidget(Scrolled(self.controls))
+        if self.controls.footer is not None:
+            layout.addWidget(self.controls.footer)
         self.controls.progress.show_steps(0, 1)
         self.enable()
 

@@ -1,0 +1,88 @@
+"""Nothing moves under the mouse, and a small window has a picture in it."""
+
+import pytest
+from qtpy.QtWidgets import QDockWidget, QWidget
+
+from napari_qmedsam.gui.compare.compare_panel import ComparePanel
+from napari_qmedsam.gui.quantize.quantize_panel import QuantizePanel
+from napari_qmedsam.gui.segment.segment_panel import SegmentPanel
+from napari_qmedsam.gui.shared.forms import StatusLine
+
+pytestmark = pytest.mark.gui
+
+LONG = "A sentence about what happens now, that goes on and on. " * 6
+
+
+def places(panel, widgets):
+    """Return where each of a panel's controls lies in it."""
+    return [(w.mapTo(panel, w.rect().topLeft()), w.size()) for w in widgets]
+
+
+@pytest.mark.parametrize("make", [SegmentPanel, QuantizePanel, ComparePanel])
+def test_no_sentence_moves_anything(viewer, qtbot, make):
+    panel = make(viewer)
+    qtbot.addWidget(panel)
+    panel.resize(340, 560)
+    panel.show()
+    qtbot.waitExposed(panel)
+    panel.say("Short.")
+    qtbot.wait(50)
+    shown = [w for w in panel.findChildren(QWidget) if w.isVisible()]
+    before = places(panel, shown)
+    lines = panel.findChildren(StatusLine)
+    assert panel.controls.status in lines
+    for line in lines:
+        line.setText(LONG)
+    qtbot.wait(50)
+    assert places(panel, shown) == before
+    assert panel.controls.status.text() == LONG
+    assert LONG in panel.controls.status.toolTip()
+    assert panel.controls.status.shown().endswith("…")
+    panel.close_down()
+
+
+def test_an_offer_moves_no_button(panel, qtbot):
+    panel.resize(340, 560)
+    panel.show()
+    qtbot.waitExposed(panel)
+    qtbot.wait(50)
+    controls = panel.controls
+    made = [controls.draw, controls.undo, controls.save, controls.up, controls.models]
+
+    def where():
+        return [b.mapTo(panel, b.rect().topLeft()) for b in made]
+
+    before = where()
+    panel.recovery.text.setText(LONG)
+    panel.recovery.show()
+    controls.offer(None)
+    qtbot.wait(50)
+    assert where() == before
+
+
+def test_a_small_window_keeps_its_picture_and_what_saves(window, panel, qtbot):
+    main = window.window._qt_window
+    main.resize(1024, 700)
+    main.show()
+    panel.show()
+    qtbot.waitExposed(main)
+    canvas = main.centralWidget()
+    qtbot.waitUntil(lambda: 3 * canvas.width() >= 2 * 1024)
+    # napari's own docks are tabs beside the panel, which is in front.
+    own = [d for d in main.findChildren(QDockWidget) if d.objectName() == "layer list"]
+    dock = next(d for d in main.findChildren(QDockWidget) if d.isAncestorOf(panel))
+    assert set(own) <= set(main.tabifiedDockWidgets(dock))
+    for control in (panel.controls.save, panel.controls.undo, panel.controls.status):
+        assert control.visibleRegion().boundingRect().size() == control.size()
+    # Nothing is cut off at the right.
+    area = panel.controls.parentWidget()
+    assert panel.controls.minimumSizeHint().width() <= area.width()
+
+
+def test_a_large_window_keeps_napari_s_docks_where_they_are(window, panel, qtbot):
+    main = window.window._qt_window
+    main.resize(1440, 900)
+    main.show()
+    qtbot.wait(100)
+    dock = next(d for d in main.findChildren(QDockWidget) if d.isAncestorOf(panel))
+    assert main.tabifiedDockWidgets(dock) == []
