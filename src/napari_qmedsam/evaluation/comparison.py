@@ -149,6 +149,19 @@ class Comparison:
                 self._slice_dsc(labels),
             )
 
+    def truth(self) -> NDArray[np.uint16]:
+        """Return the reference as the variants' labels are: by the objects' ids.
+
+        Returns
+        -------
+        ndarray, (Z, Y, X) uint16
+            0 where none of the compared objects is.
+        """
+        labels = np.zeros(self.volume.shape, np.uint16)
+        for compared in self.objects:
+            labels[self.reference == compared.reference_id] = compared.object_id
+        return labels
+
     def baseline(self, name: str) -> VariantResult | None:
         """Return the float result that a variant is measured by, if there is one.
 

@@ -1,7 +1,7 @@
 """The table of a comparison: a row for each variant, and for each object of it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from napari_qmedsam.evaluation.comparison import Comparison
 from napari_qmedsam.evaluation.scores import SCORE_NAMES, Scores, headings
@@ -99,7 +99,9 @@ def rows_of(
     for variant in variants:
         result = None if comparison is None else comparison.results.get(variant.name)
         if comparison is None or result is None:
-            rows.append(ComparisonRow(variant))
+            # Its time is that of another comparison, of other slices perhaps.
+            untimed = replace(variant, milliseconds_per_slice=None)
+            rows.append(ComparisonRow(untimed))
             continue
         objects = {o.object_id: o for o in comparison.objects}
         change = comparison.change(variant.name, object_id)

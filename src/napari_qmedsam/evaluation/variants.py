@@ -24,6 +24,9 @@ FLOAT = "float32"
 
 FLOAT_BITS = 32
 
+STORES_FLOATS = 16.0
+"""Bits per weight from which a quantized file cannot but store floats."""
+
 QAT, GRAPHS = "qat", "int8 graphs"
 """Methods of models in int8: trained for it, or by whoever exported the graphs."""
 
@@ -96,6 +99,20 @@ class Variant:
         """Bits per code as text, ``4`` or ``2-8``."""
         low, high = min(self.bit_widths), max(self.bit_widths)
         return str(low) if low == high else f"{low}-{high}"
+
+    @property
+    def stored_bits(self) -> str:
+        """What the effective bits are, as far as they differ from those of the codes.
+
+        Empty where the file stores codes. Exported graphs and checkpoints of
+        training store floats, which are rounded to their codes as they run.
+        """
+        if self.method == FLOAT or self.effective_bits < STORES_FLOATS:
+            return ""
+        return (
+            f"Runs in {self.bits} bits; the file stores floats, "
+            f"{self.effective_bits:.1f} bits for each weight."
+        )
 
     @property
     def megabytes(self) -> float:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -20,7 +21,7 @@ from qtpy.QtWidgets import QApplication, QComboBox, QPushButton
 from napari_qmedsam.evaluation.variants import Variant
 from napari_qmedsam.gui.compare.compare_controls import AROUND, DIVIDER_STEPS, SLICE
 from napari_qmedsam.gui.compare.compare_panel import ComparePanel
-from napari_qmedsam.gui.compare.comparison_layers import MaskView
+from napari_qmedsam.gui.compare.comparison_layers import TRUTH, MaskView
 from napari_qmedsam.gui.compare.swipe import DIVIDER
 from napari_qmedsam.gui.shared.canvas import grid_of, text_of
 from napari_qmedsam.gui.shared.layers import (
@@ -35,6 +36,9 @@ from napari_qmedsam.prompts import Box3D
 from napari_qmedsam.volumes.segments import Segment
 
 pytestmark = pytest.mark.gui
+
+MS, DSC = "ms", "DSC"
+"""Titles of columns."""
 
 WHOLE = Variant("tiny FP32", "whole", architecture="tiny", file_bytes=4_000_000)
 LOSSY = Variant(
@@ -308,8 +312,14 @@ def test_masks_are_shown_as_layers_grid_and_flicker(window, compared):
         f"bars: {WHOLE.name}",
         LOSSY.name,
         f"bars: {LOSSY.name}",
+        TRUTH,
+        f"bars: {TRUTH}",
     ]
-    assert list(viewer.layers)[:4] == [x for x in viewer.layers if x.visible]
+    # By the objects' ids, so that a colour is the same object in every cell.
+    truth = viewer.layers[f"bars: {TRUTH}"].data
+    np.testing.assert_array_equal(truth[1:5, 10:20, 5:25], 1)
+    assert np.count_nonzero(truth) == 4 * 10 * 20
+    assert list(viewer.layers)[:6] == [x for x in viewer.layers if x.visible]
     assert compared.controls.image.count() == 1
     compared.views.show(MaskView.FLICKER)
     assert not grid_of(viewer).enabled
@@ -380,6 +390,47 @@ def test_sides_of_the_swipe_are_chosen(compared):
     shown, left, _ = swiped(compared)
     np.testing.assert_array_equal(shown[..., :47], left[..., :47])
     assert controls.divider.value() == DIVIDER_STEPS
+
+
+def test_the_truth_is_a_side_of_the_swipe(compared):
+    compared.views.show(MaskView.SWIPE)
+    controls = compared.controls
+    controls.right.setCurrentText(TRUTH)
+    controls.right.activated.emit(controls.right.currentIndex())
+    controls.divider.setValue(0)
+    shown = compared.views.layers.swipe.layer.data[2, 10:20, 5:25]
+    np.testing.assert_array_equal(shown, 1)
+
+
+def test_a_variant_has_its_score_while_the_next_one_runs(panel, qtbot, finish):
+    load, may_go = panel.load, threading.Event()
+
+    def waits(choice, report, should_stop):
+        if choice.model == "lossy":
+            report("Waiting…")
+            may_go.wait(20)
+        return load(choice, report, should_stop)
+
+    panel.load = waits
+    panel.controls.compare.click()
+    qtbot.waitUntil(lambda: text(panel, WHOLE.name, DSC) == "100.00", timeout=20_000)
+    assert panel.work.is_busy
+    assert text(panel, LOSSY.name, DSC) == ""
+    may_go.set()
+    finish(panel)
+    assert text(panel, LOSSY.name, DSC) != ""
+
+
+def test_a_time_of_an_earlier_comparison_is_not_shown(compared, finish):
+    assert text(compared, LOSSY.name, MS) != ""
+    table = compared.controls.table
+    items = [table.item(row, 0) for row in range(table.rowCount())]
+    (lossy,) = (item for item in items if item.text() == LOSSY.name)
+    lossy.setCheckState(Qt.CheckState.Unchecked)
+    compared.controls.compare.click()
+    finish(compared)
+    assert text(compared, WHOLE.name, MS) != ""
+    assert text(compared, LOSSY.name, MS) == ""
 
 
 def drag(layer, start, end):

@@ -169,3 +169,24 @@ def test_folder_of_openvino_graphs_is_loaded(loaded, trained, tmp_path):
     assert (info.model, info.backend, info.precision) == ("ir", "openvino", "int8")
     assert np.isfinite(info.memory_bytes)
     assert runs.startswith("ir · openvino int8 on CPU · ")
+
+
+def test_a_file_used_in_one_panel_is_offered_in_all(qtbot, tmp_path):
+    one, other = ModelForm(), ModelForm()
+    for form in (one, other):
+        qtbot.addWidget(form)
+    path = tmp_path / "mine.safetensors"
+    path.touch()
+    one.choose(str(path))
+    other.show()
+    other.model.showPopup()
+    other.model.hidePopup()
+    assert other.model.findData(str(path)) >= 0
+    assert other.model.currentData() != str(path)
+    later = ModelForm()
+    qtbot.addWidget(later)
+    assert later.model.findData(str(path)) >= 0
+    path.unlink()
+    gone = ModelForm()
+    qtbot.addWidget(gone)
+    assert gone.model.findData(str(path)) < 0

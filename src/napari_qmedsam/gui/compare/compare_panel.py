@@ -72,6 +72,9 @@ class ComparePanel(Panel[CompareControls, CompareChoices]):
         restore(self.choices, self.controls)
         self.load = load
         self._running: Image | None = None
+        self._made: list[Comparison] = []
+        """The comparison that runs, once it has begun."""
+        self._scored = 0
         self.views = CompareViews(viewer, self.controls, self.work)
         self.export = TableExport(
             self, self.views.compared, self.controls.status.setText
@@ -145,7 +148,7 @@ class ComparePanel(Panel[CompareControls, CompareChoices]):
 
             self._drop_layers()
             self.remember()
-            self._running = image
+            self._running, self._made, self._scored = image, made, 0
             self.work.start(
                 job,
                 "Preparing…",
@@ -199,14 +202,19 @@ class ComparePanel(Panel[CompareControls, CompareChoices]):
             doing = "scoring…"
         self.say(f"{step.variant}: {doing}")
         self.work.progressed.emit(step.done, step.total)
+        if self._made and len(self._made[0].results) != self._scored:
+            self._scored = len(self._made[0].results)
+            self._show_rows()
 
     def _take(
         self, image: Image, made: list[Comparison], error: BaseException | None
     ) -> None:
         """Show what a comparison found, or what is done of one that was stopped."""
+        self._made = []
         is_stopped = error is None or isinstance(error, Cancelled)
         is_there = image in self.viewer.layers
         if not (is_stopped and is_there and made and made[0].results):
+            self._show_rows()
             return
         comparison = made[0]
         self.views.begin(image, comparison)
@@ -230,7 +238,10 @@ class ComparePanel(Panel[CompareControls, CompareChoices]):
 
     def _show_rows(self) -> None:
         object_id = self.controls.scores.currentData()
-        rows = rows_of(self.views.comparison, list(self.state.variants), object_id)
+        comparison = self.views.comparison
+        if comparison is None and self._made:
+            comparison = self._made[0]
+        rows = rows_of(comparison, list(self.state.variants), object_id)
         self.controls.table.show_rows(rows)
         self.controls.plot.show_rows(rows)
         self.enable()

@@ -127,7 +127,7 @@ class CompareViews:
     # Swipe ----------------------------------------------------------------
 
     def _offer_sides(self, layers: ComparisonLayers) -> None:
-        names = list(layers.comparison.results)
+        names = layers.names
         sides = self.controls.left, self.controls.right
         for combo, name in zip(sides, layers.sides, strict=True):
             combo.clear()

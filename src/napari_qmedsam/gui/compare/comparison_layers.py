@@ -25,6 +25,9 @@ FLICKER_MILLISECONDS = 700
 NAME_POINTS = 8
 """Font size of names in the grid, whose cells are narrow beside three docks."""
 
+TRUTH = "labels"
+"""Name of the labels that count as the truth, beside those of the variants."""
+
 DIVERGING = Colormap(
     [[0.10, 0.35, 1.0, 1.0], [1.0, 1.0, 1.0, 1.0], [1.0, 0.25, 0.10, 1.0]],
     name="qmedsam distance",
@@ -64,18 +67,23 @@ class ComparisonLayers:
     ) -> None:
         self.viewer, self.image, self.comparison = viewer, image, comparison
         self.view = MaskView.HIDDEN
-        self.copies: list[Image] = []
-        """Images that stand in the cells of the grid."""
+        self.copies: list[Layer] = []
+        """Images that stand in the cells of the grid, and the truth in the last."""
         self.swipe: Swipe | None = None
-        names = list(comparison.results)
-        self.sides = names[0], names[-1]
-        """Variants left and right of the swipe's divider."""
+        names = self.names
+        self.sides = names[0], names[-2] if len(names) > 2 else names[-1]
+        """What is left and right of the swipe's divider."""
         self._on_swipe = on_swipe
         self._hidden: list[Layer] = []
         self._shown = 0
         self._timer = QTimer()
         self._timer.setInterval(FLICKER_MILLISECONDS)
         self._timer.timeout.connect(self.next_variant)
+
+    @property
+    def names(self) -> list[str]:
+        """What can be looked at side by side: the variants, and the truth."""
+        return [*self.comparison.results, TRUTH]
 
     @property
     def results(self) -> list[Labels]:
@@ -158,6 +166,11 @@ class ComparisonLayers:
 
     # Helpers --------------------------------------------------------------
 
+    def _array(self, name: str) -> NDArray[np.uint16]:
+        """Return the labels of a variant, or the truth as they are."""
+        result = self.comparison.results.get(name)
+        return self.comparison.truth() if result is None else result.labels
+
     def _own(self, kind: type[Layer]) -> list[Any]:
         volume = self.comparison.volume
         return [
@@ -174,14 +187,16 @@ class ComparisonLayers:
                 if layer.data is not self._shaped(labels):
                     layer.data = self._shaped(labels)
                 return layer
-        layer = Labels(
+        return self.viewer.add_layer(self._new_labels(name, labels))
+
+    def _new_labels(self, name: str, labels: NDArray) -> Labels:
+        return Labels(
             self._shaped(labels),
             name=f"{self.image.name}: {name}",
             colormap=label_colours(),
             opacity=0.5,
             **self._common(name),
         )
-        return self.viewer.add_layer(layer)
 
     def _common(self, name: str) -> dict[str, Any]:
         metadata = {VOLUME: self.comparison.volume, COMPARED: name}
@@ -210,7 +225,9 @@ class ComparisonLayers:
         self._hide_others()
         self._hidden.append(self.image)
         self.image.visible = False
-        for index, labels in enumerate(self.results):
+        truth = self._new_labels(TRUTH, self.comparison.truth())
+        self.viewer.add_layer(truth)
+        for index, labels in enumerate([*self.results, truth]):
             copy = Image(
                 self.image.data,
                 name=labels.metadata[COMPARED],
@@ -228,6 +245,7 @@ class ComparisonLayers:
             self.copies.append(copy)
             layers.insert(2 * index, copy)
             layers.move(layers.index(labels), 2 * index + 1)
+        self.copies.append(truth)
         grid = grid_of(self.viewer)
         grid.stride, grid.shape = 2, (-1, -1)
         grid.enabled = True
@@ -235,9 +253,7 @@ class ComparisonLayers:
 
     def _enter_swipe(self) -> None:
         self._hide_others()
-        left, right = (
-            self._shaped(self.comparison.results[n].labels) for n in self.sides
-        )
+        left, right = (self._shaped(self._array(name)) for name in self.sides)
         layer = self._replace(
             Labels(
                 np.zeros_like(left),

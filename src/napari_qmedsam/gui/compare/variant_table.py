@@ -26,6 +26,9 @@ COLUMNS = {
 }
 """Title and tooltip of each column."""
 
+EFFECTIVE = 2
+"""Column of the effective bits."""
+
 WIDTHS = (0, 34, 58, 46, 40, 50, 50, 56)
 """Pixels of each column; names get what is left."""
 
@@ -130,6 +133,8 @@ class VariantTable(QTableWidget):
             item = _NumberItem(text, value)
             item.setToolTip(scored if row.reference else "")
             self.setItem(index, column, item)
+        if variant.stored_bits:
+            self.item(index, EFFECTIVE).setToolTip(variant.stored_bits)
 
     def _ticked(self, item: QTableWidgetItem) -> None:
         if self._filling or item.column() != 0:

@@ -25,6 +25,7 @@ from napari_qmedsam.gui.quantize.quantize_controls import (
     QuantizeChoices,
     QuantizeControls,
 )
+from napari_qmedsam.gui.quantize.time_left import TimeLeft, spoken
 from napari_qmedsam.gui.quantize.variant_list import VariantList
 from napari_qmedsam.gui.shared.layers import scans, volume_of
 from napari_qmedsam.gui.shared.loading import report_download
@@ -56,7 +57,7 @@ class QuantizePanel(Panel[QuantizeControls, QuantizeChoices]):
         super().__init__(viewer, partial(QuantizeControls, viewer), QuantizeChoices)
         self.variants = VariantList(self, self.controls, self.work, self.state)
         self.folder: Path | None = None
-        self._layers_known = False
+        self._layers_known, self._time_left = False, TimeLeft()
         self._restore()
         self.start()
         self._connect()
@@ -82,7 +83,7 @@ class QuantizePanel(Panel[QuantizeControls, QuantizeChoices]):
                     variants.append(variant_of(choice.model, backend=choice.backend))
                 variants.append(made)
 
-            self._layers_known = False
+            self._layers_known, self._time_left = False, TimeLeft()
             self.remember()
             self.work.start(
                 job,
@@ -156,15 +157,18 @@ class QuantizePanel(Panel[QuantizeControls, QuantizeChoices]):
     def _progressed(self, step: QuantizationProgress) -> None:
         work, plot = self.work, self.controls.plot
         work.progressed.emit(step.done, step.total)
+        left = spoken(self._time_left.seconds(step))
         if step.report is None:
-            work.said.emit(f"{step.layer} ({step.done} of {step.total})")
+            doing = f"{step.layer[:1].upper()}{step.layer[1:]}"
+            work.said.emit(", ".join(filter(None, [doing, left])) + "…")
             return
         if not self._layers_known:
             self._layers_known = True
             plot.start(step.layers)
         error = step.report.relative_error
         plot.add(error)
-        work.said.emit(f"{step.layer}: relative error {error:.1e}")
+        said = f"{step.layer}: relative error {error:.1e}"
+        work.said.emit(", ".join(filter(None, [said, left])))
 
     def enabled(self) -> Iterable[tuple[QWidget, bool]]:
         """Return each control that is not always of use, and whether it is now."""

@@ -14,6 +14,7 @@ from napari_qmedsam.evaluation.variants import QAT, Variant, variant_of
 from napari_qmedsam.gui.quantize.quantize_controls import QuantizeControls
 from napari_qmedsam.gui.shared.loading import model_of
 from napari_qmedsam.gui.shared.notices import errors_shown
+from napari_qmedsam.gui.shared.recent_models import use_model
 from napari_qmedsam.gui.shared.viewer_state import ViewerState
 from napari_qmedsam.gui.shared.work import Work
 from napari_qmedsam.gui.shared.worker import Report, ShouldStop
@@ -60,10 +61,10 @@ class VariantList:
         self.state.variants_changed.emit()
         last = kept[-1]
         self._list.setCurrentRow(self._list.count() - 1)
-        self.controls.status.setText(
-            f"{last.name}: {last.effective_bits:.2f} effective bits per weight, "
-            f"{last.megabytes:.2f} MB."
+        bits = (
+            last.stored_bits or f"{last.effective_bits:.2f} effective bits per weight,"
         )
+        self.controls.status.setText(f"{last.name}: {bits} {last.megabytes:.2f} MB.")
 
     def show(self) -> None:
         """Fill the list anew; the chosen variant stays chosen."""
@@ -72,13 +73,16 @@ class VariantList:
         name = None if chosen is None else chosen.data(NAME_ROLE)
         listed.clear()
         for variant in self.state.variants:
-            text = (
-                f"{variant.name} · {variant.effective_bits:.2f} bits · "
-                f"{variant.megabytes:.2f} MB"
+            bits = f"{variant.effective_bits:.2f} bits"
+            if variant.stored_bits:
+                bits = f"{variant.bits} bits as it runs"
+            item = QListWidgetItem(
+                f"{variant.name} · {bits} · {variant.megabytes:.2f} MB"
             )
-            item = QListWidgetItem(text)
             item.setData(NAME_ROLE, variant.name)
-            item.setToolTip(variant.model)
+            item.setToolTip(
+                "\n".join(filter(None, [variant.model, variant.stored_bits]))
+            )
             listed.addItem(item)
             if variant.name == name:
                 listed.setCurrentItem(item)
@@ -108,6 +112,7 @@ class VariantList:
                     "it holds no scales of activations. Add it with Load model."
                 )
             variants.append(variant)
+            use_model(str(model))
 
         self.work.start(job, f"Reading {model.name}…", partial(self.add, variants))
 
@@ -130,6 +135,7 @@ class VariantList:
                 copy_model(source, target)
 
             def saved() -> None:
+                use_model(str(target))
                 self.state.variants.change(variant.name, model=str(target))
                 self.controls.status.setText(f"Saved {target}.")
 

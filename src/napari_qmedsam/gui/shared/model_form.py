@@ -9,6 +9,7 @@ from napari_qmedsam.checkpoints.catalogue import CATALOGUE
 from napari_qmedsam.checkpoints.default_model import AUTO, default_model
 from napari_qmedsam.checkpoints.download import is_at_hand
 from napari_qmedsam.gui.shared.loading import ModelChoice, model_of
+from napari_qmedsam.gui.shared.recent_models import recent_models, use_model
 from napari_qmedsam.runtime import BackendName, Precision, Runtime
 from napari_qmedsam.runtime.loading import precisions
 
@@ -22,6 +23,17 @@ FILE_FILTER = (
 )
 
 
+class ModelCombo(QComboBox):
+    """Tells that it is about to be opened."""
+
+    opening = Signal()
+
+    def showPopup(self) -> None:
+        """Open, after others had a chance to add entries."""
+        self.opening.emit()
+        super().showPopup()
+
+
 class ModelForm(QWidget):
     """Model, runtime and precision side by side, and a button that loads."""
 
@@ -31,7 +43,7 @@ class ModelForm(QWidget):
         super().__init__(parent)
         self.folder = ""
         """Where the dialogs open."""
-        self.model = QComboBox(self)
+        self.model = ModelCombo(self)
         self.model.setToolTip("Model that turns boxes into masks.")
         self.model.addItem(AUTO, AUTO)
         self.model.setItemData(
@@ -91,6 +103,8 @@ class ModelForm(QWidget):
         layout.setColumnStretch(0, 4)
         layout.setColumnStretch(1, 3)
         self._previous = 0
+        self._offer_recent()
+        self.model.opening.connect(self._offer_recent)
         self.model.activated.connect(self._activated)
         self.model.currentIndexChanged.connect(self._model_chosen)
         self.backend.currentIndexChanged.connect(lambda _: self._backend_chosen())
@@ -129,11 +143,9 @@ class ModelForm(QWidget):
         self, model: str, backend: str | None = None, precision: str | None = None
     ) -> None:
         """Choose a model by name, weights file or folder, a runtime and a precision."""
-        index = self.model.findData(model)
-        if index < 0:
-            index = self.model.findText(FILE)
-            self.model.insertItem(index, Path(model).name, model)
-            self.model.setItemData(index, model, Qt.ItemDataRole.ToolTipRole)
+        if model != AUTO and model not in CATALOGUE:
+            use_model(model)
+        index = self._offer_file(model)
         self.model.setCurrentIndex(index)
         self._previous = index
         if backend is not None and self.backend.findData(backend) >= 0:
@@ -141,6 +153,20 @@ class ModelForm(QWidget):
         if precision is not None and self.precision.findData(precision) >= 0:
             self.precision.setCurrentIndex(self.precision.findData(precision))
         self.changed.emit()
+
+    def _offer_file(self, model: str) -> int:
+        """Offer a file or folder, if it is not yet; return the entry's index."""
+        index = self.model.findData(model)
+        if index < 0:
+            index = self.model.findText(FILE)
+            self.model.insertItem(index, Path(model).name, model)
+            self.model.setItemData(index, model, Qt.ItemDataRole.ToolTipRole)
+        return index
+
+    def _offer_recent(self) -> None:
+        """Offer what any panel has used before."""
+        for path in recent_models():
+            self._offer_file(path)
 
     def _offer_precisions(self) -> None:
         """Offer int8 where it can be had; where there is no choice, none."""
