@@ -17,6 +17,10 @@ LEFT_OUT = ("architecture", "format_version", QUANTIZED_KEY, "layers", CHECKSUM_
 """Entries of the header that are said otherwise, or are for programs."""
 
 
+BOXES = "boxes alone; points make masks worse"
+"""What the card says of models that have never seen points."""
+
+
 def describe(model: str) -> dict[str, Any]:
     """Return the card of a model name or a weights file. Nothing is downloaded.
 
@@ -41,6 +45,7 @@ def describe(model: str) -> dict[str, Any]:
         "page": entry.page,
         "citation": entry.citation,
         "notes": entry.notes,
+        "trained_with": BOXES if entry.boxes_only else "",
     }
     path = weights_path(CATALOGUE[model])
     if not is_fetched(entry):
@@ -53,6 +58,35 @@ def describe(model: str) -> dict[str, Any]:
         }
     details = _of_source(ModelSource(config_of(entry.architecture), path))
     return {**_without_blanks(origin), "installed": True, **details}
+
+
+def is_trained_on_boxes_alone(model: str) -> bool:
+    """Tell whether a model's card says that it has never seen points.
+
+    Nothing is downloaded; False where the card does not say.
+
+    Parameters
+    ----------
+    model : str
+        A name, or a weights file or folder.
+
+    Raises
+    ------
+    UnknownModel, BadCheckpoint
+        If there is no such model, or the file is none.
+    """
+    model, _ = resolve_auto(model)
+    if model in CATALOGUE:
+        return entry_of(model).boxes_only
+    card = resolve_model(model).card
+    training, source = card.get("training"), card.get("source")
+    if isinstance(training, dict):
+        return not training.get("points")
+    # Quantized from published weights, which have no card of their own.
+    origin = source.get("sha256") if isinstance(source, dict) else None
+    return any(
+        e.boxes_only and e.sha256 == origin for e in CATALOGUE.values() if origin
+    )
 
 
 def _of_source(source: ModelSource) -> dict[str, Any]:

