@@ -45,7 +45,6 @@ def open_viewer(
     _enlarge(viewer)
     for layer in layers:
         viewer.add_layer(Layer.create(*layer))
-    viewer.dims.axis_labels = ("z", "y", "x")[-viewer.dims.ndim :]
     _, panel = viewer.window.add_plugin_dock_widget(PLUGIN, "Segment")
     return viewer, panel
 

@@ -106,5 +106,15 @@ def guesses_modality(volume: Volume) -> bool:
     return is_guess and kind is not None and not kind.names_modality
 
 
+def tells_sides(volume: Volume) -> bool:
+    """Tell whether a volume's affine says where the patient's sides are.
+
+    Formats without a place get an affine of their spacing alone; so does what
+    others than our readers opened. What was made in memory says so itself.
+    """
+    kind = _kind_of(volume)
+    return not volume.source.path if kind is None else kind.keeps_place
+
+
 def _kind_of(volume: Volume) -> Format | None:
     return next((kind for kind in FORMATS if kind.name == volume.source.format), None)

@@ -37,9 +37,6 @@ from napari_qmedsam.volumes.segments import Segment
 
 pytestmark = pytest.mark.gui
 
-MS, DSC = "ms", "DSC"
-"""Titles of columns."""
-
 WHOLE = Variant("tiny FP32", "whole", architecture="tiny", file_bytes=4_000_000)
 LOSSY = Variant(
     "tiny 2-bit rtn",
@@ -413,24 +410,24 @@ def test_a_variant_has_its_score_while_the_next_one_runs(panel, qtbot, finish):
 
     panel.load = waits
     panel.controls.compare.click()
-    qtbot.waitUntil(lambda: text(panel, WHOLE.name, DSC) == "100.00", timeout=20_000)
+    qtbot.waitUntil(lambda: text(panel, WHOLE.name, "DSC") == "100.00", timeout=20_000)
     assert panel.work.is_busy
-    assert text(panel, LOSSY.name, DSC) == ""
+    assert text(panel, LOSSY.name, "DSC") == ""
     may_go.set()
     finish(panel)
-    assert text(panel, LOSSY.name, DSC) != ""
+    assert text(panel, LOSSY.name, "DSC") != ""
 
 
 def test_a_time_of_an_earlier_comparison_is_not_shown(compared, finish):
-    assert text(compared, LOSSY.name, MS) != ""
+    assert text(compared, LOSSY.name, "ms") != ""
     table = compared.controls.table
     items = [table.item(row, 0) for row in range(table.rowCount())]
     (lossy,) = (item for item in items if item.text() == LOSSY.name)
     lossy.setCheckState(Qt.CheckState.Unchecked)
     compared.controls.compare.click()
     finish(compared)
-    assert text(compared, WHOLE.name, MS) != ""
-    assert text(compared, LOSSY.name, MS) == ""
+    assert text(compared, WHOLE.name, "ms") != ""
+    assert text(compared, LOSSY.name, "ms") == ""
 
 
 def drag(layer, start, end):

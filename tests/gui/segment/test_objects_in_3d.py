@@ -5,8 +5,10 @@ import pytest
 from napari.layers import Points, Shapes
 from napari.utils.notifications import notification_manager
 
+from napari_qmedsam.checkpoints.saving import save_model
 from napari_qmedsam.gui.segment.object_table import LOCKED, VISIBLE
 from napari_qmedsam.gui.shared.rectangles import rectangle
+from napari_qmedsam.models import build_model
 from napari_qmedsam.prompts import Box2D, Point
 
 pytestmark = pytest.mark.gui
@@ -208,6 +210,23 @@ def test_points_are_set_with_the_mouse_and_belong_to_the_object(panel):
     assert len(panel.workspace.point_layer.layer.data) == 2
     panel.viewer.layers.remove(panel.workspace.point_layer.layer)
     assert panel.workspace.session.objects[1].points == ()
+
+
+def test_points_are_warned_of_where_a_model_knows_boxes_alone(panel, tmp_path):
+    draw(panel, 2, FIRST)
+    models, status = panel.controls.models, panel.controls.status
+    for name in ("demo", "lite_medsam"):
+        models.choose(name)
+        panel.say("")
+        panel.controls.positive.click()
+        assert status.text().startswith(f"'{name}' was trained on boxes alone")
+        assert panel.workspace.point_layer.layer.mode == "add"
+    card = {"training": {"points": 0.5}}
+    clicks = save_model(build_model("demo"), tmp_path / "clicks.safetensors", card)
+    models.choose(str(clicks))
+    panel.say("")
+    panel.controls.negative.click()
+    assert status.text() == ""
 
 
 def test_points_without_an_object_are_refused(panel):

@@ -129,7 +129,7 @@ class LabelsLayer(SessionLayer[Labels]):
 
     def check(self) -> None:
         """Raise InvalidSettings if there is nothing to save."""
-        if self.layer is None:
+        if self.layer is None or not self.session.labels.any():
             raise InvalidSettings("There are no labels to save. Segment a box first.")
 
     def redraw(self, is_whole: bool = True) -> None:

@@ -135,6 +135,12 @@ class SegmentControls(Controls):
             self.get_better.setText(f"Get {better.name}{size_of(better)}")
         self.get_better.setVisible(better is not None)
 
+    def put_above_objects(self, offer: QWidget) -> None:
+        """Put something above the table, which gives way to it while it is shown."""
+        layout = self.objects.layout()
+        assert isinstance(layout, QVBoxLayout)
+        layout.insertWidget(0, offer)
+
     def set_ink(self, colour: str) -> None:
         """Draw the icons in another colour."""
         for made, name in self._icons.items():

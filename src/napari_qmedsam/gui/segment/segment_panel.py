@@ -11,12 +11,15 @@ from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING
 
+from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QWidget
 
 from napari_qmedsam.checkpoints.arithmetic import Precision
+from napari_qmedsam.checkpoints.card import is_trained_on_boxes_alone
 from napari_qmedsam.checkpoints.default_model import AUTO, better_model
 from napari_qmedsam.errors import InvalidSettings
 from napari_qmedsam.gui.segment.autosaver import Autosaver
+from napari_qmedsam.gui.segment.canvas_marks import CanvasMarks
 from napari_qmedsam.gui.segment.keys import HelpDialog, KeyBindings
 from napari_qmedsam.gui.segment.labels_export import ask_where_to_save, save_labels
 from napari_qmedsam.gui.segment.object_edits import ObjectEdits
@@ -26,6 +29,7 @@ from napari_qmedsam.gui.segment.runner import Request, Runner
 from napari_qmedsam.gui.segment.segment_controls import SegmentChoices, SegmentControls
 from napari_qmedsam.gui.segment.slice_display import SliceDisplay
 from napari_qmedsam.gui.segment.voxel_counter import VoxelCounter
+from napari_qmedsam.gui.segment.window_drag import WindowDrag
 from napari_qmedsam.gui.segment.workspace import Workspace
 from napari_qmedsam.gui.segment.workspaces import Workspaces
 from napari_qmedsam.gui.shared.icons import theme_ink
@@ -40,6 +44,9 @@ if TYPE_CHECKING:
 
 MINIMUM_WIDTH = 332
 """Pixels at which nothing of the panel is cut off: a third of a small screen."""
+
+FOLLOW_MS = 400
+"""How long a window has to stay before masks follow it."""
 
 
 class SegmentPanel(Panel[SegmentControls, SegmentChoices]):
@@ -71,12 +78,18 @@ class SegmentPanel(Panel[SegmentControls, SegmentChoices]):
         self.display = SliceDisplay(
             self.workspaces, controls, preference("preview", True)
         )
+        self.marks = CanvasMarks(self.workspaces)
+        self.window_drag = WindowDrag(self.workspaces)
+        self._follow = QTimer(self)
+        self._follow.setSingleShot(True)
+        self._follow.setInterval(FOLLOW_MS)
+        self._follow.timeout.connect(self._follow_window)
         self.counter = VoxelCounter(self.workspaces)
         self.autosaver = Autosaver(
             self.workspaces, lambda: self.work.is_busy, preference("autosave", True)
         )
         self.recovery = RecoveryBar(self.workspaces, self.autosaver, self.say, self)
-        controls.objects.layout().insertWidget(0, self.recovery)
+        controls.put_above_objects(self.recovery)
         self.setMinimumWidth(MINIMUM_WIDTH)
         self.start()
         self._connect()
@@ -116,9 +129,11 @@ class SegmentPanel(Panel[SegmentControls, SegmentChoices]):
         """Turn the point tool on, for points inside the selected object or outside."""
         with errors_shown(self.say):
             self.chosen().set_points(self.edits.target(), is_positive)
-            if str(self.controls.models.choice().model).startswith("demo"):
+            model = self.controls.models.choice().model
+            if is_trained_on_boxes_alone(model):
                 self.say(
-                    "The demo model was not trained with points and hardly heeds them."
+                    f"'{Path(model).name}' was trained on boxes alone: points often "
+                    "make its masks worse. Adjust the box, or use a key box or brush."
                 )
 
     def segment_slice(self) -> None:
@@ -207,6 +222,24 @@ class SegmentPanel(Panel[SegmentControls, SegmentChoices]):
                     direction,
                 )
             )
+
+    def _window_changed(self) -> None:
+        if self.controls.window_form.follow.isChecked():
+            self._follow.start()
+
+    def _follow_window(self) -> None:
+        """Segment the slice in view again, in the window that it is shown in."""
+        if self.workspace is not None and self.workspace.session.objects:
+            axis, here = self.workspace.view.place
+            ids = [
+                i
+                for i, o in self.workspace.session.objects.items()
+                if o.axis == axis and not o.is_locked and o.prompt.reaches(here)
+            ]
+            if ids:
+                with errors_shown(self.say):
+                    request = Request(self.workspace, tuple(ids), here, axis)
+                    self.runner.segment(request)
 
     # What is shown --------------------------------------------------------
 
@@ -299,6 +332,7 @@ class SegmentPanel(Panel[SegmentControls, SegmentChoices]):
         controls.protect.toggled.connect(lambda _: self.remember())
         controls.propagation.activated.connect(lambda _: self.remember())
         controls.window_form.refused.connect(controls.status.setText)
+        self.display.on_window = self._window_changed
         self.work.changed.connect(self.show_model)
         self.work.changed.connect(self._look_after)
         self.workspaces.made.connect(self._workspace_made)
@@ -330,7 +364,10 @@ class SegmentPanel(Panel[SegmentControls, SegmentChoices]):
         running += self.autosaver.close()
         self.counter.stop()
         self.viewer.events.theme.disconnect(self.show_theme)
+        self._follow.stop()
         self.display.close()
+        self.marks.close()
+        self.window_drag.close()
         self.keys.close()
         self.workspaces.close()
         return running

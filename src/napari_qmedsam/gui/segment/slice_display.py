@@ -1,5 +1,7 @@
 """The slice in view: its axis, its window, and how the model sees it."""
 
+from collections.abc import Callable
+
 from napari_qmedsam.gui.segment.preview import ModelInput
 from napari_qmedsam.gui.segment.segment_controls import SegmentControls
 from napari_qmedsam.gui.segment.window_form import presets_of
@@ -31,6 +33,8 @@ class SliceDisplay:
         self.workspace: Workspace | None = None
         self.config: ModelConfig | None = None
         """Of the model whose input is shown."""
+        self.on_window: Callable[[], None] = lambda: None
+        """Called when the image in hand was given another window."""
         self._has_preview = has_preview
         controls.preview.setVisible(has_preview)
         controls.window_form.window_chosen.connect(self._window_chosen)
@@ -51,7 +55,7 @@ class SliceDisplay:
             return
         if self.workspace is not None:
             events = self.workspace.image.events
-            events.contrast_limits.disconnect(self.show_window)
+            events.contrast_limits.disconnect(self._limits_changed)
         self.workspace = workspace
         self.controls.view.clear()
         if workspace is None:
@@ -64,7 +68,7 @@ class SliceDisplay:
         is_3d = workspace.image.ndim == 3
         for axis in range(3 if is_3d else 1):
             self.controls.view.addItem(view_name(volume, axis) if is_3d else "2D")
-        workspace.image.events.contrast_limits.connect(self.show_window)
+        workspace.image.events.contrast_limits.connect(self._limits_changed)
         self.show_window()
 
     def show_window(self) -> None:
@@ -91,9 +95,13 @@ class SliceDisplay:
             )
         )
 
+    def _limits_changed(self) -> None:
+        self.show_window()
+        self.on_window()
+
     def _window_chosen(self, window: Window) -> None:
         if self.workspace is not None:
-            self.workspace.image.contrast_limits = (window.lower, window.upper)
+            self.workspace.show_window(window)
             self.show_window()
 
     def _axis_chosen(self, axis: int) -> None:

@@ -1,10 +1,18 @@
-"""The fields of the intensity window: a preset, or two numbers."""
+"""The fields of the intensity window: a preset, its ends, or level and width."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QHBoxLayout, QLabel, QWidget
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QDoubleSpinBox,
+    QLabel,
+    QVBoxLayout,
+    QWidget,
+)
 
+from napari_qmedsam.gui.shared.forms import row
 from napari_qmedsam.gui.shared.notices import errors_shown
 from napari_qmedsam.volumes.registry import guesses_modality
 from napari_qmedsam.volumes.volume import Modality, Volume
@@ -45,15 +53,41 @@ class WindowForm(QWidget):
             "Grey range that you see and that the model sees; it is the layer's "
             "contrast limits."
         )
-        self.preset.setMinimumContentsLength(9)
-        self.darkest = self._number("Value shown as black.")
-        self.brightest = self._number("Value shown as white.")
-        layout = QHBoxLayout(self)
+        self.preset.setMinimumContentsLength(8)
+        self.darkest = self._number("Value shown as black.", self._ends_edited)
+        self.brightest = self._number("Value shown as white.", self._ends_edited)
+        drag = "Ctrl and a drag of the mouse in the picture change it too"
+        self.centre = self._number(
+            f"Middle of the grey range: {drag}, up and down.", self._level_edited
+        )
+        self.range_width = self._number(
+            f"Width of the grey range: {drag}, left and right.", self._level_edited
+        )
+        self.follow = QCheckBox("Masks follow", self)
+        self.follow.setToolTip(
+            "Segment the slice in view again when the window has changed, since the "
+            "model sees it; undo brings the masks before back."
+        )
+        layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.preset, 2)
-        layout.addWidget(self.darkest, 1)
-        layout.addWidget(QLabel("to", self))
-        layout.addWidget(self.brightest, 1)
+        layout.setSpacing(6)
+        layout.addLayout(
+            row(
+                (self.preset, 2),
+                self.darkest,
+                (QLabel("to", self), 0),
+                self.brightest,
+            )
+        )
+        layout.addLayout(
+            row(
+                (QLabel("L", self), 0),
+                self.centre,
+                (QLabel("W", self), 0),
+                self.range_width,
+                (self.follow, 2),
+            )
+        )
         self.preset.activated.connect(self._preset_chosen)
 
     def offer(self, presets: Mapping[str, Window], decimals: int) -> None:
@@ -61,7 +95,7 @@ class WindowForm(QWidget):
         self._presets = presets
         self.preset.clear()
         self.preset.addItems([*presets, CUSTOM])
-        for field in (self.darkest, self.brightest):
+        for field in (self.darkest, self.brightest, self.centre, self.range_width):
             field.setDecimals(decimals)
 
     def forget(self) -> None:
@@ -76,6 +110,8 @@ class WindowForm(QWidget):
         for field, value in (
             (self.darkest, window.lower),
             (self.brightest, window.upper),
+            (self.centre, (window.lower + window.upper) / 2),
+            (self.range_width, window.upper - window.lower),
         ):
             field.blockSignals(True)
             field.setValue(value)
@@ -83,7 +119,7 @@ class WindowForm(QWidget):
         names = [name for name, preset in self._presets.items() if preset == window]
         self.preset.setCurrentText(names[0] if names else CUSTOM)
 
-    def _number(self, tip: str) -> QDoubleSpinBox:
+    def _number(self, tip: str, edited: Callable[[], None]) -> QDoubleSpinBox:
         field = QDoubleSpinBox(self)
         field.setRange(-1e9, 1e9)
         field.setButtonSymbols(QDoubleSpinBox.ButtonSymbols.NoButtons)
@@ -92,17 +128,24 @@ class WindowForm(QWidget):
         field.setMaximumWidth(84)
         field.setKeyboardTracking(False)
         field.setToolTip(tip)
-        field.valueChanged.connect(self._number_edited)
+        field.valueChanged.connect(lambda _: edited())
         return field
 
     def _preset_chosen(self, index: int) -> None:
         window = self._presets.get(self.preset.itemText(index), self._window)
         self.window_chosen.emit(window)
 
-    def _number_edited(self) -> None:
+    def _ends_edited(self) -> None:
+        self._edited(self.darkest.value(), self.brightest.value())
+
+    def _level_edited(self) -> None:
+        level, half = self.centre.value(), self.range_width.value() / 2
+        self._edited(level - half, level + half)
+
+    def _edited(self, lower: float, upper: float) -> None:
         window = None
         with errors_shown(self.refused.emit):
-            window = Window(self.darkest.value(), self.brightest.value())
+            window = Window(lower, upper)
         if window is None:
             self.show_window(self._window)
         else:

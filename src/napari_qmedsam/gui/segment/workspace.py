@@ -78,7 +78,7 @@ class Workspace(QObject):
             image, session, say, self._brushed, self._recoloured
         )
         self.tally = self.labels_layer.tally
-        self._is_adding = False
+        self._is_adding = self._is_prepared = False
         for layer in list(viewer.layers):
             self._adopt(layer)
 
@@ -99,6 +99,10 @@ class Workspace(QObject):
     def window(self) -> Window:
         """Return the window the image is shown in, which the model sees too."""
         return window_of(self.image)
+
+    def show_window(self, window: Window) -> None:
+        """Show the image in another window."""
+        self.image.contrast_limits = (window.lower, window.upper)
 
     def colour_of(self, object_id: int) -> NDArray:
         """Return an object's RGBA: its own, or that of the labels layer."""
@@ -137,6 +141,25 @@ class Workspace(QObject):
             self.changed.emit()
 
     # Tools ----------------------------------------------------------------
+
+    def prepare(self) -> bool:
+        """Make a layer that the first box will need; tell whether more are to come.
+
+        napari takes half a second for the controls of each, which nobody is to
+        wait for at the first click. A layer that was deleted is not made again.
+        """
+        if self._is_prepared:
+            return False
+        if self.labels_layer.layer is None:
+            self.show_labels()
+            return True
+        self._is_prepared = True
+        if self.box_layer.layer is None:
+            layers = self.viewer.layers
+            active = layers.selection.active
+            self._show_boxes()
+            layers.selection.active = active
+        return False
 
     def draw_boxes(self) -> Shapes:
         """Make the box layer if there is none, and turn its rectangle tool on."""

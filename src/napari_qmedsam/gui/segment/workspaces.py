@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from napari.layers import Image, Layer
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QComboBox
 
 from napari_qmedsam.gui.segment.workspace import Workspace
@@ -14,6 +14,9 @@ from napari_qmedsam.gui.shared.rectangles import are_boxes
 
 if TYPE_CHECKING:
     import napari
+
+PREPARE_MS = 300
+"""How long after an image was chosen its layers are made, one at a time."""
 
 
 class Workspaces(QObject):
@@ -57,6 +60,12 @@ class Workspaces(QObject):
         self._say = say
         self._by_image: dict[Image, Workspace] = {}
         self._shown: Image | None = None
+        self._preparing = QTimer(self)
+        self._preparing.setSingleShot(True)
+        self._preparing.setInterval(PREPARE_MS)
+        self._preparing.timeout.connect(self._prepare)
+        self._hidden: dict[Image, list[Layer]] = {}
+        """Layers of the images not in hand that were hidden with them."""
         self.images.changed.connect(self._turn)
         self.images.added.connect(self._layer_added)
         self.images.removed.connect(self._layer_removed)
@@ -67,6 +76,7 @@ class Workspaces(QObject):
 
     def close(self) -> None:
         """Let go of all layers, which stay as they are."""
+        self._preparing.stop()
         self.images.close()
         self.current = None
         for workspace in self.all():
@@ -87,13 +97,49 @@ class Workspaces(QObject):
                 self.current = self._by_image[image]
         if is_new and self.current is not None:
             self.made.emit(self.current)
+        self._show_alone(image)
         self.turned.emit()
+        self._preparing.start()
+
+    def _prepare(self) -> None:
+        """Make a layer ahead of use; come back for the next, so nothing stalls long."""
+        if self.current is not None and self.current.prepare():
+            self._preparing.start()
+
+    def _show_alone(self, image: Image | None) -> None:
+        """Hide the scans not in hand with what lies on them; show this one again."""
+        if image is None:
+            return
+        for other in self.images.layers:
+            if other is not image and other.visible:
+                workspace = self._by_image.get(other)
+                own = [] if workspace is None else [o.layer for o in workspace.layers]
+                shown = [x for x in (other, *own) if x is not None and x.visible]
+                self._hidden[other] = shown
+                for layer in shown:
+                    layer.visible = False
+        for layer in self._hidden.pop(image, []):
+            layer.visible = True
+        image.visible = True
 
     def _layer_added(self, layer: Layer) -> None:
         for workspace in self.all():
             workspace.adopt(layer)
         if are_boxes(layer):
             self._go_to_image_of(layer)
+        elif is_scan(layer) and layer is not self.images.chosen:
+            self._go_to_new(layer)
+
+    def _go_to_new(self, image: Image) -> None:
+        """Take a scan into hand that was opened, unless work on another is done."""
+        is_free = self.images.combo.isEnabled() and image in self.images.layers
+        if is_free and image.metadata.get(VOLUME) not in self._volumes():
+            self.images.choose(image)
+            self.viewer.reset_view()
+
+    def _volumes(self) -> list[object]:
+        """Return the volumes that are worked on; a copy of one is no other scan."""
+        return [workspace.session.volume for workspace in self.all()]
 
     def _go_to_image_of(self, boxes: Layer) -> None:
         """Go to the image that came with boxes, if nothing has been drawn yet."""

@@ -2,6 +2,9 @@
 
 from typing import TYPE_CHECKING, Any
 
+from qtpy.QtOpenGLWidgets import QOpenGLWidget
+from qtpy.QtWidgets import QWidget
+
 if TYPE_CHECKING:
     import napari
 
@@ -21,3 +24,21 @@ def text_of(viewer: "napari.viewer.Viewer") -> Any:
     if hasattr(viewer, "canvas"):
         return viewer.canvas.overlays.text
     return viewer.text_overlay
+
+
+def scale_bar_of(viewer: "napari.viewer.Viewer") -> Any:
+    """Return the scale bar, which moved to the canvas in 0.9."""
+    if hasattr(viewer, "canvas"):
+        return viewer.canvas.overlays.scale_bar
+    return viewer.scale_bar
+
+
+def native_canvas_of(viewer: "napari.viewer.Viewer") -> QWidget | None:
+    """Return the widget that the picture is drawn in; None without a window.
+
+    napari's own texts have no place at the middle of an edge.
+    """
+    window = getattr(viewer, "window", None)
+    if window is None:
+        return None
+    return window._qt_window.centralWidget().findChild(QOpenGLWidget)
