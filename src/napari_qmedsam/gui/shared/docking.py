@@ -57,8 +57,13 @@ class TabsWhereLow(QObject):
         if beside and needed > window.height():
             window.tabifyDockWidget(_dock_of(beside[-1]._panel), dock)
             dock.raise_()
-        if window.centralWidget().width() < LEAST_CANVAS and not dock.isFloating():
+        least = self._panel.minimumSizeHint().width()
+        picture = window.centralWidget().width()
+        if picture >= LEAST_CANVAS or dock.isFloating():
+            return
+        if picture + dock.width() - least < LEAST_CANVAS:
             self._join_naparis_own(dock, window)
+        window.resizeDocks([dock], [least], Qt.Orientation.Horizontal)
 
     def _join_naparis_own(self, dock: QDockWidget, window: QMainWindow) -> None:
         """Make napari's docks at the other side tabs beside the panel's."""
@@ -74,8 +79,6 @@ class TabsWhereLow(QObject):
         for other in others:
             window.tabifyDockWidget(dock, other)
         dock.raise_()
-        width = self._panel.minimumSizeHint().width()
-        window.resizeDocks([dock], [width], Qt.Orientation.Horizontal)
 
     def _lies_beside(self, dock: QDockWidget, window: QMainWindow) -> bool:
         """Tell whether the panel is docked where another dock is."""
