@@ -286,6 +286,20 @@ def test_icons_can_be_seen_in_the_theme(panel, theme):
     assert any(shown.pixelColor(x, y).alpha() > 0 for x in range(15) for y in range(15))
 
 
+def test_scan_and_masks_are_seen_in_3d_by_one_choice(panel):
+    view, dims = panel.controls.view, panel.viewer.dims
+    view.setCurrentText("3D")
+    view.activated.emit(view.currentIndex())
+    assert dims.ndisplay == 3
+    assert view.currentText() == "3D"
+    view.setCurrentText("coronal")
+    view.activated.emit(view.currentIndex())
+    assert dims.ndisplay == 2
+    assert panel.workspace.view.axis == 1
+    dims.ndisplay = 3  # by napari's own button
+    assert view.currentText() == "3D"
+
+
 def test_every_control_has_a_tooltip_of_a_sentence(panel):
     from qtpy.QtWidgets import QCheckBox, QComboBox, QDoubleSpinBox, QPushButton
 
@@ -301,7 +315,7 @@ def test_every_control_has_a_tooltip_of_a_sentence(panel):
 
 def test_an_image_that_cannot_be_segmented_leaves_nothing_of_the_last(panel):
     controls = panel.controls
-    assert controls.view.count() == 3
+    assert controls.view.count() == 4  # three axes, and 3D
     panel.viewer.add_image(np.zeros((2, 6, 64, 48)), name="frames")
     panel.workspaces.images.choose(panel.viewer.layers["frames"])
     assert panel.workspace is None
@@ -310,7 +324,7 @@ def test_an_image_that_cannot_be_segmented_leaves_nothing_of_the_last(panel):
     assert not controls.draw.isEnabled()
     assert not controls.window_form.isEnabled()
     panel.workspaces.images.choose(panel.viewer.layers["bars"])
-    assert controls.view.count() == 3
+    assert controls.view.count() == 4  # three axes, and 3D
     assert controls.window_form.isEnabled()
 
 

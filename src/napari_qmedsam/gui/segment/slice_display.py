@@ -11,6 +11,9 @@ from napari_qmedsam.models.configuration import ModelConfig
 from napari_qmedsam.volumes.reslicing import view_name
 from napari_qmedsam.volumes.windows import Window
 
+WHOLE, WHOLE_INDEX = "3D", 3
+"""The view of the whole volume, after those of its three axes."""
+
 
 class SliceDisplay:
     """Keeps viewer and controls at one on which slice is shown, and in which window.
@@ -68,6 +71,8 @@ class SliceDisplay:
         is_3d = workspace.image.ndim == 3
         for axis in range(3 if is_3d else 1):
             self.controls.view.addItem(view_name(volume, axis) if is_3d else "2D")
+        if is_3d:
+            self.controls.view.addItem(WHOLE)
         workspace.image.events.contrast_limits.connect(self._limits_changed)
         self.show_window()
 
@@ -80,11 +85,13 @@ class SliceDisplay:
     def show_slice(self) -> None:
         """Show which view is looked at, and what the model sees of its slice."""
         workspace, config = self.workspace, self.config
+        if workspace is not None:
+            view = workspace.view
+            self.controls.view.setCurrentIndex(WHOLE_INDEX if view.is_3d else view.axis)
         if workspace is None or config is None or not self._has_preview:
             self.controls.preview.ask(None)
             return
         axis, slice_index = workspace.view.place
-        self.controls.view.setCurrentIndex(axis)
         self.controls.preview.ask(
             ModelInput(
                 workspace.session.volume,
@@ -105,6 +112,10 @@ class SliceDisplay:
             self.show_window()
 
     def _axis_chosen(self, axis: int) -> None:
+        if axis == WHOLE_INDEX:
+            self.viewer.dims.ndisplay = 3
+            self.viewer.reset_view()
+            return
         if self.workspace is not None:
             self.workspace.view.look_along(axis)
 
