@@ -23,8 +23,11 @@ class BoxStyle(str, Enum):
     """As people draw them and as propagation gives them."""
 
 
-TIGHT, LOOSE, MISPLACED = 1 / 3, 1 / 3, 1 / 6
-"""Shares of careless boxes; what is left are boxes of a neighbouring slice."""
+TIGHT, LOOSE, MISPLACED = 0.3, 0.25, 0.3
+"""Shares of careless boxes; what is left are boxes of a neighbouring slice.
+
+With more loose ones than misplaced ones masks learn to stay well inside their box,
+and lose where a box cuts the object."""
 
 LOOSE_REACH = 0.25
 """A loose box is larger by up to this part of its extent, on each side."""
