@@ -115,9 +115,11 @@ def read_graph(path: Path) -> "openvino.Model":
     BadCheckpoint
         If it cannot be read.
     """
-    for part in (path, path.with_suffix(".bin")):
-        if part.is_file():
-            check_contents(part)
+    check_contents(path)
+    weights = path.with_suffix(".bin")
+    # Empty beside a graph without constants; OpenVINO misses those that are needed.
+    if weights.is_file() and weights.stat().st_size:
+        check_contents(weights)
     try:
         return openvino_core().read_model(path)
     except (RuntimeError, UnicodeDecodeError) as error:
