@@ -81,8 +81,9 @@ def load_volume(budget: float) -> None:
             return logits
 
     array = np.empty((DEPTH, SIDE, SIDE), np.int16)
+    ramp = np.linspace(-500, 500, SIDE).astype(np.int16)
     for z, plane in enumerate(array):
-        plane[:] = z - 600
+        plane[:] = ramp + z % 100
     session = Session(
         Volume(array, modality=Modality.CT), SliceSegmenter(FilledBoxes())
     )
@@ -133,7 +134,7 @@ def load_panel(budget: float) -> None:
     with tempfile.TemporaryDirectory() as home:
         os.environ["QMEDSAM_HOME"] = home
         viewer = napari.Viewer(show=True)
-        data, settings, _ = image_layer_data(Volume(array))
+        data, settings, _ = image_layer_data(Volume(array), "scan")
         viewer.add_image(data, **settings)
         panel = SegmentPanel(viewer)
         viewer.window.add_dock_widget(panel)

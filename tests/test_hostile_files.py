@@ -114,7 +114,10 @@ def test_one_damaged_autosave_does_not_hide_the_others(tmp_path):
     assert found.path == whole.path
 
 
-def test_an_intercept_that_is_no_number_is_named(tmp_path):
+@pytest.mark.parametrize(
+    ("place", "complaint"), [(116, "intercept is nan"), (108, "begin at byte nan")]
+)
+def test_a_number_that_is_none_is_named(tmp_path, place, complaint):
     import nibabel as nib
     import numpy as np
 
@@ -122,9 +125,10 @@ def test_an_intercept_that_is_no_number_is_named(tmp_path):
         nib.Nifti1Image(np.ones((4, 5, 6), np.int16), np.eye(4)), tmp_path / "a.nii"
     )
     data = bytearray((tmp_path / "a.nii").read_bytes())
-    data[112:120] = struct.pack("<ff", 1.0, float("nan"))
+    data[112:116] = struct.pack("<f", 1.0)
+    data[place : place + 4] = struct.pack("<f", float("nan"))
     (tmp_path / "a.nii").write_bytes(data)
-    with pytest.raises(UnreadableVolume, match="its intercept is nan"):
+    with pytest.raises(UnreadableVolume, match=complaint):
         read_volume(tmp_path / "a.nii")
 
 

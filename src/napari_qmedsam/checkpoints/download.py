@@ -9,14 +9,23 @@ the next time.
 
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import platformdirs
+from filelock import FileLock, Timeout
 
+from napari_qmedsam.cancelling import check_cancelled
 from napari_qmedsam.checkpoints.catalogue import CheckpointEntry, entry_of
 from napari_qmedsam.checkpoints.installed import InstalledDistribution
 from napari_qmedsam.checkpoints.package_index import PackageIndex
-from napari_qmedsam.checkpoints.supplier import Progress, Supplier, Unusable
+from napari_qmedsam.checkpoints.supplier import (
+    POLL_SECONDS,
+    Progress,
+    Supplier,
+    Unusable,
+)
 from napari_qmedsam.checkpoints.web_address import WebAddress
 from napari_qmedsam.disk import move_into_place
 from napari_qmedsam.errors import BadCheckpoint, DownloadFailed
@@ -105,6 +114,19 @@ def fetch(
             f"{destination} is not there. Reinstall napari-qmedsam."
         )
 
+    with _alone(entry, destination):
+        # Another process may have got it meanwhile.
+        return (
+            destination
+            if is_fetched(entry)
+            else _supplied(entry, destination, progress)
+        )
+
+
+def _supplied(
+    entry: CheckpointEntry, destination: Path, progress: Progress | None
+) -> Path:
+    """Get a file by the first way that gives it."""
     reasons = []
     part = destination.with_name(destination.name + ".part")
     for supplier in suppliers(entry):
@@ -116,11 +138,7 @@ def fetch(
             logger.info("%s: %s", supplier, reason)
             reasons.append(str(reason))
         except OSError as error:
-            raise DownloadFailed(
-                f"Cannot store {entry.title} as {destination}: "
-                f"{error.strerror or error}. "
-                f"Free space, or set {HOME_VARIABLE} to another folder."
-            ) from error
+            raise _cannot_store(entry, destination, error) from error
         else:
             logger.info("%s gave %s", supplier, destination)
             return destination
@@ -128,6 +146,37 @@ def fetch(
         f"Could not get {entry.title}: {'; '.join(reasons)}. Fetch it with a "
         f"browser from {entry.page or entry.urls[0]} and save it as {destination}, "
         "or name the file with --weights FILE (in the panel, File… under Model)."
+    )
+
+
+@contextmanager
+def _alone(entry: CheckpointEntry, destination: Path) -> Iterator[None]:
+    """Keep other processes from the same file: they would append to one part.
+
+    The system frees the lock of a process that is killed.
+    """
+    try:
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(destination.with_name(f".{destination.name}.lock"))
+        while True:
+            check_cancelled("Stopped while another process got the weights.")
+            with suppress(Timeout):
+                lock.acquire(timeout=POLL_SECONDS)
+                break
+    except OSError as error:
+        raise _cannot_store(entry, destination, error) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _cannot_store(
+    entry: CheckpointEntry, destination: Path, error: OSError
+) -> DownloadFailed:
+    return DownloadFailed(
+        f"Cannot store {entry.title} as {destination}: {error.strerror or error}. "
+        f"Free space, or set {HOME_VARIABLE} to another folder."
     )
 
 

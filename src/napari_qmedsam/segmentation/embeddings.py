@@ -110,8 +110,12 @@ class EmbeddingStore:
             if self._temporary is None:
                 self._temporary = tempfile.TemporaryDirectory(prefix="qmedsam-")
             folder = Path(self._temporary.name)
-        folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{key}.npy"
-        with atomic_write(path) as part:
-            np.save(part, embedding)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with atomic_write(path) as part:
+                np.save(part, embedding)
+        except OSError as error:  # full, or gone: it can be made again
+            log.warning("Cannot keep the embedding '%s': %s", path, error)
+            return
         self._disk[key] = path

@@ -136,7 +136,10 @@ def _read_voxels(
     """
     dtype = header.get_data_dtype()
     size = math.prod(shape[:3]) * dtype.itemsize
-    offset = int(header.get_data_offset())
+    stated = float(header["vox_offset"])
+    if not math.isfinite(stated):
+        raise unreadable(path, f"its voxels begin at byte {stated}", EXPORT_AGAIN)
+    offset = int(stated)
     start, end = offset + frame * size, offset + math.prod(shape) * dtype.itemsize
     present, is_packed = path.stat().st_size, _is_packed(path)
     # Checked first: a damaged header can ask for terabytes.
