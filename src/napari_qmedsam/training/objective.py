@@ -1,5 +1,7 @@
 """What a training step minimises, as one module that can run in parallel."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -37,7 +39,9 @@ class MaskObjective(nn.Module):
         Weight of the error of the model's guess of its own overlap.
     teacher : MedSAM, optional
         Its embedding has the same shape.
-    bfloat16, compiled : bool
+    bfloat16 : bool
+    compiled : bool
+        Compile image encoder and decoder; the decoder once per number of points.
 
     Raises
     ------
@@ -67,16 +71,22 @@ class MaskObjective(nn.Module):
         self.mask_distillation = mask_distillation if teacher is not None else 0.0
         # In a tuple: the teacher is no part of what is trained or moved.
         self._teacher = (teacher,)
-        # Not with dynamic shapes: with them its code for the decoder fails (2.13).
-        self._forward = (
-            torch.compile(self._run, dynamic=False) if compiled else self._run
-        )
         encoder = model.image_encoder
         self.encoder_learns = any(p.requires_grad for p in encoder.parameters())
+        # In a tuple as well: a compiled encoder registered beside the model would
+        # show every parameter twice.
+        self._parts: tuple[Callable, Callable] = (encoder, model.decode)
+        if compiled:
+            # Apart: only the decoder's shapes change, with the number of points. Not
+            # with dynamic shapes: with them its code for the decoder fails (2.13).
+            self._parts = (
+                torch.compile(encoder, dynamic=False),
+                torch.compile(model.decode, dynamic=False),
+            )
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Return the losses by name; ``loss`` is the one to minimise."""
-        embedding, logits, quality = self._forward(batch)
+        embedding, logits, quality = self._run(batch)
         logits, truth = logits[:, 0].float(), batch.masks.flatten(0, 1)
         target = truth
         if self.mask_distillation:
@@ -100,12 +110,13 @@ class MaskObjective(nn.Module):
         return {"loss": loss, **losses}
 
     def _run(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        encoder, decode = self._parts
         with self._arithmetic(batch):
             embedding = batch.embeddings
             if embedding is None:
                 with torch.set_grad_enabled(self.encoder_learns):
-                    embedding = self.model.image_encoder(batch.images)
-            return embedding, *self.model.decode(embedding, batch.boxes, batch.points)
+                    embedding = encoder(batch.images)
+            return embedding, *decode(embedding, batch.boxes, batch.points)
 
     def _arithmetic(self, batch: Batch) -> torch.autocast:
         device = batch.images.device.type
