@@ -1,6 +1,15 @@
-"""quantize: options that would have no effect."""
+"""quantize: files that segment, and options that would have no effect."""
+
+import json
+import os
+import sys
 
 import pytest
+
+from napari_qmedsam.checkpoints.fake_quantized import empty_model
+from napari_qmedsam.checkpoints.saving import save_model
+from napari_qmedsam.models import build_model
+from napari_qmedsam.models.fake_quantized.settings import FakeQuantSettings
 
 OPTIONS = {
     "--bits": ["3"],
@@ -76,3 +85,94 @@ def test_calibration_of_a_recipe_counts_where_an_exception_needs_it(run, tmp_pat
     )
     asked = ("quantize", "--recipe", "recipe.yaml", "--slices", "2", "--show-recipe")
     assert run(*asked)[0] == 0
+
+
+BOX = ("--box", "2,5,3,21,17")
+
+
+def test_quantized_model_segments_like_any_other(run, tiny_config, scan, tmp_path):
+    import torch
+
+    from napari_qmedsam.checkpoints.saving import save_model
+
+    torch.manual_seed(0)
+    save_model(build_model("tiny"), tmp_path / "tiny.safetensors")
+    made = "tiny.qmedsam.safetensors"
+    arguments = ("quantize", "--model", "tiny.safetensors", "--slices", "2", "-o", made)
+    status, out, err = run(*arguments, "--calibration", "ct.nii.gz", "--json")
+    assert status == 0, err
+    report = json.loads(out)
+    assert report["size_bytes"] == os.path.getsize(made) < report["float_size_bytes"]
+    assert 4 < report["effective_bits"] < 9
+    assert all(0 <= layer["relative_error"] < 1 for layer in report["layers"])
+    status, out, _ = run("info", made, "--json")
+    card = json.loads(out)
+    assert card["effective_bits"] == pytest.approx(report["effective_bits"], abs=1e-3)
+    assert card["recipe"]["settings"]["bit_width"] == 4
+    assert card["calibration"]["volumes"] == 1
+    status, out, err = run("segment", "ct.nii.gz", *BOX, "--model", made, "--json")
+    assert status == 0, err
+    assert json.loads(out)["model"] == made
+    status, out, err = run(*arguments, "--avg-bits", "6", "--method", "comq")
+    assert status == 0, err
+    assert json.loads(run("info", made, "--json")[1])["effective_bits"] <= 6
+
+
+def test_recipe_is_shown_with_its_defaults_and_read_back(run, tmp_path):
+    status, out, _ = run("quantize", "--show-recipe", "--bits", "3")
+    assert status == 0
+    assert "bit_width: 3" in out
+    assert "sweeps:" in out
+    (tmp_path / "recipe.yaml").write_text(out)
+    assert run("quantize", "--recipe", "recipe.yaml", "--show-recipe")[1] == out
+
+
+def test_trained_int8_models_are_not_quantized_again(run, tiny_config, tmp_path):
+    model = empty_model(tiny_config, FakeQuantSettings())
+    path = save_model(model, tmp_path / "qat.safetensors")
+    output = tmp_path / "x.qmedsam.safetensors"
+    for method in ("comq", "nncf-int8"):
+        arguments = ["--model", path, "--method", method, "--slices", 1]
+        arguments += ["-o", output if method == "comq" else tmp_path / "x"]
+        status, _, error = run("quantize", *arguments)
+        assert status == 2
+        assert "already" in error
+
+
+def test_nncf_makes_a_folder_that_segments_in_int8(
+    run, float_file, small_scan, tmp_path
+):
+    pytest.importorskip("nncf", reason="extra nncf")
+    folder = tmp_path / "int8"
+    status, out, error = run(
+        *("quantize", "--model", float_file, "--method", "nncf-int8"),
+        *("--slices", 2, "-o", folder, "--json"),
+    )
+    assert (status, error.count("Error")) == (0, 0)
+    assert json.loads(out.splitlines()[-1])["output"] == str(folder)
+    labels = tmp_path / "labels.nii.gz"
+    status, out, _ = run(
+        *("segment", small_scan, "--box", "0,5,5,30,30", "--model", folder),
+        *("-o", labels, "--json"),
+    )
+    assert status == 0
+    report = json.loads(out)
+    assert (report["model"], report["precision"]) == ("int8", "int8")
+    assert labels.exists()
+
+
+def test_missing_nncf_says_what_to_install(run, float_file, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "nncf", None)
+    status, _, error = run(
+        *("quantize", "--model", float_file, "--method", "nncf-int8"),
+        *("--slices", 1, "-o", tmp_path / "int8"),
+    )
+    assert status == 2
+    assert "pip install napari-qmedsam[nncf]" in error
+
+
+def test_nncf_takes_none_of_our_settings(run, float_file):
+    asked = ["quantize", "--model", float_file, "--method", "nncf-int8"]
+    status, _, error = run(*asked, "--granularity", "channel")
+    assert status == 2
+    assert "its own settings" in error
