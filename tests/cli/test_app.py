@@ -156,7 +156,7 @@ def test_full_disk_is_one_line(run, fake_model, scan, monkeypatch):
     def fail(*rest):
         raise OSError(errno.ENOSPC, "No space left on device", "report.json.part")
 
-    monkeypatch.setattr(shared, "write_text", fail)
+    monkeypatch.setattr(shared, "write_report", fail)
     status, _, err = run(*EVALUATE, "--json", "report.json")
     assert status == 2
     assert err == "Error: No space left on device 'report.json.part'.\n"

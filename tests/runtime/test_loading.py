@@ -83,11 +83,11 @@ def test_python_shell_and_variants_run_the_same_int8_graphs(
 
 def test_the_window_loads_what_python_loads(nncf, float_file):
     pytest.importorskip("qtpy")
-    from napari_qmedsam.gui.shared.loading import ModelChoice, load_model
+    from napari_qmedsam.gui.shared.loading import ModelChoice, load_choice
 
     said = []
     choice = ModelChoice(str(float_file), INT8)
-    backend = load_model(choice, said.append, lambda: False)
+    backend = load_choice(choice, said.append, lambda: False)
     assert backend.info == load_backend(str(float_file), precision="int8").info
     assert "NNCF makes one" in said[0]
 

@@ -129,7 +129,7 @@ def evaluate(
             report = evaluate_volume(segmenter, volume, reference, **options)
     content = json.dumps(report.to_dict(), indent=2)
     if json_path not in (None, Path("-")):
-        shared.write_text(json_path, content + "\n")
+        shared.write_report(json_path, content + "\n")
     shared.notices(volume.notices + reference.notices)
     if json_path == Path("-"):
         typer.echo(content)

@@ -296,7 +296,7 @@ def make_folder(path: Path) -> None:
         ) from error
 
 
-def write_text(path: Path, text: str) -> None:
+def write_report(path: Path, text: str) -> None:
     """Write a text file whole or not at all."""
     try:
         disk.write_text(path, text)

@@ -109,7 +109,7 @@ def train_float(
     from napari_qmedsam.training.float_training import FloatTraining
     from napari_qmedsam.training.processes import join_processes
     from napari_qmedsam.training.settings import (
-        Part,
+        TrainedPart,
         TrainingSettings,
         load_settings,
     )
@@ -135,7 +135,7 @@ def train_float(
     sets = _data(data, validation, settings.seed, name)
     with _training(out):
         processes = join_processes()
-        if settings.part is Part.DECODER:
+        if settings.part is TrainedPart.DECODER:
             sets = _embedded(sets, start, settings, out / "embeddings")
         run = FloatTraining(name, out, settings, *sets, weights, master, processes)
         with shared.bar("Training", quiet=not processes.is_first) as advance:

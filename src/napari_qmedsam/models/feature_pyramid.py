@@ -57,7 +57,7 @@ class FeaturePyramid(nn.Module):
         return torch.cat([embedding, *folded], dim=1)
 
 
-def unpack(packed: Tensor, dim: int, channels: tuple[int, ...]) -> list[Tensor]:
+def split_features(packed: Tensor, dim: int, channels: tuple[int, ...]) -> list[Tensor]:
     """Undo :meth:`FeaturePyramid.pack`.
 
     Returns

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from napari_qmedsam.models.configuration import ModelConfig
-from napari_qmedsam.models.feature_pyramid import unpack
+from napari_qmedsam.models.feature_pyramid import split_features
 from napari_qmedsam.models.layers import MLP, LayerNorm2d
 
 MASK_TOKENS = 4
@@ -188,7 +188,7 @@ class MaskDecoder(nn.Module):
         # Unpacked before it is repeated: once per image, not once per object.
         embedding, *fine = (
             repeat_to(part, batch)
-            for part in unpack(image_embeddings, self.dim, self.lateral)
+            for part in split_features(image_embeddings, self.dim, self.lateral)
         )
         tokens, image = self.transformer(
             embedding + dense_prompt_embeddings, image_pe, tokens

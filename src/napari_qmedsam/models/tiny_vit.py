@@ -152,7 +152,7 @@ class TinyViTBlock(nn.Module):
         return x.permute(0, 3, 1, 2)
 
 
-class Stage(nn.Module):
+class TinyViTStage(nn.Module):
     """The blocks at one resolution, then the change to the next."""
 
     def __init__(self, config: TinyViTConfig, index: int) -> None:
@@ -195,7 +195,9 @@ class TinyViT(nn.Module):
         self.patch_embed = PatchEmbedding(
             encoder.dims[0], encoder.stem_kernel, encoder.stem_stride
         )
-        self.layers = nn.ModuleList(Stage(encoder, i) for i in range(len(encoder.dims)))
+        self.layers = nn.ModuleList(
+            TinyViTStage(encoder, i) for i in range(len(encoder.dims))
+        )
         self.neck = make_neck(
             sum(encoder.dims[i] for i in encoder.neck_stages), config.prompt_dim
         )
@@ -212,7 +214,7 @@ class TinyViT(nn.Module):
         x, stem = self.patch_embed(x)
         outputs = []
         for stage in self.layers:
-            assert isinstance(stage, Stage)
+            assert isinstance(stage, TinyViTStage)
             x = stage(x)
             outputs.append(x)
             if stage.downsample is not None:

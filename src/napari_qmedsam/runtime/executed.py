@@ -25,11 +25,6 @@ class ExecutedProducts:
     int8: tuple[str, ...]
     floating: tuple[str, ...]
 
-    @property
-    def all_int8(self) -> bool:
-        """Whether there is a product and none is floating."""
-        return bool(self.int8) and not self.floating
-
     def __str__(self) -> str:
         """Return one line for people."""
         total = len(self.int8) + len(self.floating)

@@ -43,8 +43,8 @@ class ONNXRuntimeBackend:
         _import_onnxruntime()  # before the work of a conversion
         self.config = source.config
         encoder, decoder = onnx_pair(source)
-        self._encoder = open_session(encoder, runtime.threads)
-        self._decoder = open_session(decoder, runtime.threads)
+        self._encoder = inference_session(encoder, runtime.threads)
+        self._decoder = inference_session(decoder, runtime.threads)
         self._names = [i.name for i in self._decoder.get_inputs()]
         self._ranks = [len(i.shape) for i in self._decoder.get_inputs()]
         held = encoder.stat().st_size + decoder.stat().st_size
@@ -80,7 +80,7 @@ class ONNXRuntimeBackend:
         return as_logits(self._decoder.run(None, feed)[0], boxes)
 
 
-def open_session(path: Path, threads: int = 0) -> "onnxruntime.InferenceSession":
+def inference_session(path: Path, threads: int = 0) -> "onnxruntime.InferenceSession":
     """Load a graph so that its integers are computed with exactly.
 
     Raises

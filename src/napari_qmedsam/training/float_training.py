@@ -15,12 +15,12 @@ from napari_qmedsam.datasets.dataset import (
 from napari_qmedsam.models import build_model, config_of
 from napari_qmedsam.models.medsam import MedSAM
 from napari_qmedsam.training.folder import RunFolder
-from napari_qmedsam.training.loop import History, Progress, Stage, TrainingLoop
+from napari_qmedsam.training.loop import Progress, RunHistory, Stage, TrainingLoop
 from napari_qmedsam.training.objective import MaskObjective
 from napari_qmedsam.training.plot import write_loss_plot
 from napari_qmedsam.training.processes import Processes, join_processes
 from napari_qmedsam.training.schedules import float_rate
-from napari_qmedsam.training.settings import Part, TrainingSettings
+from napari_qmedsam.training.settings import TrainedPart, TrainingSettings
 from napari_qmedsam.training.stream import Feed, SampleStream
 from napari_qmedsam.training.validation import Validation
 
@@ -83,7 +83,7 @@ class FloatTraining:
         if validation is None and settings.validation_slices:
             data, validation = split_tenth(data, settings.seed)
         self.data, self.folder = data, RunFolder(folder)
-        self.history = History()
+        self.history = RunHistory()
         state = self.folder.read(self.config.name, settings)
         self.teacher: MedSAM | None = None
         # A copy of the start: that is trained.
@@ -92,7 +92,7 @@ class FloatTraining:
             self.teacher = master.eval().requires_grad_(False)
             self.teacher.to(self.processes.device)
         model = start or self._new_model()
-        if settings.part is Part.DECODER:
+        if settings.part is TrainedPart.DECODER:
             model.image_encoder.requires_grad_(False)
         self.loop = TrainingLoop(
             self._stage(model.to(self.processes.device), data),
@@ -162,7 +162,7 @@ class FloatTraining:
             STAGE,
             MaskObjective(
                 model,
-                auxiliary=s.auxiliary if s.part is Part.ALL else 0.0,
+                auxiliary=s.auxiliary if s.part is TrainedPart.ALL else 0.0,
                 mask_distillation=s.mask_distillation,
                 quality=s.quality,
                 teacher=self.teacher,

@@ -70,7 +70,7 @@ class Stage:
 
 
 @dataclass
-class History:
+class RunHistory:
     """What a run has to show: its log, and the best epoch of each stage."""
 
     rows: list[Row] = field(default_factory=list)
@@ -87,7 +87,7 @@ class TrainingLoop:
     settings : CommonSettings
     validation : Validation or None
         None: every epoch counts as better than the one before.
-    history : History
+    history : RunHistory
         Of the whole run; added to.
     processes : Processes
     """
@@ -98,7 +98,7 @@ class TrainingLoop:
         folder: RunFolder,
         settings: CommonSettings,
         validation: Validation | None,
-        history: History,
+        history: RunHistory,
         processes: Processes,
     ) -> None:
         self.stage, self.folder, self.settings = stage, folder, settings

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from napari_qmedsam.errors import InvalidSettings
-from napari_qmedsam.models.feature_pyramid import unpack
+from napari_qmedsam.models.feature_pyramid import split_features
 from napari_qmedsam.models.medsam import MedSAM
 from napari_qmedsam.training.losses import (
     dice_loss,
@@ -145,7 +145,9 @@ class MaskObjective(nn.Module):
     def _dense(self, embedding: Tensor, batch: Batch) -> Tensor:
         """Dense loss on the finest features that are no finer than 64 px."""
         config = self.model.config
-        parts = unpack(embedding, config.prompt_dim, config.encoder.lateral_channels)
+        parts = split_features(
+            embedding, config.prompt_dim, config.encoder.lateral_channels
+        )
         features = parts[min(1, len(parts) - 1)]
         size = features.shape[-1]
         small = functional.adaptive_avg_pool2d(batch.masks, size)

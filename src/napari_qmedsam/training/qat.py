@@ -16,7 +16,7 @@ from napari_qmedsam.models.fake_quantized.model import (
 from napari_qmedsam.models.fake_quantized.statistics import ATTENTION
 from napari_qmedsam.models.medsam import MedSAM
 from napari_qmedsam.training.folder import RunFolder
-from napari_qmedsam.training.loop import History, Progress, Stage, TrainingLoop
+from napari_qmedsam.training.loop import Progress, RunHistory, Stage, TrainingLoop
 from napari_qmedsam.training.objective import (
     MaskObjective,
     check_teacher,
@@ -97,7 +97,7 @@ class QuantizationAwareTraining:
         self.validation = None
         if validation is not None and settings.validation_slices:
             self.validation = Validation(validation, settings)
-        self.folder, self.history = RunFolder(folder), History()
+        self.folder, self.history = RunFolder(folder), RunHistory()
         self._streams = [self._stream(number) for number in range(len(STAGES))]
         self._state = self.folder.read(start.config.name, settings)
         if self._state:

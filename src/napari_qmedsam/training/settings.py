@@ -78,7 +78,7 @@ class CommonSettings(BaseModel):
     checkpoint_every: int = Field(200, gt=0, title="Steps between checkpoints")
 
 
-class Part(str, Enum):
+class TrainedPart(str, Enum):
     """What a float run trains."""
 
     ALL = "all"
@@ -90,8 +90,8 @@ class Part(str, Enum):
 class TrainingSettings(CommonSettings):
     """What a float training run does."""
 
-    part: Part = Field(
-        Part.ALL,
+    part: TrainedPart = Field(
+        TrainedPart.ALL,
         title="What is trained",
         description="decoder: the image encoder stays as it is; as many slices as an "
         "epoch has are embedded once and kept in the run's folder (2 MB each).",

@@ -41,7 +41,7 @@ from napari_qmedsam.gui.compare.layer_pair import LayerPair
 from napari_qmedsam.gui.shared.box_layer import read_boxes
 from napari_qmedsam.gui.shared.layer_places import labels_beside
 from napari_qmedsam.gui.shared.layers import window_of
-from napari_qmedsam.gui.shared.loading import LoadModel, ModelChoice, load_model
+from napari_qmedsam.gui.shared.loading import LoadModel, ModelChoice, load_choice
 from napari_qmedsam.gui.shared.navigation import SliceView
 from napari_qmedsam.gui.shared.notices import errors_shown
 from napari_qmedsam.gui.shared.panel import Panel, connect_buttons
@@ -66,7 +66,7 @@ class ComparePanel(Panel[CompareControls, CompareChoices]):
     """
 
     def __init__(
-        self, viewer: "napari.viewer.Viewer", load: LoadModel = load_model
+        self, viewer: "napari.viewer.Viewer", load: LoadModel = load_choice
     ) -> None:
         super().__init__(viewer, partial(CompareControls, viewer), CompareChoices)
         restore(self.choices, self.controls)

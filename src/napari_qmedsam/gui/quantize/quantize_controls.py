@@ -23,7 +23,7 @@ from napari_qmedsam.gui.shared.forms import (
     column,
     form,
     row,
-    whole_number,
+    spin_box,
     work_grid,
 )
 from napari_qmedsam.gui.shared.model_form import ModelForm
@@ -185,7 +185,7 @@ class QuantizeControls(Controls):
         self.granularity = choice_field(
             self, QuantizationSettings, "granularity", GRANULARITIES
         )
-        self.group_size = whole_number(
+        self.group_size = spin_box(
             self,
             (2, 1024),
             DEFAULT_GROUP.group_size or 2,
@@ -201,7 +201,7 @@ class QuantizeControls(Controls):
             "those of the open image layers, or those of a folder.",
         )
         self.calibration.addItems([PHANTOMS, OPEN_IMAGES, FOLDER])
-        self.slices = whole_number(
+        self.slices = spin_box(
             self, (1, 512), CalibrationPlan.slices, "Calibration slices."
         )
 

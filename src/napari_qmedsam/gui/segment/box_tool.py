@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from napari_qmedsam.gui.shared.box_layer import BoxLayer
 from napari_qmedsam.gui.shared.navigation import SliceView
-from napari_qmedsam.gui.shared.rectangles import rows_of
+from napari_qmedsam.gui.shared.rectangles import box_rows
 from napari_qmedsam.volumes.reslicing import axis_order
 
 DRAW, PICK = "add_rectangle", "select"
@@ -183,7 +183,7 @@ class BoxTool:
         objects, (axis, here) = self._boxes.session.objects, self._view.place
         is_flat = self._view.image.ndim == 2
         found = []
-        for index, row in enumerate(rows_of(layer)):
+        for index, row in enumerate(box_rows(layer)):
             o = objects.get(row.object_id)
             if o is None or not o.is_visible or o.axis != axis:
                 continue

@@ -33,7 +33,7 @@ from napari_qmedsam.gui.segment.window_drag import WindowDrag
 from napari_qmedsam.gui.segment.workspace import Workspace
 from napari_qmedsam.gui.segment.workspaces import Workspaces
 from napari_qmedsam.gui.shared.icons import theme_ink
-from napari_qmedsam.gui.shared.loading import LoadModel, load_model
+from napari_qmedsam.gui.shared.loading import LoadModel, load_choice
 from napari_qmedsam.gui.shared.notices import errors_shown
 from napari_qmedsam.gui.shared.panel import Panel, connect_buttons
 from napari_qmedsam.gui.shared.panel_choices import preference, restore
@@ -62,7 +62,7 @@ class SegmentPanel(Panel[SegmentControls, SegmentChoices]):
     MARGIN = 6
 
     def __init__(
-        self, viewer: "napari.viewer.Viewer", load: LoadModel = load_model
+        self, viewer: "napari.viewer.Viewer", load: LoadModel = load_choice
     ) -> None:
         super().__init__(viewer, SegmentControls, SegmentChoices)
         controls = self.controls

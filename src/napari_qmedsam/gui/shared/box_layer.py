@@ -19,9 +19,9 @@ from napari_qmedsam.gui.shared.rectangles import (
     PlacedBox,
     are_boxes,
     box_on_slice,
+    box_rows,
     box_style,
     rectangle,
-    rows_of,
     write_rows,
 )
 from napari_qmedsam.gui.shared.session_layer import Edit, Objects, PromptLayer
@@ -137,7 +137,7 @@ class BoxLayer(PromptLayer[Shapes]):
 
     def _reading(self) -> _Reading:
         layer, reading = self.taken, _Reading()
-        rows = rows_of(layer)
+        rows = box_rows(layer)
         indices: dict[tuple[int, int], int] = {}
         for index, row in enumerate(rows):
             place = None
@@ -228,7 +228,7 @@ class BoxLayer(PromptLayer[Shapes]):
             return
         missing = self._wanted()
         kept, wrong = [], set()
-        for index, row in enumerate(rows_of(self.layer)):
+        for index, row in enumerate(box_rows(self.layer)):
             shown = row.object_id, np.asarray(self.layer.data[index])
             same = [i for i, want in enumerate(missing) if _are_same(shown, want)]
             if same:
@@ -256,13 +256,13 @@ class BoxLayer(PromptLayer[Shapes]):
     def update(self) -> None:
         """Show names, slices and colours anew; the rectangles stay."""
         if self.layer is not None:
-            self._write_rows([row.object_id for row in rows_of(self.layer)])
+            self._write_rows([row.object_id for row in box_rows(self.layer)])
 
     def select(self, object_id: int, slice_index: int) -> None:
         """Select an object's rectangle on a slice, to be moved or resized."""
         axis, layer = self.session.objects[object_id].axis, self.taken
         depth_axis = 0 if self.image.ndim == 2 else axis
-        for index, row in enumerate(rows_of(layer)):
+        for index, row in enumerate(box_rows(layer)):
             here = round(float(layer.data[index][0][depth_axis]))
             if row.object_id == object_id and here == slice_index:
                 layer.mode = "select"
@@ -270,7 +270,7 @@ class BoxLayer(PromptLayer[Shapes]):
 
     def _write_rows(self, ids: list[int]) -> None:
         objects, layer = self.session.objects, self.taken
-        old = {row.object_id: row for row in rows_of(layer)}
+        old = {row.object_id: row for row in box_rows(layer)}
         rows = [
             _row_of(objects[i]) if i in objects else old.get(i, BoxRow(i)) for i in ids
         ]

@@ -36,7 +36,7 @@ def choice(parent: QWidget, tip: str, characters: int = 6) -> QComboBox:
     return combo
 
 
-def whole_number(
+def spin_box(
     parent: QWidget, limits: tuple[int, int], value: int, tip: str
 ) -> QSpinBox:
     """Return a field for a whole number."""

@@ -80,7 +80,9 @@ def model_of(path: str | Path) -> str:
     return str(path.parent if path.suffix in SUFFIXES else path)
 
 
-def load_model(choice: ModelChoice, report: Report, should_stop: ShouldStop) -> Backend:
+def load_choice(
+    choice: ModelChoice, report: Report, should_stop: ShouldStop
+) -> Backend:
     """Download the weights if needed and load them on the chosen runtime.
 
     Raises

@@ -142,7 +142,7 @@ def features_of(rows: Sequence[BoxRow]) -> dict[str, NDArray]:
     }
 
 
-def rows_of(layer: Shapes) -> list[BoxRow]:
+def box_rows(layer: Shapes) -> list[BoxRow]:
     """Return what the features say, one row per shape.
 
     napari leaves rows behind where all shapes are taken away at once.

@@ -8,7 +8,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel
 from qtpy.QtWidgets import QComboBox, QSpinBox, QWidget
 
-from napari_qmedsam.gui.shared.forms import choice, whole_number
+from napari_qmedsam.gui.shared.forms import choice, spin_box
 
 UNBOUNDED = 999
 """Largest number that can be typed in where the field has no limit."""
@@ -51,7 +51,7 @@ def number_field(parent: QWidget, settings: Settings, name: str) -> QSpinBox:
     """Return a control for a field of whole numbers."""
     default = settings.model_fields[name].default
     tip = field_help(settings, name)
-    return whole_number(parent, field_range(settings, name), default, tip)
+    return spin_box(parent, field_range(settings, name), default, tip)
 
 
 def choice_field(
