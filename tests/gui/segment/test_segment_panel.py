@@ -114,6 +114,7 @@ def test_range_reports_progress_and_undoes_as_one_step(panel, finish):
     panel.controls.table.spin_boxes(2)[0].setValue(0)
     seen = []
     panel.controls.progress.valueChanged.connect(seen.append)
+    panel.controls.table.selectAll()
     panel.segment_range()
     finish(panel)
     labels = panel.workspace.labels_layer.layer.data

@@ -29,6 +29,8 @@ class LabelsLayer(SessionLayer[Labels]):
         As for :class:`SessionLayer`.
     on_brush, on_colours : callable
         Called after a stroke, and after the layer has other colours.
+    on_select : callable
+        Called with the label that the user chose for napari's brush.
     """
 
     def __init__(
@@ -38,10 +40,12 @@ class LabelsLayer(SessionLayer[Labels]):
         say: Say,
         on_brush: Callable[[], None] = lambda: None,
         on_colours: Callable[[], None] = lambda: None,
+        on_select: Callable[[int], None] = lambda _: None,
     ) -> None:
         super().__init__(image, session, say)
         self.tally = Tally(session.volume)
         self._on_brush, self._on_colours = on_brush, on_colours
+        self._on_select = on_select
 
     def make(self) -> Labels:
         """Return a layer that lies on the image and shows the session's array."""
@@ -80,7 +84,19 @@ class LabelsLayer(SessionLayer[Labels]):
         self, layer: Labels
     ) -> Iterable[tuple[EventEmitter, Callable[..., None]]]:
         events = layer.events
-        return [(events.colormap, self._recoloured), (events.paint, self._painted)]
+        return [
+            (events.colormap, self._recoloured),
+            (events.paint, self._painted),
+            (events.selected_label, self._label_chosen),
+        ]
+
+    def aim(self, object_id: int) -> None:
+        """Let napari's brush paint this object."""
+        if self.layer is not None:
+            self.layer.selected_label = object_id
+
+    def _label_chosen(self) -> None:
+        self._on_select(int(self.taken.selected_label))
 
     def _recoloured(self) -> None:
         self._on_colours()

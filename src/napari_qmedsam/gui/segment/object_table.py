@@ -22,7 +22,7 @@ from napari_qmedsam.segmentation.objects import SegmentObject
 
 COLUMNS = {
     "Id": "Colour and value of the object's voxels in the labels.",
-    "Name": "Name of the object; double-click to change it.",
+    "Name": "Name of the object; double-click or F2 to change it.",
     "From": "First slice of the object.",
     "To": "Last slice of the object, included.",
     "ml": "Volume of the object's voxels in millilitres.",
@@ -54,6 +54,8 @@ class ObjectTable(QTableWidget):
     visited = Signal(int)
     visibility_changed = Signal(int, bool)
     lock_changed = Signal(int, bool)
+    selection_changed = Signal(tuple)
+    """Ids of the rows that the user selected, top to bottom."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(0, len(COLUMNS), parent)
@@ -67,8 +69,14 @@ class ObjectTable(QTableWidget):
         self.verticalHeader().hide()
         self.verticalHeader().setDefaultSectionSize(28)
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        # Letters are keys of the panel, and no names.
+        self.setEditTriggers(
+            QAbstractItemView.EditTrigger.EditKeyPressed
+            | QAbstractItemView.EditTrigger.DoubleClicked
+        )
         self.setToolTip(
-            "One row for each object; select rows to work on these objects only."
+            "One row for each object. Buttons and keys work on the selected ones, on "
+            "all if none is selected. A new box is selected; Ctrl+A selects all."
         )
         header = self.horizontalHeader()
         header.setMinimumSectionSize(20)
@@ -79,12 +87,27 @@ class ObjectTable(QTableWidget):
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setMinimumHeight(58)
         self.itemChanged.connect(self._name_edited)
+        self.itemSelectionChanged.connect(self._selected)
         self.cellDoubleClicked.connect(self._cell_visited)
 
     def selected_ids(self) -> list[int]:
         """Return the ids of the selected rows, top to bottom."""
         rows = {index.row() for index in self.selectionModel().selectedRows()}
         return [self._ids[row] for row in sorted(rows)]
+
+    def select_ids(self, object_ids: Sequence[int]) -> None:
+        """Select the rows of these objects, and no others."""
+        if self.selected_ids() == sorted(object_ids, key=self._row_of):
+            return
+        was_filling, self._filling = self._filling, True
+        try:
+            self.clearSelection()
+            self._select([i for i in object_ids if i in self._ids])
+        finally:
+            self._filling = was_filling
+
+    def keyboardSearch(self, search: str) -> None:
+        """Stay where it is: letters typed here would select another row."""
 
     def set_ink(self, colour: str) -> None:
         """Draw the icons in another colour."""
@@ -100,8 +123,9 @@ class ObjectTable(QTableWidget):
         objects: Sequence[SegmentObject],
         colours: Sequence[NDArray],
         depths: Sequence[int],
+        selected: Sequence[int] = (),
     ) -> None:
-        """Show these objects; rows that stay keep focus and selection.
+        """Show these objects, selected as they are in another place.
 
         Parameters
         ----------
@@ -109,21 +133,22 @@ class ObjectTable(QTableWidget):
         colours : sequence of (4,) RGBA
         depths : sequence of int
             Slices of the volume along each object's axis.
+        selected : sequence of int
+            Ids.
         """
         self._filling = True
         try:
             ids = [o.object_id for o in objects]
             if ids != self._ids:
-                chosen = self.selected_ids()
                 self.clearSelection()
                 self._ids = ids
                 self.setRowCount(0)
                 self.setRowCount(len(ids))
                 for row, object_id in enumerate(ids):
                     self._build_row(row, object_id)
-                self._select([i for i in chosen if i in ids])
             for row, o in enumerate(objects):
                 self._fill_row(row, o, colours[row], depths[row])
+            self.select_ids(selected)
         finally:
             self._filling = False
 
@@ -214,8 +239,12 @@ class ObjectTable(QTableWidget):
         swatch = QPixmap(14, 14)
         swatch.fill(QColor.fromRgbF(*(float(v) for v in colour)))
         self.item(row, ID).setIcon(QIcon(swatch))
-        self.item(row, NAME).setText(o.name)
-        self.item(row, NAME).setToolTip(f"{o.name}; double-click to change it.")
+        name = self.item(row, NAME)
+        name.setText(o.name)
+        flags, can_edit = name.flags(), Qt.ItemFlag.ItemIsEditable
+        name.setFlags(flags & ~can_edit if o.is_locked else flags | can_edit)
+        how = "locked" if o.is_locked else "double-click or F2 to change it"
+        name.setToolTip(f"{o.name}; {how}.")
         first, last = self.spin_boxes(o.object_id)
         for field, value in ((first, o.box.z_min), (last, o.box.z_max - 1)):
             field.setRange(0, depth - 1)
@@ -242,6 +271,13 @@ class ObjectTable(QTableWidget):
         self._show_switch(switch, c)
         if not self._filling:
             signal.emit(object_id, is_on)
+
+    def _row_of(self, object_id: int) -> int:
+        return self._ids.index(object_id) if object_id in self._ids else -1
+
+    def _selected(self) -> None:
+        if not self._filling:
+            self.selection_changed.emit(tuple(self.selected_ids()))
 
     def _name_edited(self, item: QTableWidgetItem) -> None:
         if not self._filling and item.column() == NAME:

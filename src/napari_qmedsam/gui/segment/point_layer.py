@@ -56,6 +56,15 @@ class PointLayer(PromptLayer[Points]):
         layer.current_face_color = COLOURS[is_positive]
         layer.mode = "add"
 
+    def retarget(self, object_id: int) -> None:
+        """Let the points that are set from now on be of another object."""
+        if self.layer is not None:
+            colour = self.layer.current_face_color
+            self.layer.feature_defaults = {
+                ID: object_id,
+                POSITIVE: colour != COLOURS[False],
+            }
+
     def read(self) -> None:
         """Make the points of the session's objects what the layer says.
 

@@ -252,7 +252,7 @@ class SegmentPanel(Panel[SegmentControls, SegmentChoices]):
             objects = list(workspace.session.objects.values())
             colours = [workspace.colour_of(o.object_id) for o in objects]
             depths = [workspace.session.volume.shape[o.axis] for o in objects]
-            table.show_objects(objects, colours, depths)
+            table.show_objects(objects, colours, depths, workspace.selected)
         self._show_measures(workspace)
         self.enable()
         self._look_after()
@@ -305,8 +305,17 @@ class SegmentPanel(Panel[SegmentControls, SegmentChoices]):
 
     # What happens ---------------------------------------------------------
 
+    def _select(self, object_ids: tuple[int, ...]) -> None:
+        if self.workspace is not None:
+            self.workspace.select(object_ids)
+
+    def _show_selection(self) -> None:
+        if self.workspace is not None:
+            self.controls.table.select_ids(self.workspace.selected)
+
     def _workspace_made(self, workspace: Workspace) -> None:
         workspace.changed.connect(self.show_objects)
+        workspace.selection_changed.connect(self._show_selection)
         workspace.edited.connect(self.runner.segment_edited)
 
     def _look_after(self) -> None:
@@ -339,6 +348,7 @@ class SegmentPanel(Panel[SegmentControls, SegmentChoices]):
         self.workspaces.turned.connect(self.show_objects)
         self.workspaces.losing.connect(self.cancel)
         self.counter.counted.connect(self._show_measures)
+        controls.table.selection_changed.connect(self._select)
         self.viewer.events.theme.connect(self.show_theme)
 
     # Between starts -------------------------------------------------------

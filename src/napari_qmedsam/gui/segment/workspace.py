@@ -1,6 +1,6 @@
 """What belongs to one image layer: its session, and the layers that follow it."""
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -54,6 +54,9 @@ class Workspace(QObject):
     edited = Signal(object, object)
     """This workspace, and the list of :class:`Edit` that the user made."""
 
+    selection_changed = Signal()
+    """Other objects are selected."""
+
     layer_taken = Signal(object)
     """A layer that has become one of this workspace's own."""
 
@@ -69,18 +72,28 @@ class Workspace(QObject):
         self.doubts: dict[int, Plausibility] = {}
         """What speaks against masks that a model made, by object."""
         self.revision = self._saved = 0
+        self.selected: tuple[int, ...] = ()
+        """Ids of the objects that commands are for: the one selection of rows, boxes
+        and brush."""
         self.box_layer = BoxLayer(
-            image, session, say, self._edited, lambda: self.view.axis, self.colour_of
+            image,
+            session,
+            say,
+            self._edited,
+            lambda: self.view.axis,
+            self.colour_of,
+            self.select,
         )
         self.box_tool = BoxTool(self.box_layer, self.view)
         self.point_layer = PointLayer(image, session, say, self._edited)
         self.labels_layer = LabelsLayer(
-            image, session, say, self._brushed, self._recoloured
+            image, session, say, self._brushed, self._recoloured, self._label_chosen
         )
         self.tally = self.labels_layer.tally
         self._is_adding = self._is_prepared = False
         for layer in list(viewer.layers):
             self._adopt(layer)
+        self._known = set(session.objects)
 
     @property
     def layers(self) -> tuple[SessionLayer, SessionLayer, SessionLayer]:
@@ -138,7 +151,21 @@ class Workspace(QObject):
                 self.labels_changed()
             elif are_changed:
                 self.revision += 1
+            self._reselect()
             self.changed.emit()
+
+    def select(self, object_ids: Sequence[int]) -> None:
+        """Select objects everywhere: in the table, among the boxes, for the brush."""
+        objects = self.session.objects
+        selected = tuple(i for i in object_ids if i in objects)
+        if selected == self.selected:
+            return
+        self.selected = selected
+        self.box_layer.mark(selected, self.view.place)
+        if len(selected) == 1:
+            self.labels_layer.aim(selected[0])
+            self.point_layer.retarget(selected[0])
+        self.selection_changed.emit()
 
     # Tools ----------------------------------------------------------------
 
@@ -259,6 +286,7 @@ class Workspace(QObject):
     def adopt(self, layer: Layer) -> None:
         """Take over a layer of this volume that came after it, as samples do."""
         if not self._is_adding and self._adopt(layer):
+            self._reselect()
             self.changed.emit()
 
     def layer_removed(self, layer: Layer) -> None:
@@ -271,6 +299,7 @@ class Workspace(QObject):
                 own.drop()
                 own.remove()
                 self._follow(before)
+                self._reselect()
                 self.changed.emit()
 
     def close(self) -> None:
@@ -299,6 +328,8 @@ class Workspace(QObject):
             finally:
                 self._is_adding = False
             self._take(own, layer)
+            if own is self.labels_layer and len(self.selected) == 1:
+                self.labels_layer.aim(self.selected[0])
         return own.layer
 
     def _take(self, own: SessionLayer, layer: Layer) -> None:
@@ -319,8 +350,20 @@ class Workspace(QObject):
         for own in self.layers:
             own.follow(before)
 
+    def _reselect(self, drawn: bool = False) -> None:
+        """Select what was drawn; what has gone is not selected any more."""
+        objects = set(self.session.objects)
+        new, self._known = objects - self._known, objects
+        self.select(sorted(new) if drawn and new else self.selected)
+
+    def _label_chosen(self, label: int) -> None:
+        # 0 is napari's eraser, and other labels belong to nothing in the table.
+        if label in self.session.objects and label not in self.selected:
+            self.select([label])
+
     def _edited(self, edits: list[Edit]) -> None:
         self.revision += 1
+        self._reselect(drawn=True)
         self.changed.emit()
         if edits:
             self.edited.emit(self, edits)

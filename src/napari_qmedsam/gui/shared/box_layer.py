@@ -1,11 +1,12 @@
 """The layer in which boxes are drawn, kept equal to the objects of a session."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from napari.layers import Image, Layer, Shapes
+from napari.utils.events import EventEmitter
 from numpy.typing import NDArray
 
 from napari_qmedsam.errors import InvalidBox, InvalidSettings
@@ -21,11 +22,13 @@ from napari_qmedsam.gui.shared.rectangles import (
     box_on_slice,
     box_rows,
     box_style,
+    features_of,
     rectangle,
     write_rows,
 )
 from napari_qmedsam.gui.shared.session_layer import Edit, Objects, PromptLayer
 from napari_qmedsam.prompts import Box3D
+from napari_qmedsam.segmentation.history import Slice
 from napari_qmedsam.segmentation.objects import SegmentObject
 from napari_qmedsam.session import Session
 
@@ -55,6 +58,8 @@ class BoxLayer(PromptLayer[Shapes]):
         Tells the axis that the slices in view lie across.
     colour : callable
         Returns the RGBA of an object by its id.
+    on_select : callable
+        Called with the ids of the objects whose rectangles the user selected.
     """
 
     def __init__(
@@ -65,9 +70,12 @@ class BoxLayer(PromptLayer[Shapes]):
         on_edit: Callable[[list[Edit]], None] = lambda _: None,
         axis: Callable[[], int] = lambda: 0,
         colour: Callable[[int], NDArray[np.floating]] = colour_of,
+        on_select: Callable[[tuple[int, ...]], None] = lambda _: None,
     ) -> None:
         super().__init__(image, session, say, on_edit)
-        self._axis, self._colour = axis, colour
+        self._axis, self._colour, self._on_select = axis, colour, on_select
+        self._seen: frozenset[int] = frozenset()
+        """Rectangles that were selected when somebody last looked."""
         self.on_click: Callable[[], None] | None = None
         """Called, where it is set, for a new rectangle as small as a click makes."""
 
@@ -260,13 +268,77 @@ class BoxLayer(PromptLayer[Shapes]):
 
     def select(self, object_id: int, slice_index: int) -> None:
         """Select an object's rectangle on a slice, to be moved or resized."""
-        axis, layer = self.session.objects[object_id].axis, self.taken
-        depth_axis = 0 if self.image.ndim == 2 else axis
+        layer = self.taken
+        place = self.session.objects[object_id].axis, slice_index
         for index, row in enumerate(box_rows(layer)):
-            here = round(float(layer.data[index][0][depth_axis]))
-            if row.object_id == object_id and here == slice_index:
+            if row.object_id == object_id and self._slice_of(index) == place:
                 layer.mode = "select"
                 layer.selected_data = {index}
+
+    # Selection ------------------------------------------------------------
+
+    def mark(self, object_ids: Sequence[int], place: Slice) -> None:
+        """Select the rectangles of these objects on a slice, as clicks would.
+
+        Those on other slices are left: napari moves all that is selected at once.
+        """
+        if self.layer is None or self._selected_ids() == set(object_ids):
+            return
+        found = {
+            index
+            for index, row in enumerate(box_rows(self.layer))
+            if row.object_id in object_ids and self._slice_of(index) == place
+        }
+        with self._showing():
+            self.layer.selected_data = found
+        self._seen = frozenset(found)
+        self._forget_selected()
+
+    def _slice_of(self, index: int) -> Slice:
+        """Return axis and slice of a rectangle that an object has."""
+        row = box_rows(self.taken)[index]
+        axis = self.session.objects[row.object_id].axis
+        if self.image.ndim == 2:
+            return 0, 0
+        return axis, round(float(self.taken.data[index][0][axis]))
+
+    def _callbacks(
+        self, layer: Shapes
+    ) -> Iterable[tuple[EventEmitter, Callable[..., None]]]:
+        # Emitted whenever other shapes are selected, in every version of napari.
+        highlight = layer.events.highlight, self._highlighted
+        return [*super()._callbacks(layer), highlight]
+
+    def _highlighted(self) -> None:
+        # Hovering highlights, too.
+        chosen = frozenset(self.taken.selected_data)
+        if self._is_showing or chosen == self._seen:
+            return
+        self._seen, ids = chosen, self._selected_ids()
+        # A rectangle that is being drawn has no id yet, and a drawing tool starts
+        # with nothing selected; neither is a choice of the user's.
+        is_choice = bool(ids) or self.taken.mode in ("select", "direct")
+        if NO_ID not in ids and is_choice:
+            self._on_select(tuple(sorted(ids)))
+            self._forget_selected()
+
+    def _selected_ids(self) -> set[int]:
+        rows = box_rows(self.taken)
+        chosen = (i for i in self.taken.selected_data if i < len(rows))
+        return {rows[index].object_id for index in chosen}
+
+    def _forget_selected(self) -> None:
+        """Let the next rectangle be a new object's, in its own colour.
+
+        napari gives it what the selected one has.
+        """
+        layer = self.taken
+        if layer.nshapes:
+            layer.feature_defaults = features_of([BoxRow()])
+        with layer.block_update_properties():
+            layer.current_edge_color = self._colour(self._next_id(box_rows(layer)))
+
+    # Helpers --------------------------------------------------------------
 
     def _write_rows(self, ids: list[int]) -> None:
         objects, layer = self.session.objects, self.taken
