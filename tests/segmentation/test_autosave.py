@@ -85,9 +85,34 @@ def test_saved_work_is_not_offered(volume, labels, tmp_path, dead):
 
 def test_nothing_at_all_leaves_no_file(volume, labels, tmp_path, dead):
     session = Autosave(volume, tmp_path)
-    session.write(OBJECTS, labels)
     session.write({}, np.zeros_like(labels))
+    session.write({}, np.zeros_like(labels), is_closed=True)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("objects", [OBJECTS, {}])
+def test_masks_are_given_up_for_other_masks_only(volume, labels, tmp_path, objects):
+    session, other = Autosave(volume, tmp_path), Autosave(volume, tmp_path)
+    session.write(OBJECTS, labels)
+    session.write(objects, np.zeros_like(labels))
+    session.write(objects, np.zeros_like(labels), is_closed=True)
+    recovery = other.left_behind()
+    np.testing.assert_array_equal(recovery.labels, labels)
+    assert {o.object_id: o for o in recovery.objects} == OBJECTS
+    newer = np.roll(labels, 1, 0)
+    session.write(objects, newer, is_closed=True)
+    np.testing.assert_array_equal(other.left_behind().labels, newer)
+
+
+def test_what_was_restored_goes_when_its_successor_is_whole(volume, labels, tmp_path):
+    Autosave(volume, tmp_path).write(OBJECTS, labels, is_closed=True)
+    session = Autosave(volume, tmp_path)
+    recovery = session.left_behind()
+    session.take_over(recovery)
+    assert recovery.path.exists()
+    assert session.left_behind() is None
+    session.write(OBJECTS, labels)
+    assert list(tmp_path.iterdir()) == [session.path]
 
 
 def test_other_volumes_are_not_offered_it(volume, labels, tmp_path, dead):

@@ -119,6 +119,8 @@ class Autosave:
         self._key = fingerprint(volume)
         own = f"{self._key}-{os.getpid()}-{next(_numbers)}.npz"
         self.path = self._folder / own
+        self._taken: list[Recovery] = []
+        """Restored, and kept until :attr:`path` holds what became of them."""
 
     def write(
         self,
@@ -131,13 +133,17 @@ class Autosave:
         Only the slices that hold a label are stored. Safe in another thread as
         long as nobody paints; a slice painted meanwhile is written next time.
 
+        Masks that were kept are given up for other masks only: where there is none
+        any more, as after the labels layer was deleted, the file stays as it is.
+
         Raises
         ------
         OSError
             If the folder cannot be written to.
         """
-        if not objects and not labels.any():
-            self.path.unlink(missing_ok=True)
+        if not labels.any() and (not objects or self._holds_masks()):
+            if is_closed:
+                self._mark_closed()
             return
         filled = np.flatnonzero([plane.any() for plane in labels])
         header = {
@@ -155,10 +161,16 @@ class Autosave:
                 slices=filled,
                 labels=labels[filled],
             )
+        self._drop_taken()
+
+    def take_over(self, recovery: Recovery) -> None:
+        """Let the next whole file replace what was restored from another."""
+        self._taken.append(recovery)
 
     def discard(self) -> None:
         """Delete the file: the work was saved, or given up."""
         self.path.unlink(missing_ok=True)
+        self._drop_taken()
 
     def left_behind(self) -> Recovery | None:
         """Return the newest work that an earlier session left, if there is any.
@@ -166,8 +178,9 @@ class Autosave:
         Files that cannot be read are passed over, and very old ones deleted.
         """
         found = []
+        own = {self.path, *(recovery.path for recovery in self._taken)}
         for path in self._folder.glob("*.npz"):
-            if path == self.path:
+            if path in own:
                 continue
             try:
                 if time.time() - path.stat().st_mtime > KEPT_DAYS * 86400:
@@ -179,6 +192,31 @@ class Autosave:
             except UNREADABLE as error:
                 log.warning("Cannot read the autosave '%s': %s", path, error)
         return max(found, key=lambda recovery: recovery.saved, default=None)
+
+    def _drop_taken(self) -> None:
+        for recovery in self._taken:
+            recovery.discard()
+        self._taken.clear()
+
+    def _holds_masks(self) -> bool:
+        """Tell whether there is a file that holds a label."""
+        try:
+            with np.load(self.path, allow_pickle=False) as file:
+                return bool(file["slices"].size)
+        except UNREADABLE:
+            return False
+
+    def _mark_closed(self) -> None:
+        """Say of the file, if there is one, that nobody works on it any more."""
+        try:
+            with np.load(self.path, allow_pickle=False) as file:
+                kept = {name: file[name] for name in file.files}
+        except UNREADABLE:
+            return
+        header = {**json.loads(str(kept["header"])), "is_closed": True}
+        kept["header"] = np.array(json.dumps(header))
+        with atomic_write(self.path) as part:
+            np.savez_compressed(part, **kept)
 
 
 def _read(path: Path, shape: tuple[int, int, int]) -> Recovery | None:

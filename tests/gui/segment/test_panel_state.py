@@ -1,12 +1,15 @@
 """What the panel shows, remembers and gives back; layers that go, second viewers."""
 
 import threading
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
 from napari.components import ViewerModel
 from napari.layers import Layer
 from napari.utils.notifications import notification_manager
+from qtpy.QtCore import Qt, QTimer
+from qtpy.QtWidgets import QApplication, QMessageBox
 
 from napari_qmedsam.errors import Cancelled, DownloadFailed
 from napari_qmedsam.gui.samples import BOXED_ORGANS, labelled_ct_phantom
@@ -395,13 +398,88 @@ def test_an_offer_waits_while_another_image_is_looked_at_and_is_undone(
         assert not again.recovery.isHidden()
         draw(again, 3)
         draw(again, 4)
-        again.recovery.take.click()
+        with answered(qtbot, QMessageBox.StandardButton.Yes):
+            again.recovery.take.click()
         assert len(again.workspace.session.objects) == 1
         again.undo()
         assert len(again.workspace.session.objects) == 2
         assert not again.workspace.labels_layer.layer.data.any()
     finally:
         again.close_down()
+
+
+@contextmanager
+def answered(qtbot, button):
+    """Press a button of the question that is asked in a block."""
+    asked = []
+
+    def press():
+        dialog = QApplication.activeModalWidget()
+        asked.append(dialog.text())
+        qtbot.mouseClick(dialog.button(button), Qt.MouseButton.LeftButton)
+
+    QTimer.singleShot(100, press)
+    yield
+    assert asked
+
+
+def test_restoring_over_new_work_asks_and_loses_neither(
+    panel, volume, backend, finish, qtbot, dock
+):
+    painted = left_unsaved(panel, finish)
+    viewer = ViewerModel()
+    copy = volume.with_array(volume.array)
+    viewer.add_layer(Layer.create(*image_layer_data(copy, "bars")))
+    again = dock(SegmentPanel(viewer, load=lambda *_: backend))
+    again.controls.automatic.setChecked(False)
+    left = Qt.MouseButton.LeftButton
+    try:
+        bar = again.recovery
+        qtbot.waitUntil(lambda: not bar.isHidden(), timeout=5000)
+        again.show()
+        draw(again, 4)
+        again.segment_range()
+        finish(again)
+        new = again.workspace.session.labels.copy()
+        left_behind = again.workspace.recovery.path
+        with answered(qtbot, QMessageBox.StandardButton.Cancel):
+            qtbot.mouseClick(bar.take, left)
+        np.testing.assert_array_equal(again.workspace.session.labels, new)
+        assert not bar.isHidden()
+        with answered(qtbot, QMessageBox.StandardButton.Yes):
+            qtbot.mouseClick(bar.take, left)
+        np.testing.assert_array_equal(again.workspace.session.labels, painted)
+        assert left_behind.exists()  # until the autosave holds it
+        again.autosaver.autosave()
+        qtbot.waitUntil(lambda: not left_behind.exists(), timeout=5000)
+        assert again.workspace.autosave.path.exists()
+        again.undo()
+        np.testing.assert_array_equal(again.workspace.session.labels, new)
+    finally:
+        again.close_down()
+
+
+def test_a_deleted_labels_layer_leaves_its_masks_on_disk_and_to_undo(
+    panel, finish, qtbot
+):
+    draw(panel, 2)
+    panel.segment_range()
+    finish(panel)
+    painted = panel.workspace.session.labels.copy()
+    path = panel.workspace.autosave.path
+    panel.autosaver.autosave()
+    qtbot.waitUntil(lambda: path.exists() and is_idle(panel), timeout=5000)
+    panel.viewer.layers.remove(panel.workspace.labels_layer.layer)
+    assert not panel.workspace.session.labels.any()
+    panel.edits.rename(1, "bar")
+    panel.autosaver.autosave()
+    qtbot.waitUntil(lambda: is_idle(panel), timeout=5000)
+    with np.load(path) as file:
+        np.testing.assert_array_equal(file["labels"], painted[file["slices"]])
+    panel.undo()
+    shown = panel.workspace.labels_layer.layer
+    assert shown in panel.viewer.layers
+    np.testing.assert_array_equal(shown.data, painted)
 
 
 def test_work_on_an_image_that_is_removed_is_offered_when_it_is_back(

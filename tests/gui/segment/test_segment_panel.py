@@ -369,7 +369,7 @@ def test_layers_may_be_deleted(panel, finish):
     workspace, layers = panel.workspace, panel.viewer.layers
     layers.remove(workspace.labels_layer.layer)
     assert not workspace.session.labels.any()
-    assert not panel.controls.undo.isEnabled()
+    assert panel.controls.undo.isEnabled()
     layers.remove(workspace.box_layer.layer)
     assert not workspace.session.objects
     layers.remove(workspace.image)

@@ -114,7 +114,7 @@ class Autosaver(QObject):
         earlier, workspaces = self._worker.close(), self._workspaces.all()
         unsaved = [w for w in workspaces if w.is_unsaved and self.is_autosaving]
         for workspace in workspaces:
-            if workspace not in unsaved:
+            if not workspace.is_unsaved:
                 workspace.autosave.discard()
         if unsaved:
 

@@ -71,8 +71,9 @@ class LabelsLayer(SessionLayer[Labels]):
         self._on_colours()
 
     def remove(self) -> None:
-        """Let the session start again without a voxel."""
-        self.put(np.zeros(self.session.volume.shape, np.uint16))
+        """Let the session start again without a voxel; undo brings them back."""
+        self.session.clear_labels()
+        self.tally.mark()
 
     def follow(self, before: Objects) -> None:
         """Show objects in their colours, hidden ones not at all, if that changed."""
@@ -135,13 +136,6 @@ class LabelsLayer(SessionLayer[Labels]):
         before, after = slices_around(labels, event.value)
         self.session.history.record(labels, before, after=after)
         self._on_brush()
-
-    def put(self, labels: np.ndarray) -> None:
-        """Exchange the array of layer and session, (z, y, x)."""
-        self.session.share_labels(labels)
-        if self.layer is not None:
-            self.layer.data = labels if self.image.ndim == 3 else labels[0]
-        self.tally.mark()
 
     def check(self) -> None:
         """Raise InvalidSettings if there is nothing to save."""

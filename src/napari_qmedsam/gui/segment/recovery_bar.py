@@ -2,9 +2,10 @@
 
 import time
 
-from qtpy.QtWidgets import QFrame, QHBoxLayout, QPushButton, QWidget
+from qtpy.QtWidgets import QFrame, QHBoxLayout, QMessageBox, QPushButton, QWidget
 
 from napari_qmedsam.gui.segment.autosaver import Autosaver
+from napari_qmedsam.gui.segment.workspace import Workspace
 from napari_qmedsam.gui.segment.workspaces import Workspaces
 from napari_qmedsam.gui.shared.forms import status_line
 from napari_qmedsam.gui.shared.notices import Say, errors_shown
@@ -58,13 +59,38 @@ class RecoveryBar(QFrame):
 
     def _answer(self, is_taken: bool) -> None:
         workspace = self._workspaces.current
-        if workspace is None or workspace.recovery is None:
+        recovery = None if workspace is None else workspace.recovery
+        if workspace is None or recovery is None:
             return
-        recovery, workspace.recovery = workspace.recovery, None
-        self.offer()
-        if is_taken:
-            with errors_shown(self._say):
+        if is_taken and has_work(workspace) and not self._may_replace(workspace):
+            return
+        with errors_shown(self._say):
+            if is_taken:
                 workspace.show_labels()
                 with workspace.edit(paints=True) as session:
                     session.restore(recovery.objects, recovery.labels)
-        recovery.discard()
+                # Its file goes when the next one is whole, and not before.
+                workspace.autosave.take_over(recovery)
+            else:
+                recovery.discard()
+            workspace.recovery = None
+        self.offer()
+
+    def _may_replace(self, workspace: Workspace) -> bool:
+        count = len(workspace.session.objects)
+        here = "1 object" if count == 1 else f"{count} objects"
+        answer = QMessageBox.question(
+            self,
+            "Restore unsaved work?",
+            f"There is new work on '{workspace.image.name}': {here}. Put the unsaved "
+            "work in its place? Undo brings it back.",
+            QMessageBox.StandardButton.Yes | QMessageBox.StandardButton.Cancel,
+            QMessageBox.StandardButton.Cancel,
+        )
+        return answer == QMessageBox.StandardButton.Yes
+
+
+def has_work(workspace: Workspace) -> bool:
+    """Tell whether there is anything that restoring would replace."""
+    session = workspace.session
+    return bool(session.objects) or bool(session.labels.any())

@@ -148,6 +148,9 @@ class Workspace(QObject):
             self._follow(before)
             if paints and is_done:
                 self.doubts.clear()
+                if self.labels_layer.layer is None and session.labels.any():
+                    # It was deleted, and its masks are back.
+                    self.show_labels()
                 self.labels_changed()
             elif are_changed:
                 self.revision += 1
