@@ -2,17 +2,11 @@
 
 import numpy as np
 import pytest
-from napari.utils._test_utils import read_only_mouse_event
-from napari.utils.interactions import (
-    mouse_move_callbacks,
-    mouse_press_callbacks,
-    mouse_release_callbacks,
-)
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLineEdit, QSpinBox
 
 from napari_qmedsam.gui.segment.object_table import ID, NAME
-from napari_qmedsam.gui.shared.rectangles import rectangle, box_rows
+from napari_qmedsam.gui.shared.rectangles import box_rows
 from napari_qmedsam.prompts import Box2D
 
 pytestmark = pytest.mark.gui
@@ -21,34 +15,25 @@ FIRST, SECOND, THIRD = Box2D(3, 8, 27, 22), Box2D(18, 28, 42, 42), Box2D(2, 45, 
 LEFT = Qt.MouseButton.LeftButton
 
 
-def press(layer, start, end):
-    """Press, move and let go of the mouse, through the layer's own callbacks."""
-    for kind, place, callbacks in (
-        ("mouse_press", start, mouse_press_callbacks),
-        ("mouse_move", end, mouse_move_callbacks),
-        ("mouse_release", end, mouse_release_callbacks),
-    ):
-        position = layer.data_to_world(place)
-        is_drag = kind == "mouse_move"
-        event = read_only_mouse_event(type=kind, is_dragging=is_drag, position=position)
-        callbacks(layer, event)
-
-
-def drag(panel, slice_index, box):
-    layer = panel.workspace.draw_boxes()
-    corners = rectangle(slice_index, box, 3)
-    press(layer, corners[0], corners[2])
-    return layer
+def drag(hand, slice_index, box):
+    """Drag from one outer corner of a box to the other."""
+    start = (slice_index, box.y_min - 0.5, box.x_min - 0.5)
+    hand.drag(start, (slice_index, box.y_max - 0.5, box.x_max - 0.5))
 
 
 @pytest.fixture
-def drawn(panel, qtbot):
-    """Three boxes on slice 2, drawn with the mouse; the panel is on the screen."""
-    panel.resize(430, 900)
-    panel.show()
+def hand(window, panel, mouse):
+    """The mouse over slice 2, with *Box* chosen."""
     panel.workspace.view.go_to(2)
+    panel.controls.draw.click()
+    return mouse(panel.workspace.image)
+
+
+@pytest.fixture
+def drawn(panel, hand):
+    """Three boxes on slice 2."""
     for box in (FIRST, SECOND, THIRD):
-        drag(panel, 2, box)
+        drag(hand, 2, box)
     return panel
 
 
@@ -79,13 +64,12 @@ def test_a_row_selects_its_box_and_the_brush(drawn, qtbot):
     assert selected(drawn) == ([2], [2], 2)
 
 
-def test_a_box_selects_its_row_and_the_brush(drawn):
-    layer = drawn.workspace.box_layer.layer
-    layer.mode = "select"
-    # Its outline; inside it is transparent, but counts as the box as well.
-    press(layer, (2, 8, 3), (2, 8, 3))
+@pytest.mark.parametrize("mode", ["select", "add_rectangle"])
+def test_a_box_selects_its_row_and_the_brush(drawn, hand, mode):
+    drawn.workspace.box_layer.layer.mode = mode
+    hand.click((2, 15, 12))
     assert selected(drawn) == ([1], [1], 1)
-    press(layer, (2, 25, 45), (2, 25, 45))  # beside all boxes
+    hand.click((2, 25, 45))  # beside all boxes
     assert selected(drawn)[:2] == ([], [])
 
 
@@ -97,37 +81,32 @@ def test_the_brush_selects_row_and_box(drawn):
     assert selected(drawn) == ([2], [2], 0)
 
 
-def test_the_brush_paints_the_selected_object(drawn, qtbot):
+def test_the_brush_paints_the_selected_object(drawn, hand, qtbot):
     click_row(drawn, qtbot, 1)
     labels = drawn.workspace.labels_layer.layer
-    labels.mode, labels.brush_size = "paint", 1
-    press(labels, (2, 50, 30), (2, 50, 30))
+    drawn.viewer.layers.selection.active = labels
+    labels.mode, labels.brush_size = "paint", 5
+    hand.click((2, 50, 30))
     assert labels.data[2, 50, 30] == 2
 
 
-def test_commands_are_for_the_box_that_was_drawn_last(panel, finish, qtbot):
-    panel.resize(430, 900)
-    panel.show()
-    panel.workspace.view.go_to(2)
-    for box in (FIRST, SECOND):
-        drag(panel, 2, box)
-    click_row(panel, qtbot, 0)
-    drag(panel, 2, THIRD)
-    qtbot.mouseClick(panel.controls.remove, LEFT)
-    assert list(panel.workspace.session.objects) == [1, 2]
-    click_row(panel, qtbot, 0)
-    panel.workspace.view.go_to(3)
-    drag(panel, 3, SECOND)
-    qtbot.mouseClick(panel.controls.buttons["propagate_up"], LEFT)
-    finish(panel)
-    labels = panel.workspace.session.labels
-    assert set(np.unique(labels)) == {0, max(panel.workspace.session.objects)}
+def test_commands_are_for_the_box_that_was_drawn_last(drawn, hand, finish, qtbot):
+    click_row(drawn, qtbot, 0)
+    drawn.workspace.view.go_to(3)
+    drag(hand, 3, SECOND)
+    qtbot.mouseClick(drawn.controls.buttons["propagate_up"], LEFT)
+    finish(drawn)
+    assert set(np.unique(drawn.workspace.session.labels)) == {0, 4}
+    click_row(drawn, qtbot, 0)
+    qtbot.mouseClick(drawn.controls.remove, LEFT)
+    assert list(drawn.workspace.session.objects) == [2, 3, 4]
 
 
-def test_the_next_box_is_a_new_object_while_another_is_selected(drawn, qtbot):
+def test_the_next_box_is_a_new_object_while_another_is_selected(drawn, hand, qtbot):
     click_row(drawn, qtbot, 0)
     drawn.workspace.view.go_to(4)
-    layer = drag(drawn, 4, SECOND)
+    drag(hand, 4, SECOND)
+    layer = drawn.workspace.box_layer.layer
     assert list(drawn.workspace.session.objects) == [1, 2, 3, 4]
     np.testing.assert_allclose(layer.edge_color[-1], drawn.workspace.colour_of(4))
     assert selected(drawn) == ([4], [4], 4)

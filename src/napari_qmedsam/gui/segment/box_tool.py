@@ -103,14 +103,14 @@ class BoxTool:
             self._switch(layer, PICK)
             layer.selected_data = {self._picked}
         else:
-            layer.selected_data = set()
+            self._boxes.let_go()
 
     def _escape(self, layer: Shapes) -> None:
         """Give up the box that is being drawn, or else let go of the selected ones."""
         if self._is_drawing:
             self._is_drawing = False
             self._boxes.stop_drawing(lambda: self._switch(layer, PICK))
-        layer.selected_data = set()
+        self._boxes.let_go()
         self._picked = None
         if self._is_on:
             self._switch(layer, DRAW)

@@ -294,6 +294,13 @@ class BoxLayer(PromptLayer[Shapes]):
         self._seen = frozenset(found)
         self._forget_selected()
 
+    def let_go(self) -> None:
+        """Select nothing, because the user says so."""
+        with self._showing():
+            self.taken.selected_data = set()
+        self._seen = frozenset()
+        self._on_select(())
+
     def _slice_of(self, index: int) -> Slice:
         """Return axis and slice of a rectangle that an object has."""
         row = box_rows(self.taken)[index]
