@@ -8,7 +8,6 @@ from napari_qmedsam.errors import InvalidSettings
 from napari_qmedsam.gui.segment.object_table import ObjectTable
 from napari_qmedsam.gui.segment.workspace import Workspace
 from napari_qmedsam.gui.shared.notices import Say, errors_shown
-from napari_qmedsam.prompts import Box3D
 from napari_qmedsam.session import Session
 
 
@@ -38,7 +37,7 @@ class ObjectEdits:
         self.table, self._say = table, say
         self._workspace, self._on_end = workspace, on_end
         table.renamed.connect(self.rename)
-        table.range_changed.connect(self.set_range)
+        table.range_changed.connect(self._set_shown_range)
         table.visited.connect(self.visit)
         table.visibility_changed.connect(lambda i, on: self.change(i, is_visible=on))
         table.lock_changed.connect(lambda i, on: self.change(i, is_locked=on))
@@ -55,13 +54,24 @@ class ObjectEdits:
         """Let an object reach over slices z_min to z_max, maximum excluded."""
         self._edit(lambda session: _set_range(session, object_id, z_min, z_max))
 
+    def _set_shown_range(self, object_id: int, first: int, last: int) -> None:
+        """Let an object reach over slices as the slider counts them, both included."""
+        with errors_shown(self._say):
+            workspace = self._workspace()
+            axis, view = workspace.session.objects[object_id].axis, workspace.view
+            ends = view.index(first, axis), view.index(last, axis)
+            self.set_range(object_id, min(ends), max(ends) + 1)
+
     def start_here(self) -> None:
-        """Let the selected objects, or all, begin on the slice in view."""
-        self._limit(lambda box, here: (here, max(box.z_max, here + 1)))
+        """Let the selected objects, or all, begin on the slice in view.
+
+        Where the slider begins: on a flipped axis that is the last index.
+        """
+        self._limit(is_first=True)
 
     def end_here(self) -> None:
         """Let the selected objects, or all, end on the slice in view."""
-        self._limit(lambda box, here: (min(box.z_min, here), here + 1))
+        self._limit(is_first=False)
 
     def remove(self) -> None:
         """Remove the selected objects with their voxels; undo brings both back."""
@@ -117,16 +127,20 @@ class ObjectEdits:
             change(session)
         self._on_end()
 
-    def _limit(self, limits: Callable[[Box3D, int], tuple[int, int]]) -> None:
+    def _limit(self, is_first: bool) -> None:
         with errors_shown(self._say):
             workspace = self._workspace()
-            axis, here = workspace.view.place
+            axis, here = workspace.view.here()
             objects = workspace.session.objects
+            is_low = is_first != workspace.view.is_flipped(axis)
             with workspace.edit() as session:
                 for object_id in self.table.selected_ids() or list(objects):
                     o = objects[object_id]
                     if o.axis == axis:
-                        _set_range(session, object_id, *limits(o.box, here))
+                        box = o.box
+                        low = here if is_low else min(box.z_min, here)
+                        high = max(box.z_max, here + 1) if is_low else here + 1
+                        _set_range(session, object_id, low, high)
         self._on_end()
 
 

@@ -1,6 +1,7 @@
 """The table of objects: id, name, slices, millilitres, visible, locked."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import cast
 
 from numpy.typing import NDArray
@@ -17,14 +18,15 @@ from qtpy.QtWidgets import (
 )
 
 from napari_qmedsam.gui.shared.icons import icon
+from napari_qmedsam.gui.shared.navigation import SliceView
 from napari_qmedsam.segmentation.measuring import Measure
 from napari_qmedsam.segmentation.objects import SegmentObject
 
 COLUMNS = {
     "Id": "Colour and value of the object's voxels in the labels.",
     "Name": "Name of the object; double-click or F2 to change it.",
-    "From": "First slice of the object.",
-    "To": "Last slice of the object, included.",
+    "From": "First slice of the object, as the slider counts.",
+    "To": "Last slice of the object, included, as the slider counts.",
     "ml": "Volume of the object's voxels in millilitres.",
     "👁": "Whether the object's boxes and voxels are shown.",
     "🔒": "Locked objects are never changed nor overwritten.",
@@ -42,11 +44,27 @@ DOUBT_ROLE = int(Qt.ItemDataRole.UserRole)
 WIDTHS = {ID: 46, FROM: 40, TO: 40, ML: 52, VISIBLE: 28, LOCKED: 28}
 
 
+@dataclass(frozen=True)
+class SliderSpan:
+    """Slices of an object, and those there are, as the slider counts them."""
+
+    first: int
+    last: int
+    lowest: int
+    highest: int
+
+    @classmethod
+    def of(cls, o: SegmentObject, view: SliceView) -> "SliderSpan":
+        """Return those of an object, along its own axis."""
+        box = o.box
+        ends = view.number(box.z_min, o.axis), view.number(box.z_max - 1, o.axis)
+        return cls(min(ends), max(ends), *view.span(o.axis))
+
+
 class ObjectTable(QTableWidget):
     """Shows the objects and lets what the user may decide be edited.
 
-    Slices are shown with both ends included; the signals carry the maximum
-    excluded, as everywhere in the core.
+    Slices are shown and told as the slider counts them, with both ends included.
     """
 
     renamed = Signal(int, str)
@@ -122,7 +140,7 @@ class ObjectTable(QTableWidget):
         self,
         objects: Sequence[SegmentObject],
         colours: Sequence[NDArray],
-        depths: Sequence[int],
+        spans: Sequence[SliderSpan],
         selected: Sequence[int] = (),
     ) -> None:
         """Show these objects, selected as they are in another place.
@@ -131,8 +149,7 @@ class ObjectTable(QTableWidget):
         ----------
         objects : sequence of SegmentObject
         colours : sequence of (4,) RGBA
-        depths : sequence of int
-            Slices of the volume along each object's axis.
+        spans : sequence of SliderSpan
         selected : sequence of int
             Ids.
         """
@@ -147,7 +164,7 @@ class ObjectTable(QTableWidget):
                 for row, object_id in enumerate(ids):
                     self._build_row(row, object_id)
             for row, o in enumerate(objects):
-                self._fill_row(row, o, colours[row], depths[row])
+                self._fill_row(row, o, colours[row], spans[row])
             self.select_ids(selected)
         finally:
             self._filling = False
@@ -234,7 +251,7 @@ class ObjectTable(QTableWidget):
             self.setCellWidget(row, column, switch)
 
     def _fill_row(
-        self, row: int, o: SegmentObject, colour: NDArray, depth: int
+        self, row: int, o: SegmentObject, colour: NDArray, span: SliderSpan
     ) -> None:
         swatch = QPixmap(14, 14)
         swatch.fill(QColor.fromRgbF(*(float(v) for v in colour)))
@@ -246,8 +263,8 @@ class ObjectTable(QTableWidget):
         how = "locked" if o.is_locked else "double-click or F2 to change it"
         name.setToolTip(f"{o.name}; {how}.")
         first, last = self.spin_boxes(o.object_id)
-        for field, value in ((first, o.box.z_min), (last, o.box.z_max - 1)):
-            field.setRange(0, depth - 1)
+        for field, value in ((first, span.first), (last, span.last)):
+            field.setRange(span.lowest, span.highest)
             field.setValue(value)
             field.setEnabled(not o.is_locked)
         for column, is_on in ((VISIBLE, o.is_visible), (LOCKED, o.is_locked)):
@@ -291,7 +308,7 @@ class ObjectTable(QTableWidget):
         # The end just edited takes the other one along.
         if first > last:
             first, last = (first, first) if column == FROM else (last, last)
-        self.range_changed.emit(object_id, first, last + 1)
+        self.range_changed.emit(object_id, first, last)
 
     def _cell_visited(self, row: int, column: int) -> None:
         if column == ID:

@@ -55,6 +55,7 @@ class Preview(QLabel):
         )
         self.worker = Worker(self)
         self._wanted: ModelInput | None = None
+        self._mirrored = False, False
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(DELAY_MS)
@@ -62,9 +63,19 @@ class Preview(QLabel):
         self.pixels: NDArray[np.uint8] | None = None
         """(S, S, 3), of the view that is shown."""
 
-    def ask(self, view: ModelInput | None) -> None:
-        """Show another view soon; None shows nothing."""
-        self._wanted = view
+    def ask(
+        self, view: ModelInput | None, mirrored: tuple[bool, bool] = (False, False)
+    ) -> None:
+        """Show another view soon; None shows nothing.
+
+        Parameters
+        ----------
+        view : ModelInput or None
+        mirrored : tuple of bool
+            Whether the canvas shows rows and columns the other way round: then the
+            picture does, too.
+        """
+        self._wanted, self._mirrored = view, mirrored
         self._timer.start()
 
     def stop(self) -> list[Thread]:
@@ -90,7 +101,10 @@ class Preview(QLabel):
     def _show(self, picture: NDArray[np.uint8]) -> None:
         self.pixels = picture
         height, width, _ = picture.shape
-        data = picture.tobytes()  # kept until the pixmap has its own copy
+        rows, columns = (-1 if turned else 1 for turned in self._mirrored)
+        data = picture[
+            ::rows, ::columns
+        ].tobytes()  # kept until the pixmap has its own copy
         image = QImage(data, width, height, 3 * width, QImage.Format.Format_RGB888)
         self.setPixmap(
             QPixmap.fromImage(image).scaled(

@@ -24,6 +24,7 @@ from napari_qmedsam.gui.segment.keys import HelpDialog, KeyBindings
 from napari_qmedsam.gui.segment.labels_export import ask_where_to_save, save_labels
 from napari_qmedsam.gui.segment.object_edits import ObjectEdits
 from napari_qmedsam.gui.segment.object_menu import ObjectMenu
+from napari_qmedsam.gui.segment.object_table import SliderSpan
 from napari_qmedsam.gui.segment.recovery_bar import RecoveryBar
 from napari_qmedsam.gui.segment.runner import Request, Runner
 from napari_qmedsam.gui.segment.segment_controls import SegmentChoices, SegmentControls
@@ -213,6 +214,11 @@ class SegmentPanel(Panel[SegmentControls, SegmentChoices]):
             workspace = self.chosen()
             ids = self.controls.table.selected_ids() or workspace.session.objects
             axis, slice_index = workspace.view.place
+            if is_slice:
+                axis, slice_index = workspace.view.here()
+            if direction is not None and workspace.view.is_flipped(axis):
+                # Up is where the slider goes, whichever way the array runs.
+                direction = Direction(-direction.value)
             self.runner.segment(
                 Request(
                     workspace,
@@ -251,8 +257,8 @@ class SegmentPanel(Panel[SegmentControls, SegmentChoices]):
         else:
             objects = list(workspace.session.objects.values())
             colours = [workspace.colour_of(o.object_id) for o in objects]
-            depths = [workspace.session.volume.shape[o.axis] for o in objects]
-            table.show_objects(objects, colours, depths, workspace.selected)
+            spans = [SliderSpan.of(o, workspace.view) for o in objects]
+            table.show_objects(objects, colours, spans, workspace.selected)
         self._show_measures(workspace)
         self.enable()
         self._look_after()
@@ -350,6 +356,8 @@ class SegmentPanel(Panel[SegmentControls, SegmentChoices]):
         self.counter.counted.connect(self._show_measures)
         controls.table.selection_changed.connect(self._select)
         self.viewer.events.theme.connect(self.show_theme)
+        # Another layer may move where the slider begins to count.
+        self.viewer.dims.events.range.connect(self.show_objects)
 
     # Between starts -------------------------------------------------------
 
@@ -374,6 +382,7 @@ class SegmentPanel(Panel[SegmentControls, SegmentChoices]):
         running += self.autosaver.close()
         self.counter.stop()
         self.viewer.events.theme.disconnect(self.show_theme)
+        self.viewer.dims.events.range.disconnect(self.show_objects)
         self.display.close()
         self._follow.stop()
         self.marks.close()

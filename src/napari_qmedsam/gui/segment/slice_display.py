@@ -99,7 +99,8 @@ class SliceDisplay:
                 slice_index,
                 workspace.window(),
                 config,
-            )
+            ),
+            workspace.view.is_mirrored,
         )
 
     def _limits_changed(self) -> None:
@@ -117,7 +118,7 @@ class SliceDisplay:
             self.viewer.reset_view()
             return
         if self.workspace is not None:
-            self.workspace.view.look_along(axis)
+            self.workspace.look_along(axis)
 
     def _events(self) -> tuple:
         events = self.viewer.dims.events

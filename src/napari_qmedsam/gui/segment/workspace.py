@@ -23,6 +23,7 @@ from napari_qmedsam.gui.shared.viewer_state import state_of
 from napari_qmedsam.segmentation.autosave import Recovery
 from napari_qmedsam.segmentation.plausibility import Plausibility, check_object
 from napari_qmedsam.session import Session
+from napari_qmedsam.volumes.reslicing import axis_order
 from napari_qmedsam.volumes.windows import Window
 
 if TYPE_CHECKING:
@@ -206,9 +207,10 @@ class Workspace(QObject):
         Raises
         ------
         InvalidSettings
-            If the object is locked, or its boxes lie across another axis.
+            If the object is locked, its boxes lie across another axis, or the slider
+            stands beyond the image.
         """
-        old, here = self.session.objects[object_id], self.view.slice_index
+        old, (_, here) = self.session.objects[object_id], self.view.here()
         if self.image.ndim == 3 and old.axis != self.view.axis:
             raise InvalidSettings(
                 f"The boxes of '{old.name}' were drawn in another view. Go back to "
@@ -225,6 +227,24 @@ class Workspace(QObject):
         self.show_labels()
         self.viewer.layers.selection.active = self._shown(self.point_layer)
         self.point_layer.aim(object_id, is_positive)
+
+    def look_along(self, axis: int) -> None:
+        """Show slices across another axis, the middle one of what is selected.
+
+        Without a selection that of the image.
+        """
+        chosen = [self.session.objects[i] for i in self.selected]
+        middle = self.session.volume.shape[axis] // 2
+        if chosen:
+            o = chosen[0]
+            box = o.box
+            middles = (
+                box.middle_slice,
+                (box.y_min + box.y_max) // 2,
+                (box.x_min + box.x_max) // 2,
+            )
+            middle = middles[axis_order(o.axis).index(axis)]
+        self.view.go_to(middle, axis)
 
     # Labels ---------------------------------------------------------------
 

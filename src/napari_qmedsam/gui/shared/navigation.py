@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from napari.layers import Image
 
+from napari_qmedsam.errors import InvalidSettings
 from napari_qmedsam.gui.shared.canvas import camera_of
 from napari_qmedsam.gui.shared.layers import VOLUME
 from napari_qmedsam.segmentation.history import Slice
@@ -60,6 +61,56 @@ class SliceView:
         position = self.image.world_to_data(self.viewer.dims.point)[axis]
         return axis, int(np.clip(np.rint(position), 0, self._shape[axis] - 1))
 
+    @property
+    def is_outside(self) -> bool:
+        """Whether the slider stands beyond the image, where other layers are longer."""
+        if self.image.ndim == 2 or self.is_3d:
+            return False
+        axis = self.axis
+        position = self.image.world_to_data(self.viewer.dims.point)[axis]
+        return not -0.5 <= position <= self._shape[axis] - 0.5
+
+    def here(self) -> Slice:
+        """Return axis and index of the slice in view, for what is to be done to it.
+
+        Raises
+        ------
+        InvalidSettings
+            If the slider stands beyond the image.
+        """
+        if self.is_outside:
+            first, last = self.span(self.axis)
+            raise InvalidSettings(
+                f"The slider is beyond '{self.image.name}', which reaches from slice "
+                f"{first} to {last}."
+            )
+        return self.place
+
+    def number(self, slice_index: int, axis: int = 0) -> int:
+        """Return what the viewer's slider shows on a slice of the image.
+
+        napari counts from the lowest place in the world that a layer has: against the
+        array's index where an axis is flipped, and not from 0 where another layer
+        begins earlier.
+        """
+        first, step = self._slider(axis)
+        return round(first + step * slice_index)
+
+    def index(self, number: int, axis: int = 0) -> int:
+        """Return the slice on which the slider shows a number, within the image."""
+        first, step = self._slider(axis)
+        return int(np.clip(round((number - first) / step), 0, self._shape[axis] - 1))
+
+    def is_flipped(self, axis: int = 0) -> bool:
+        """Tell whether the slider counts against the array's index."""
+        return self._slider(axis)[1] < 0
+
+    def span(self, axis: int = 0) -> tuple[int, int]:
+        """Return the lowest and the highest number that slices of the image have."""
+        last = 0 if self.image.ndim == 2 else self._shape[axis] - 1
+        ends = self.number(0, axis), self.number(last, axis)
+        return min(ends), max(ends)
+
     def go_to(self, slice_index: int, axis: int = 0) -> None:
         """Show a slice, across the axis if that is not in view."""
         if self.image.ndim == 2:
@@ -82,6 +133,33 @@ class SliceView:
         dims.order = (*range(first), *(first + i for i in axis_order(axis)))
         self._turn_upright(axis)
         self.viewer.reset_view()
+
+    def _slider(self, axis: int) -> tuple[float, float]:
+        """Return the slider's number on slice 0, and its step from slice to slice."""
+        if self.image.ndim == 2:
+            return 0.0, 1.0
+        origin, unit = np.zeros(3), np.eye(3)[axis]
+        world, dims = self.image.data_to_world, self.viewer.dims
+        start, _, each = dims.range[dims.ndim - 3 + axis]
+        first = (world(origin)[axis] - start) / (each or 1)
+        step = (world(unit)[axis] - world(origin)[axis]) / (each or 1)
+        # Turned so far that the slider runs along another axis, it counts nothing.
+        return (first, step) if abs(step) > 1e-3 else (0.0, 1.0)
+
+    @property
+    def is_mirrored(self) -> tuple[bool, bool]:
+        """Whether rows and columns of the slice in view run against the screen."""
+        axes = axis_order(self.axis)[1:] if self.image.ndim == 3 else (0, 1)
+        origin = np.asarray(self.image.data_to_world(np.zeros(self.image.ndim)))
+        ends = [
+            np.asarray(self.image.data_to_world(np.eye(self.image.ndim)[axis]))
+            for axis in axes
+        ]
+        rows, columns = (
+            bool((end - origin)[axis] < 0) for end, axis in zip(ends, axes, strict=True)
+        )
+        turned = str(getattr(camera_of(self.viewer), "orientation2d", ("down",))[0])
+        return rows != (turned.lower().endswith("up")), columns
 
     def _turn_upright(self, axis: int) -> None:
         """Let the patient's head be up where rows run from foot to head.

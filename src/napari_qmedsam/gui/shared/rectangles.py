@@ -24,6 +24,7 @@ from napari_qmedsam.gui.shared.colours import colour_of
 from napari_qmedsam.gui.shared.gl_context import finish_in_own_context
 from napari_qmedsam.gui.shared.layers import VOLUME, LayerData, placement
 from napari_qmedsam.prompts import Box2D, Box3D, KeyBox
+from napari_qmedsam.volumes.grid import display_affine
 from napari_qmedsam.volumes.reslicing import axis_order
 from napari_qmedsam.volumes.volume import Volume
 
@@ -97,7 +98,7 @@ def box_style(volume: Volume) -> dict[str, Any]:
             "string": f"{{{TITLE}}}",
             "size": 9,
             "color": "white",
-            "anchor": "upper_left",
+            "anchor": _upper_left(volume),
             "translation": np.zeros(3),
         },
     }
@@ -236,6 +237,15 @@ def rectangle(
 
 
 # Helpers ------------------------------------------------------------------
+
+
+def _upper_left(volume: Volume) -> str:
+    """Return the corner of a rectangle that is its upper left on the screen.
+
+    napari names corners by the array, which may be shown the other way round.
+    """
+    rows, columns = np.diag(display_affine(volume))[1:3] < 0
+    return f"{'lower' if rows else 'upper'}_{'right' if columns else 'left'}"
 
 
 def _whole(value: Any, otherwise: int) -> int:
