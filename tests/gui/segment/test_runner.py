@@ -159,7 +159,8 @@ def test_what_waits_and_makes_no_sense_any_more_is_dropped(
         session.remove_object(3)
     done()
     assert filled(drawn) == [1]
-    assert said[-1] == "Done, slice 1."
+    # Index 1 is 4 on the slider, against which z runs.
+    assert said[-1] == "Done, slice 4."
 
 
 def test_the_last_request_waits_behind_boxes(drawn, backend, runner, done):
@@ -182,8 +183,40 @@ def test_cancelling_forgets_what_waits(drawn, runner, hold, backend, done, qtbot
     runner.cancel()
     assert not runner.is_waiting
     done()
-    assert said[-1] == "Cancelled at slice 1."
+    assert said[-1] == "Cancelled at slice 4."
     assert 2 not in filled(drawn)
+
+
+def test_every_run_says_why_it_ended(drawn, runner, done, said):
+    drawn.image.contrast_limits = (-1000, 1000)
+    drawn.view.go_to(2)
+    draw(drawn, 2)
+    done()
+    assert said[-1] == "Done, slice 3."
+    runner.segment(Request(drawn, (1,), 2, direction=Direction.UP))
+    done()
+    assert said[-1] == "object 1: done to the end of the scan, slice 0."
+    dark = rectangle(3, Box2D(28, 50, 40, 60), 3)
+    drawn.box_layer.layer.add_rectangles(dark)
+    done()
+    assert said[-1] == "object 2: nothing was found, the mask is empty."
+
+
+def test_propagating_goes_on_where_it_was_cancelled(
+    drawn, runner, backend, hold, done, qtbot, said
+):
+    drawn.image.contrast_limits = (-1000, 1000)
+    drawn.view.go_to(1)
+    draw(drawn, 1)
+    done()
+    hold(backend, runner.work.worker, after=3)
+    runner.segment(Request(drawn, (1,), 1, direction=Direction.UP))
+    qtbot.waitUntil(lambda: 3 in filled(drawn), timeout=20_000)
+    runner.cancel()
+    done()
+    last = filled(drawn)[-1]
+    assert drawn.view.place == (0, last)
+    assert said[-1] == f"Cancelled at slice {5 - last}."
 
 
 def test_nothing_follows_on_loading_that_was_cancelled(drawn, runner, done, said):

@@ -182,9 +182,7 @@ class Runner:
         visits: list[SliceUpdate] = []
 
         def say_why() -> None:
-            objects = workspace.session.objects
-            names = {i: o.name for i, o in objects.items()}
-            self.work.said.emit(RunEnd.of(visits).text(names))
+            self.work.said.emit(_why_ended(request, visits))
 
         def progressed(update: SliceUpdate) -> None:
             visits.append(replace(update, masks=()))
@@ -196,21 +194,26 @@ class Runner:
             # Objects whose masks were propagated reach further now.
             workspace.box_layer.update()
             workspace.changed.emit()
+            if isinstance(error, Cancelled) and request.direction is not None:
+                _go_on_from_last(request, visits)
 
         workspace.labels_layer.share()
         workspace.show_labels()
         updates = self._updates(request, options)
 
         def job(report: Report, should_stop: ShouldStop) -> None:
-            visited: set[int] = set()
+            done: list[SliceUpdate] = []
 
             def seen(update: SliceUpdate) -> None:
-                visited.add(update.slice_index)
+                done.append(replace(update, masks=()))
                 report(update)
 
             try:
                 segment_until(updates, seen, should_stop)
+            except Cancelled:
+                raise Cancelled(_why_ended(request, done, is_cancelled=True)) from None
             finally:
+                visited = {update.slice_index for update in done}
                 workspace.look_at_masks(request.object_ids, visited)
 
         self.work.start(
@@ -245,6 +248,38 @@ class Runner:
             axis=request.axis,
             join=request.join,
         )
+
+
+def _why_ended(
+    request: Request, seen: Sequence[SliceUpdate], is_cancelled: bool = False
+) -> str:
+    """Return why a run ended, in one sentence; slices as the slider counts them."""
+    workspace = request.workspace
+    names = {i: o.name for i, o in workspace.session.objects.items()}
+    end = RunEnd.of(seen, is_cancelled)
+
+    def number(slice_index: int) -> int:
+        return workspace.view.number(slice_index, seen[0].axis)
+
+    shown = replace(
+        end,
+        slices=tuple(number(z) for z in end.slices),
+        ends=tuple(replace(e, slice_index=number(e.slice_index)) for e in end.ends),
+    )
+    gone = [i for i in request.object_ids if i not in names]
+    if gone and not is_cancelled:
+        return f"{len(gone)} of the objects went while they were segmented."
+    return shown.text(names)
+
+
+def _go_on_from_last(request: Request, seen: Sequence[SliceUpdate]) -> None:
+    """Look at the last slice done, unless the user looks at another by now.
+
+    From there the next press goes on; it would do the same slices again.
+    """
+    view = request.workspace.view
+    if seen and view.place == (request.axis, request.slice_index):
+        view.go_to(seen[-1].slice_index, seen[-1].axis)
 
 
 def segment_until(

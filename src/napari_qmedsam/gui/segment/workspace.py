@@ -236,14 +236,10 @@ class Workspace(QObject):
         chosen = [self.session.objects[i] for i in self.selected]
         middle = self.session.volume.shape[axis] // 2
         if chosen:
-            o = chosen[0]
-            box = o.box
-            middles = (
-                box.middle_slice,
-                (box.y_min + box.y_max) // 2,
-                (box.x_min + box.x_max) // 2,
-            )
-            middle = middles[axis_order(o.axis).index(axis)]
+            o, box = chosen[0], chosen[0].box
+            rows, columns = box.y_min + box.y_max, box.x_min + box.x_max
+            middles = box.middle_slice, rows // 2, columns // 2
+            middle = int(middles[axis_order(o.axis).index(axis)])
         self.view.go_to(middle, axis)
 
     # Labels ---------------------------------------------------------------
