@@ -281,11 +281,14 @@ class Annotation:
                 self.history.record(self.labels, planes)
 
     def clear_labels(self) -> None:
-        """Take every voxel away, those of locked objects too; one step of undo."""
-        filled = np.flatnonzero(self.labels.any(axis=(1, 2)))
-        planes = {(0, int(z)): self.labels[z].copy() for z in filled}
-        self.labels[filled] = 0
-        with self.history.step():
+        """Take every voxel away, those of locked objects too; one step of undo.
+
+        In a new array: a run under way ends on the old one.
+        """
+        with self.history.lock, self.history.step():
+            filled = np.flatnonzero(self.labels.any(axis=(1, 2)))
+            planes = {(0, int(z)): self.labels[z].copy() for z in filled}
+            self.labels = np.zeros_like(self.labels)
             self.history.record(self.labels, planes)
 
     def shape_along(self, axis: int) -> tuple[int, int, int]:
