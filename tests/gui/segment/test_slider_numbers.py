@@ -64,12 +64,8 @@ def test_a_longer_layer_moves_the_numbers_and_the_slider_may_go_beyond(panel, qt
     draw(panel, 1)
     image = panel.workspace.image
     low = image.extent.world[0]
-    panel.viewer.add_image(
-        np.zeros((10, 4, 4)),
-        scale=image.scale,
-        translate=low - np.array([30.0, 0, 0]),
-        name="far",
-    )
+    far = (low - np.array([30.0, 0, 0])) / np.asarray(image.scale)
+    panel.viewer.add_points([far], scale=image.scale, name="far")
     view, dims = panel.workspace.view, panel.viewer.dims
     view.go_to(1)
     assert shown(panel) == (dims.current_step[0],) * 2
