@@ -142,7 +142,7 @@ def test_sample_to_table(make_napari_viewer, qtbot, tmp_path):
     np.testing.assert_array_equal(np.asarray(saved.dataobj).T, labels.data)
     np.testing.assert_allclose(saved.affine, case.volume.affine, atol=1e-6)
     ((data, _, kind),) = read_layers(str(tmp_path / "labels.nii.gz"))
-    assert kind == "image"  # napari is told that it is labels by its user
+    assert kind == "labels"
     np.testing.assert_array_equal(data, labels.data)
     text = (tmp_path / "table.csv").read_text(encoding="utf-8")
     assert text == copied

@@ -39,7 +39,7 @@ from napari_qmedsam.runtime import (
 )
 from napari_qmedsam.runtime.executed import executed_products
 from napari_qmedsam.runtime.exporting import ExportFormat, export_model
-from napari_qmedsam.runtime.onnx_backend import open_session
+from napari_qmedsam.runtime.onnx_backend import inference_session
 
 BOXES = np.array([[4, 6, 40, 50], [10, 10, 30, 20], [2, 2, 60, 60]], np.float32)
 
@@ -162,7 +162,7 @@ def test_weights_of_8_bits_do_not_overflow_on_onnx_runtime(tmp_path):
     graph = onnx_import.import_onnx().load(path)
     assert onnx_conversion.store_integers(graph) == 1
     path.write_bytes(graph.SerializeToString())
-    (result,) = open_session(path).run(None, {"x": largest.numpy()})
+    (result,) = inference_session(path).run(None, {"x": largest.numpy()})
     assert np.allclose(result, 64 * 127 / 128)
 
 
