@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 import torch
 
@@ -105,3 +107,26 @@ def test_grouped_convolutions_have_matrices_of_their_own(layer):
 def test_an_order_of_each_channel_is_refused():
     with pytest.raises(UnsupportedQuantization, match="greedy.*goes with.*comq"):
         quantize_weight(torch.ones(2, 2), torch.eye(2), method="gptq", order="greedy")
+
+
+UNITS = [
+    {"permutation": "rows", "granularity": "group:8"},
+    {"permutation": "none", "granularity": "group:8"},
+    {"permutation": "none", "granularity": "channel"},
+]
+
+
+@pytest.mark.parametrize("order", ["natural", "descending"])
+@pytest.mark.parametrize("units", UNITS)
+def test_sweeps_from_its_codes_never_do_worse_than_it(layer, units, order):
+    weight, inputs = layer(out=24, m=64, seed=3)
+    gram = damped(inputs.T @ inputs, 0.01)
+    common = {"bit_width": 3, "order": order, "scale_format": "float32", **units}
+    both = quantize_weight(weight, gram, method="gptq-comq", **common)
+    for before, after in itertools.pairwise(both.objective):
+        assert after <= before
+    error = inputs @ (weight - both.dequantize().double()).T
+    assert both.objective[-1] >= float(error.square().sum())  # damping apart
+    if units["permutation"] == "none":
+        alone = quantize_weight(weight, gram, method="gptq", **common)
+        assert both.objective[-1] < alone.objective[-1]

@@ -7,7 +7,7 @@ objective. Permutation-COMQ is the same descent with other units: the true
 inputs stay in their true order, so that undoing the permutation costs nothing.
 """
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import torch
 from torch import Tensor
@@ -55,18 +55,20 @@ def quantize_layer(problem: LayerProblem) -> Solution:
     return Solution(problem.nearest.grid, (*solution.objectives[:-1], rounded))
 
 
-def solve(problem: LayerProblem, start: Grid) -> Solution:
+def solve(problem: LayerProblem, start: Grid, *, from_codes: bool = False) -> Solution:
     """Quantize one layer by coordinate descent.
 
     Starts from the float weight, as the papers do: the first sweep puts every
-    weight on the grid, each making up for the errors of those before it.
+    weight on the grid, each making up for the errors of those before it. Or
+    from codes that are there, `from_codes`, and never does worse than they.
 
     Parameters
     ----------
     problem : LayerProblem
         Fitted scales are rounded to its format.
     start : Grid
-        Scale and zero point of each unit; its codes are not used.
+        Scale and zero point of each unit, and codes where they are used.
+    from_codes : bool
     """
     weight, units, settings = problem.weight, problem.units, problem.settings
     gram, inverse = without_dead_inputs(problem.gram)
@@ -76,8 +78,9 @@ def solve(problem: LayerProblem, start: Grid) -> Solution:
         rows = inverse.argsort(dim=1, stable=True)
         weight, gram, inverse = reordered(weight, gram, inverse, rows)
         units = units.reordered(rows)
+        start = replace(start, codes=take_rows(start.codes, rows))
     state, objectives = _descend(
-        weight, gram, inverse, units, start, settings, problem.scale_format
+        weight, gram, inverse, units, start, settings, problem.scale_format, from_codes
     )
     codes = state.codes
     dead = (inverse == 0)[:, :, None]
@@ -99,6 +102,7 @@ def _descend(
     start: Grid,
     settings: QuantizationSettings,
     scale_format: ScaleFormat,
+    from_codes: bool,
 ) -> tuple[State, list[float]]:
     """Alternate sweeps and scale fits; the objective never rises."""
     order = None
@@ -112,6 +116,9 @@ def _descend(
         zero_point=start.zero_point,
     )
     best: State | None = None
+    if from_codes:
+        best = state_on_grid(weight, gram, units, start)
+        state = best.clone()
     objectives: list[float] = []
     while len(objectives) < settings.sweeps:
         if order is not None:

@@ -16,10 +16,15 @@ import torch
 from torch import Tensor
 
 from napari_qmedsam.cancelling import check_cancelled
-from napari_qmedsam.checkpoints.packed.granularity import GranularityKind
+from napari_qmedsam.checkpoints.packed.granularity import GranularityKind, Permutation
 from napari_qmedsam.checkpoints.packed.scale_format import as_stored
 from napari_qmedsam.errors import CalibrationMismatch
-from napari_qmedsam.quantization.comq import reordered, take_rows, without_dead_inputs
+from napari_qmedsam.quantization.comq import (
+    reordered,
+    solve,
+    take_rows,
+    without_dead_inputs,
+)
 from napari_qmedsam.quantization.problem import Grid, LayerProblem, Solution
 from napari_qmedsam.quantization.settings import Order
 from napari_qmedsam.quantization.uniform import fit_grid, nearest_codes
@@ -30,6 +35,16 @@ second is the authors' own."""
 
 SMALLEST_PIVOT = 1e-10
 """Share of the mean energy below which a pivot counts as 0."""
+
+
+def quantize_then_descend(problem: LayerProblem) -> Solution:
+    """Quantize one layer by GPTQ, then by COMQ's sweeps from its codes.
+
+    Coordinate descent ends where no single code can be changed for the better; from
+    GPTQ's codes it ends lower than from the float weight. Permuted rows are units
+    like others, with the grids of the float weights.
+    """
+    return solve(problem, quantize_layer(problem).grid, from_codes=True)
 
 
 def quantize_layer(problem: LayerProblem) -> Solution:
@@ -49,8 +64,10 @@ def quantize_layer(problem: LayerProblem) -> Solution:
     work, codes = weight.clone(), torch.empty_like(weight)
 
     m, group = weight.shape[1], 0
-    if settings.units[0].kind is GranularityKind.GROUP and rows is None:
-        group = min(settings.units[0].group_size, m)
+    granularity, permutation = settings.units
+    in_place = rows is None and permutation is Permutation.NONE
+    if granularity.kind is GranularityKind.GROUP and in_place:
+        group = min(granularity.group_size, m)
     block = settings.block_size
     if group:
         block = max(1, block // group) * group  # groups lie whole in a block

@@ -22,6 +22,7 @@ class Method(StrEnum):
     COMQ = "comq"
     PERMUTATION_COMQ = "permutation-comq"
     GPTQ = "gptq"
+    GPTQ_COMQ = "gptq-comq"
     HQQ = "hqq"
 
     @property
@@ -93,6 +94,13 @@ METHODS = {
         "gptq.quantize_layer",
         orders=(Order.NATURAL, Order.DESCENDING),
         has_sweeps=False,
+    ),
+    Method.GPTQ_COMQ: MethodTraits(
+        "GPTQ, then COMQ",
+        "G-COMQ",
+        "gptq.quantize_then_descend",
+        (Permutation.ROWS, Permutation.NONE),
+        orders=(Order.NATURAL, Order.DESCENDING),
     ),
     Method.PERMUTATION_COMQ: MethodTraits(
         "Permutation-COMQ",
