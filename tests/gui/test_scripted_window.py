@@ -80,6 +80,7 @@ def test_sample_to_table(make_napari_viewer, qtbot, tmp_path):
         segment.edits.set_range(number, middle - 1, middle + 2)
     session = segment.workspace.session
     assert [o.name for o in session.objects.values()] == list(ORGANS)
+    segment.controls.table.clearSelection()  # all of them
     segment.controls.on_range.click()
     finish(segment.work)
     labels = segment.workspace.labels_layer.layer

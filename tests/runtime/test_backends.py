@@ -1,6 +1,8 @@
 """Two runtimes, one answer; and graphs that are converted only once."""
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,12 +14,14 @@ import torch
 
 from napari_qmedsam.checkpoints.resolve import resolve_model
 from napari_qmedsam.checkpoints.saving import save_model
+from napari_qmedsam.checkpoints.supplier import sha256_of
 from napari_qmedsam.errors import BadCheckpoint, UnknownModel, UnsupportedBackend
 from napari_qmedsam.evaluation import dice
 from napari_qmedsam.models import build_model
 from napari_qmedsam.preprocessing import SliceGeometry
 from napari_qmedsam.prompts import Box2D
 from napari_qmedsam.runtime import conversion, load_backend
+from napari_qmedsam.runtime.cache import CHECKSUMS
 from napari_qmedsam.runtime.conversion import cache_folder, converted
 from napari_qmedsam.runtime.torch_backend import TorchBackend
 
@@ -250,11 +254,13 @@ def test_of_two_conversions_at_once_the_first_stays(tmp_path, monkeypatch):
         for path in (folder, first):
             path.mkdir(exist_ok=True)
             (path / "decoder.bin").write_text(path.name)
+        sums = {"decoder.bin": sha256_of(first / "decoder.bin")}
+        (first / CHECKSUMS).write_text(json.dumps(sums))
         first.rename(target)
 
     monkeypatch.setattr(conversion, "_convert", lambda s, f: None)
     target = converted(source).decoder.parent  # where the graphs will be
-    target.rmdir()
+    shutil.rmtree(target)
     monkeypatch.setattr(conversion, "_convert", overtaken)
     graphs = converted(source)
     assert graphs.decoder.with_suffix(".bin").read_text() == "other"

@@ -156,8 +156,11 @@ def _alone(entry: CheckpointEntry, destination: Path) -> Iterator[None]:
     The system frees the lock of a process that is killed.
     """
     try:
-        destination.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(destination.with_name(f".{destination.name}.lock"))
+        # In a folder of their own: locks stay, since to remove one is a race.
+        locks = data_folder() / "locks"
+        for folder in (destination.parent, locks):
+            folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(locks / f"{destination.name}.lock")
         while True:
             check_cancelled("Stopped while another process got the weights.")
             with suppress(Timeout):

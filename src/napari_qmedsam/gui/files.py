@@ -124,10 +124,11 @@ def _layer_of(path: Path) -> LayerData:
     """Return a labels layer for a file of labels, an image layer for any other.
 
     Labels are told by the names of segments in the file, or by the file's name where
-    it holds nothing but whole numbers from 0.
+    it holds nothing but whole numbers from 0. DICOM says itself what it holds.
     """
     volume = _read_one(path)
-    if volume.segments or LABELS_NAME.search(path.name):
+    named = format_of(path) is not DICOM and LABELS_NAME.search(path.name)
+    if volume.segments or named:
         try:
             return _read_labels(path)
         except UnreadableVolume as error:

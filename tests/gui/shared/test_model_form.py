@@ -133,7 +133,8 @@ def loaded(viewer, dock, volume, dialog_gives, qtbot, monkeypatch, tmp_path):
         )
         panel.segment_slice()
         qtbot.waitUntil(lambda: not panel.work.is_busy, timeout=120_000)
-        assert panel.controls.status.text() == "Done, slice 2."
+        shown = panel.workspace.view.number(2)
+        assert panel.controls.status.text() == f"Done, slice {shown}."
         return info, panel.controls.runs.text()
 
     yield load

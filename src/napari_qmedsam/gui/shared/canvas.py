@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtOpenGLWidgets import QOpenGLWidget
-from qtpy.QtWidgets import QWidget
+from qtpy.QtWidgets import QApplication, QWidget
 
 if TYPE_CHECKING:
     import napari
@@ -38,7 +38,9 @@ def native_canvas_of(viewer: "napari.viewer.Viewer") -> QWidget | None:
 
     napari's own texts have no place at the middle of an edge.
     """
-    window = getattr(viewer, "window", None)
-    if window is None:
-        return None
-    return window._qt_window.centralWidget().findChild(QOpenGLWidget)
+    model = getattr(viewer, "__wrapped__", viewer)  # plugins are given a proxy
+    for window in QApplication.topLevelWidgets():
+        shown = getattr(window, "_qt_viewer", None)
+        if shown is not None and shown.viewer is model:
+            return shown.findChild(QOpenGLWidget)
+    return None
