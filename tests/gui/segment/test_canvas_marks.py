@@ -98,8 +98,10 @@ def test_a_second_scan_comes_into_hand_and_the_first_hides(viewer, panel, other)
     assert not second.visible
 
 
-def test_a_scan_that_comes_during_work_waits(viewer, panel, other):
-    panel.controls.image.setEnabled(False)  # as while something is segmented
+def test_a_scan_that_comes_during_work_waits(viewer, panel, other, monkeypatch):
+    monkeypatch.setattr(type(panel.work), "is_busy", True)
+    panel.show_objects()
+    assert not panel.controls.image.isEnabled()
     first = panel.workspace
     second = add(viewer, other, "second")
     assert panel.workspace is first
