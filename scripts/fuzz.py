@@ -137,6 +137,7 @@ def fuzz(reader: Reader, count: int, seed: int, keep: Path | None = None) -> lis
         state = mmap.mmap(-1, 8192)
         done = 0
         while done < count:
+            state[:8] = struct.pack("<q", -1)  # nothing begun, as the child is not yet
             child = os.fork()
             if child == 0:
                 _work(reader, folder, state, done, count, seed)
@@ -184,7 +185,6 @@ def _work(
 
 def _watch(child: int, state: mmap.mmap, count: int) -> tuple[int, str]:
     """Wait for a process, and end it where one input takes too long."""
-    state[:8] = struct.pack("<q", -1)
     ticks = os.sysconf("SC_CLK_TCK")
     last, began, cpu_then = -2, time.monotonic(), 0.0
     while True:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from napari_qmedsam.cancelling import cancellable, check_cancelled
+from napari_qmedsam.cancelling import cancellable, check_cancelled, stopping_says
 from napari_qmedsam.errors import Cancelled
 from napari_qmedsam.quantization import quantize_weight
 from napari_qmedsam.runtime import load_backend, openvino_backend
@@ -49,3 +49,16 @@ def test_a_layer_stops_half_way(order):
     weight, inputs = torch.randn(8, 256), torch.randn(300, 256)
     with cancellable(after(2)), pytest.raises(Cancelled):
         quantize_weight(weight, inputs.T @ inputs, order=order)
+
+
+def test_what_stops_deep_inside_names_the_work_around_it():
+    with cancellable(lambda: True):
+        with pytest.raises(Cancelled, match=r"^Cancelled\.$"):
+            check_cancelled()
+        with stopping_says("Stopped in layer a."), stopping_says("Stopped in layer b."):
+            with pytest.raises(Cancelled, match=r"^Stopped in layer b\.$"):
+                check_cancelled()
+            with pytest.raises(Cancelled, match=r"^My own\.$"):
+                check_cancelled("My own.")
+        with pytest.raises(Cancelled, match=r"^Cancelled\.$"):
+            check_cancelled()

@@ -43,13 +43,31 @@ def is_cancelled() -> bool:
     return should_cancel is not None and bool(should_cancel())
 
 
-def check_cancelled(where: str = "Cancelled.") -> None:
-    """Stop here if the work of this thread is not wanted any more.
+@contextmanager
+def stopping_says(where: str) -> Iterator[None]:
+    """Name the work of this block for whatever stops deep inside it.
 
     Parameters
     ----------
     where : str
-        What the error says: what was stopped, and what is kept.
+        What the error says where `check_cancelled` is given no words of its own.
+    """
+    before = getattr(_asked, "where", None)
+    _asked.where = where
+    try:
+        yield
+    finally:
+        _asked.where = before
+
+
+def check_cancelled(where: str | None = None) -> None:
+    """Stop here if the work of this thread is not wanted any more.
+
+    Parameters
+    ----------
+    where : str, optional
+        What the error says: what was stopped, and what is kept. By default what
+        the innermost `stopping_says` names.
 
     Raises
     ------
@@ -57,4 +75,4 @@ def check_cancelled(where: str = "Cancelled.") -> None:
         If so.
     """
     if is_cancelled():
-        raise Cancelled(where)
+        raise Cancelled(where or getattr(_asked, "where", None) or "Cancelled.")

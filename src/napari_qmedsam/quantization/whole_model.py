@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
-from napari_qmedsam.cancelling import check_cancelled
+from napari_qmedsam.cancelling import check_cancelled, stopping_says
 from napari_qmedsam.checkpoints.packed.model_file import float_bytes
 from napari_qmedsam.checkpoints.packed.tensor import QuantizedTensor
 from napari_qmedsam.datasets.calibration import CalibrationSet
@@ -173,7 +173,8 @@ def quantize_model(
             if needs_inputs:
                 damping = recipe.damping_at(settings.bit_width)
                 gram = damped(gram_pass.take(layer), damping)
-            tensor, report = quantize_weight(layer.weight(), gram, settings)
+            with stopping_says(f"Quantization stopped in layer {layer.name}."):
+                tensor, report = quantize_weight(layer.weight(), gram, settings)
             weights[layer.name], reports[layer.name] = tensor, report
             replace_weight(layer, tensor.dequantize())
             steps += 1
