@@ -6,6 +6,8 @@ failed, the value, the place and what to do next; the command line and the
 panel show them as they are.
 """
 
+from collections.abc import Callable, Sequence
+
 
 class QMedSAMError(Exception):
     """Base of every error that bad input or a missing part can cause."""
@@ -85,6 +87,40 @@ class UnusableData(QMedSAMError, ValueError):
 
 class InvalidSettings(QMedSAMError, ValueError):
     """A settings value is outside its range."""
+
+
+class NothingThere(InvalidSettings):
+    """There is nothing to work on, on slices that the message names.
+
+    Parameters
+    ----------
+    before, after : str
+        What is said before and after the slices.
+    slices : sequence of int
+        One, or the first and the last.
+    axis : int
+        Array axis that they are counted along.
+    """
+
+    def __init__(
+        self, before: str, slices: Sequence[int], after: str, axis: int = 0
+    ) -> None:
+        self._parts, self._slices, self._axis = (before, after), tuple(slices), axis
+        first, last = min(slices), max(slices)
+        where = f"slice {first}" if first == last else f"slices {first} to {last}"
+        super().__init__(f"{before} {where}{after}")
+
+    def numbered(self, number: Callable[[int, int], int]) -> "NothingThere":
+        """Return it with the numbers that slices are known by elsewhere.
+
+        Parameters
+        ----------
+        number : callable
+            Given index and axis of a slice.
+        """
+        (before, after), axis = self._parts, self._axis
+        numbers = [number(z, axis) for z in self._slices]
+        return NothingThere(before, numbers, after, axis)
 
 
 class Cancelled(QMedSAMError, RuntimeError):

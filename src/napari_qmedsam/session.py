@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_qmedsam.checkpoints.default_model import AUTO, resolve_auto
-from napari_qmedsam.errors import InvalidSettings
+from napari_qmedsam.errors import InvalidSettings, NothingThere
 from napari_qmedsam.evaluation.rules import TOLERANCE_MM, Matching
 from napari_qmedsam.evaluation.variants import Variant, Variants, variant_of
 from napari_qmedsam.segmentation.annotation import Annotation, are_locked
@@ -95,8 +95,10 @@ class Session(Annotation):
         if chosen and not free:
             raise are_locked(chosen, "segmented")
         if not free:
-            where = "" if slice_index is None else f" on slice {slice_index}"
-            raise InvalidSettings(f"There is no box{where} to segment. Draw one first.")
+            if slice_index is None:
+                raise InvalidSettings("There is no box to segment. Draw one first.")
+            after = " to segment. Draw one first."
+            raise NothingThere("There is no box on", [slice_index], after, axis)
         return free if slice_index is None else [p.on_slice(slice_index) for p in free]
 
     def segment(

@@ -59,7 +59,7 @@ def test_greys_are_held_against_the_drawn_slice(volume, labels):
     found = check_object(o, volume, labels, FULL)
     assert not found
     assert found.doubts == {4: (Doubt.OTHER_GREY,)}
-    assert found.text == (
+    assert found.text() == (
         "Look at the mask: it lies on other greys than where it was drawn (slice 4)."
     )
     labels[4] = 0
@@ -78,7 +78,8 @@ def test_an_empty_object_is_doubted(volume, labels):
     o = SegmentObject(7, Box3D(10, 10, 1, 30, 30, 4), "a")
     found = check_object(o, volume, labels, FULL)
     assert found.doubts == {2: (Doubt.EMPTY,)}
-    assert found.text == "Look at the mask: it is empty (slice 2)."
+    assert found.text() == "Look at the mask: it is empty (slice 2)."
+    assert found.text(lambda z: 9 - z) == "Look at the mask: it is empty (slice 7)."
 
 
 def test_slices_across_another_axis_are_checked_there(volume, labels):

@@ -136,7 +136,8 @@ class Comparison:
             for update in self._segment(segmenter, labels, seconds):
                 each = update.total
                 done, total = before + update.done, len(variants) * each
-                yield ComparisonStep(variant.name, done, total, update.slice_index)
+                here = update.slice_index, update.axis
+                yield ComparisonStep(variant.name, done, total, *here)
             scores = {}
             for compared in self.objects:
                 yield ComparisonStep(variant.name, done, total)

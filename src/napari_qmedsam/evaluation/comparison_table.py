@@ -1,12 +1,21 @@
 """The table of a comparison: a row for each variant, and for each object of it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from napari_qmedsam.evaluation.comparison import Comparison
 from napari_qmedsam.evaluation.scores import SCORE_NAMES, Scores, headings
 from napari_qmedsam.evaluation.variants import Variant
 from napari_qmedsam.segmentation.history import Slice
+
+SliceNumber = Callable[[int, int], int]
+"""Given index and axis of a slice, returns its number: what a slider shows, say."""
+
+
+def index_of(slice_index: int, axis: int) -> int:
+    """Return a slice's index along its axis, its number where there is no slider."""
+    return slice_index
+
 
 HEADINGS = (
     "variant",
@@ -63,7 +72,7 @@ class ComparisonRow:
         """In percent."""
         return None if self.scores is None else self.scores.shown()["nsd"]
 
-    def cells(self) -> list[str]:
+    def cells(self, number: SliceNumber = index_of) -> list[str]:
         """Return the row as text, in the order of `HEADINGS`."""
         variant = self.variant
         return [
@@ -77,7 +86,7 @@ class ComparisonRow:
             _text(variant.milliseconds_per_slice, "{:.0f}"),
             *([""] * len(SCORE_NAMES) if self.scores is None else self.scores.cells()),
             _text(self.change, "{:+.2f}"),
-            "" if self.worst_slice is None else slice_text(self.worst_slice),
+            "" if self.worst_slice is None else slice_text(self.worst_slice, number),
         ]
 
 
@@ -118,23 +127,39 @@ def rows_of(
     return rows
 
 
-def table_cells(comparison: Comparison) -> list[list[str]]:
-    """Return the whole table as text: headings, means, then every object."""
+def table_cells(
+    comparison: Comparison, number: SliceNumber = index_of
+) -> list[list[str]]:
+    """Return the whole table as text: headings, means, then every object.
+
+    Parameters
+    ----------
+    comparison : Comparison
+    number : callable
+        Gives a slice the number that it is known by.
+    """
     variants = [result.variant for result in comparison.results.values()]
     ids = [o.object_id for o in comparison.objects]
     # A mean over one object says nothing more.
     rows = rows_of(comparison, variants) if len(ids) > 1 else []
     for object_id in ids:
         rows += rows_of(comparison, variants, object_id)
-    return [list(HEADINGS), *(row.cells() for row in rows)]
+    return [list(HEADINGS), *(row.cells(number) for row in rows)]
 
 
-def note_of(comparison: Comparison) -> str:
-    """Return the sentence that says what the table was measured on."""
-    first, last = comparison.slices[0], comparison.slices[-1]
-    where = f"slice {slice_text(first)}"
+def note_of(comparison: Comparison, number: SliceNumber = index_of) -> str:
+    """Return the sentence that says what the table was measured on.
+
+    Parameters
+    ----------
+    comparison, number
+        As for :func:`table_cells`.
+    """
+    ends = comparison.slices[0], comparison.slices[-1]
+    first, last = sorted(ends, key=lambda place: (place[0], number(place[1], place[0])))
+    where = f"slice {slice_text(first, number)}"
     if first != last:
-        where = f"slices {slice_text(first)} to {slice_text(last)}"
+        where = f"slices {slice_text(first, number)} to {slice_text(last, number)}"
     count = len(comparison.objects)
     objects = "1 object" if count == 1 else f"{count} objects"
     kind = "2D contours" if comparison.is_flat else "3D surfaces"
@@ -146,10 +171,11 @@ def note_of(comparison: Comparison) -> str:
     )
 
 
-def slice_text(place: Slice) -> str:
-    """Return the index of a slice, with the axis where it is not the first."""
+def slice_text(place: Slice, number: SliceNumber = index_of) -> str:
+    """Return the number of a slice, with the axis where it is not the first."""
     axis, index = place
-    return f"{index}" if axis == 0 else f"{'zyx'[axis]} {index}"
+    shown = number(index, axis)
+    return f"{shown}" if axis == 0 else f"{'zyx'[axis]} {shown}"
 
 
 def _text(value: float | None, form: str) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_qmedsam.errors import InvalidSettings
+from napari_qmedsam.errors import InvalidSettings, NothingThere
 from napari_qmedsam.evaluation.rules import MINIMUM_VOXELS
 from napari_qmedsam.prompts import Box3D
 from napari_qmedsam.segmentation.objects import ObjectPrompt, SegmentObject
@@ -96,16 +96,20 @@ def match_objects(
         box = prompt.box
         value = _best_value(stacked_along(reference, o.axis), box)
         if value is None:
-            raise InvalidSettings(
-                f"The reference labels are empty in the box of '{o.name}' "
-                f"(slices {box.z_min} to {box.z_max - 1})."
+            raise NothingThere(
+                f"The reference labels are empty in the box of '{o.name}', on",
+                (box.z_min, box.z_max - 1),
+                ".",
+                o.axis,
             )
         found.append(
             ComparedObject(o.name, prompt, value, (names or {}).get(value, ""))
         )
     if not found:
-        where = "" if slice_index is None else f" on slice {slice_index}"
-        raise InvalidSettings(f"There is no box{where} to compare on. Draw one first.")
+        if slice_index is None:
+            raise InvalidSettings("There is no box to compare on. Draw one first.")
+        after = " to compare on. Draw one first."
+        raise NothingThere("There is no box on", [slice_index], after, axis)
     return found
 
 
@@ -178,9 +182,11 @@ def boxes_on_slice(
         box = Box3D(x.start, y.start, slice_index, x.stop, y.stop, slice_index + 1)
         objects.append(SegmentObject(value, box, name, axis))
     if not objects:
-        raise InvalidSettings(
-            f"No label has {MINIMUM_VOXELS} voxels on slice {slice_index}. Go to a "
-            "slice that shows more of one."
+        raise NothingThere(
+            f"No label has {MINIMUM_VOXELS} voxels on",
+            [slice_index],
+            ". Go to a slice that shows more of one.",
+            axis,
         )
     return SliceBoxes(tuple(objects), tuple(left_out))
 

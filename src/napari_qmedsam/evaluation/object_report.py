@@ -1,8 +1,8 @@
 """What is reported of each object: size, greys, longest axial diameter."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -86,6 +86,16 @@ class ObjectReport:
         head += [f"mean {grey}", f"SD {grey}"]
         head += [f"longest axial diameter {length}", "on slice"]
         return [head, *(self._row(item) for item in self.objects)]
+
+    def numbered(self, number: Callable[[int], int]) -> "ObjectReport":
+        """Return it with the numbers that axial slices are known by elsewhere."""
+        objects = tuple(
+            replace(item, diameter_slice=number(item.diameter_slice))
+            if item.voxels
+            else item
+            for item in self.objects
+        )
+        return replace(self, objects=objects)
 
     def save(self, path: str | Path) -> Path:
         """Write the table; the name ends in ``.csv`` or ``.md``.

@@ -62,9 +62,12 @@ class ComparisonStep:
         Slices over all variants; total is 0 before the first of them.
     slice_index : int or None
         The slice just segmented; None while a model loads or scores are made.
+    axis : int
+        That it is counted along.
     """
 
     variant: str
     done: int
     total: int
     slice_index: int | None = None
+    axis: int = 0

@@ -1,6 +1,6 @@
 """Masks that nobody should trust unseen, and why."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from enum import Enum
 
@@ -90,12 +90,18 @@ class Plausibility:
         kept = {z: d for z, d in self.doubts.items() if z not in slices}
         return Plausibility(kept | now.doubts)
 
-    @property
-    def text(self) -> str:
-        """The doubts with their slices, a line each; empty without any."""
+    def text(self, number: Callable[[int], int] = int) -> str:
+        """Return the doubts with their slices, a line each; empty without any.
+
+        Parameters
+        ----------
+        number : callable
+            Gives a slice the number that it is known by; by default its index.
+        """
         lines = []
         for doubt in Doubt:
-            slices = sorted(z for z, found in self.doubts.items() if doubt in found)
+            found = (z for z, doubts in self.doubts.items() if doubt in doubts)
+            slices = sorted(number(z) for z in found)
             if slices:
                 where = ", ".join(str(z) for z in slices[:5])
                 more = ", …" if len(slices) > 5 else ""

@@ -115,6 +115,9 @@ def text(panel, name, column):
     return table.item(row, titles.index(column)).text()
 
 
+# What the slider shows on each of the six slices, against which the array runs.
+SLIDER = (5, 4, 3, 2, 1, 0)
+
 # Slice 4 loses 50 of 200 voxels; of 800 voxels in all 750 are left.
 DSC = 100 * 2 * 750 / (750 + 800)
 
@@ -132,6 +135,20 @@ def test_table_shows_scores_and_change(compared):
     )
     assert compared.controls.spacing.text() == "spacing 3 × 0.5 × 0.8 mm"
     assert compared.state.variants[LOSSY.name].milliseconds_per_slice is not None
+
+
+def test_slices_are_told_as_the_slider_counts_them(panel, finish, tmp_path):
+    said = []
+    panel.work.said.connect(said.append)
+    panel.compare()
+    finish(panel)
+    told = [text.split()[-1] for text in said if text.startswith(f"{WHOLE.name}: sl")]
+    assert told == [str(SLIDER[z]) for z in (1, 2, 3, 4)]
+    panel.export.copy_csv()
+    rows = list(csv.DictReader(io.StringIO(QApplication.clipboard().text())))
+    assert rows[1]["worst slice"] == str(SLIDER[4])
+    panel.viewer.dims.set_current_step(0, SLIDER[4])
+    assert SliceView(panel.viewer, panel.viewer.layers["bars"]).place == (0, 4)
 
 
 def test_rows_sort_by_number(compared):
@@ -160,7 +177,7 @@ def test_selected_row_goes_to_its_worst_slice(compared):
     assert SliceView(viewer, image).place == (0, 4)
     dsc = 100 * 2 * 150 / (150 + 200)
     assert compared.controls.status.text() == (
-        f"{LOSSY.name} does worst on slice 4: DSC {dsc:.1f} %."
+        f"{LOSSY.name} does worst on slice {SLIDER[4]}: DSC {dsc:.1f} %."
     )
 
 
@@ -197,7 +214,11 @@ def test_this_slice_is_scored_alone(panel, finish):
     SliceView(panel.viewer, panel.viewer.layers["bars"]).go_to(5, 0)
     panel.compare()
     finish(panel)
-    assert "no box on slice 5" in last_message()
+    assert f"no box on slice {SLIDER[5]}" in last_message()
+    panel.controls.boxes.setCurrentText(AROUND)
+    panel.compare()
+    finish(panel)
+    assert f"voxels on slice {SLIDER[5]}." in last_message()
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])

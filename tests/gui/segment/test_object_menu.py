@@ -5,6 +5,7 @@ import pytest
 from napari.layers import Layer
 from qtpy.QtWidgets import QApplication, QMenu
 
+from napari_qmedsam.evaluation.rules import TOLERANCE_MM
 from napari_qmedsam.gui.segment.object_table import DOUBT_ROLE, ML
 from napari_qmedsam.gui.shared.layers import labels_layer_data
 from napari_qmedsam.gui.shared.rectangles import rectangle
@@ -69,6 +70,7 @@ def test_report_is_a_table_that_is_copied_and_saved(panel, draw, choose, tmp_pat
     dialog = panel.menu.dialog
     assert dialog.table.horizontalHeaderItem(4).text() == "ml"
     assert dialog.table.item(0, 3).text() == "200"
+    assert dialog.table.item(0, 8).text() == "3"  # of the slider, index 2 of six
     dialog.copying.click()
     copied = QApplication.clipboard().text()
     assert copied.splitlines()[1].startswith("1,object 1,1,200,0.240,120.0,0.0,")
@@ -84,6 +86,32 @@ def test_masks_are_scored_where_they_lie(panel, draw, choose, reference):
     row = [dialog.table.item(0, column).text() for column in range(3)]
     assert row == ["object 1 (1)", "liver (7)", "100.00"]
     assert "nothing lies there: spleen" in dialog.status.text()
+    dialog.close()
+
+
+def test_scores_are_taken_anew_with_another_tolerance_or_match(
+    panel, draw, choose, reference, finish
+):
+    draw(2, FIRST)
+    choose("Score against", "theirs")
+    dialog = panel.menu.dialog
+    assert dialog.tolerance.value() == TOLERANCE_MM
+    heading = dialog.table.horizontalHeaderItem
+    assert heading(3).text() == f"NSD % at {TOLERANCE_MM:g} mm"
+    dialog.tolerance.setValue(1.5)
+    finish(panel)
+    assert heading(3).text() == "NSD % at 1.5 mm"
+    dialog.matching.setCurrentText("number")
+    dialog.matching.activated.emit(dialog.matching.currentIndex())
+    finish(panel)
+    # 1 is nothing of theirs, nor are 7 and 9 drawn.
+    found = [dialog.table.item(row, 2).text() for row in range(3)]
+    assert found == ["0.00", "0.00", "0.00"]
+    assert heading(3).text() == "NSD % at 1.5 mm"
+    dialog.matching.setCurrentText("name")
+    dialog.matching.activated.emit(dialog.matching.currentIndex())
+    finish(panel)
+    assert dialog.table.item(0, 1).text() == "–"
     dialog.close()
 
 
@@ -129,15 +157,39 @@ def test_masks_not_to_be_trusted_are_marked_with_the_reason(panel, draw):
     draw(2, FIRST)
     cell = panel.controls.table.item(0, ML)
     assert not cell.data(DOUBT_ROLE)
-    draw(3, Box2D(0, 0, 46, 24))  # one bar in a box that is far wider
+    # One bar in a box that is far wider; index 3 of six is 2 on the slider.
+    draw(3, Box2D(0, 0, 46, 24))
     doubted = panel.controls.table.item(1, ML)
-    assert "does not reach the sides of its box (slice 3)" in doubted.toolTip()
+    assert "does not reach the sides of its box (slice 2)" in doubted.toolTip()
     assert not doubted.icon().isNull()
     assert panel.controls.table.item(0, ML).icon().isNull()
     draw(4, Box2D(40, 50, 46, 60))
     assert "it is empty" in panel.controls.table.item(2, ML).toolTip()
     status = panel.controls.status.text()
     assert status == "object 3: nothing was found, the mask is empty."
+
+
+def test_doubts_come_back_with_undo_and_a_stroke_settles_its_slice(panel, draw):
+    def doubted():
+        table = panel.controls.table
+        return [bool(table.item(row, ML).data(DOUBT_ROLE)) for row in range(2)]
+
+    draw(2, Box2D(0, 0, 46, 24))
+    draw(3, Box2D(0, 0, 46, 24))
+    assert doubted() == [True, True]
+    labels = panel.workspace.labels_layer.layer
+    with labels.block_history():
+        labels.paint((3, 40, 10), 2)
+    assert doubted() == [True, False]
+    panel.undo()
+    assert doubted() == [True, True]
+    panel.redo()
+    assert doubted() == [True, False]
+    panel.undo()
+    panel.undo()
+    assert panel.workspace.doubts.now.keys() == {1}
+    panel.redo()
+    assert doubted() == [True, True]
 
 
 def test_own_colours_are_shown_before_there_are_labels(panel):

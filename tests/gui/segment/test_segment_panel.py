@@ -217,9 +217,11 @@ def test_the_name_that_is_proposed_is_never_that_of_a_reference(
 
 
 def test_without_box_the_error_is_a_notification(panel):
+    """Its slice is that of the slider, which counts against the array."""
+    panel.workspace.view.go_to(1)
     panel.segment_slice()
     assert last_message() == (
-        f"There is no box on slice {panel.workspace.view.slice_index} to segment. "
+        f"There is no box on slice {panel.viewer.dims.current_step[0]} to segment. "
         "Draw one first."
     )
     assert panel.controls.status.text() == last_message()

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, ClassVar
 
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
-    QDoubleSpinBox,
     QLabel,
     QSlider,
     QWidget,
@@ -23,6 +22,7 @@ from napari_qmedsam.gui.shared.forms import (
     column,
     form,
     row,
+    tolerance_field,
     work_grid,
 )
 
@@ -79,15 +79,7 @@ class CompareControls(Controls):
             self, "Segment and score all slices of the boxes, or the slice in view."
         )
         self.scope.addItems([RANGE, SLICE])
-        self.tolerance = QDoubleSpinBox(self)
-        self.tolerance.setRange(0.0, 100.0)
-        self.tolerance.setSingleStep(0.5)
-        self.tolerance.setDecimals(1)
-        self.tolerance.setValue(TOLERANCE_MM)
-        self.tolerance.setSuffix(" mm")
-        self.tolerance.setToolTip(
-            "Distance up to which surfaces agree, for the normalised surface distance."
-        )
+        self.tolerance = tolerance_field(self)
         self.spacing = StatusLine(self, "Voxel size of the image along z, y and x.")
         self.scores = choice(self, "Object whose scores the table shows.", 4)
         self.scores.addItem(MEAN, None)

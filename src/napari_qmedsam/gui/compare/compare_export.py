@@ -6,7 +6,11 @@ from pathlib import Path
 from qtpy.QtWidgets import QApplication, QFileDialog, QWidget
 
 from napari_qmedsam.evaluation.comparison import Comparison
-from napari_qmedsam.evaluation.comparison_table import note_of, table_cells
+from napari_qmedsam.evaluation.comparison_table import (
+    SliceNumber,
+    note_of,
+    table_cells,
+)
 from napari_qmedsam.evaluation.tables import csv_text, markdown_text, save_table
 from napari_qmedsam.gui.shared.notices import errors_shown
 
@@ -22,6 +26,8 @@ class TableExport:
         Owner of the file dialog.
     comparison : callable
         Returns the comparison, or raises if there is none yet.
+    number : callable
+        Returns what the slider shows on a slice: the table says it as the window does.
     say : callable
         Called with what was done.
     """
@@ -30,9 +36,11 @@ class TableExport:
         self,
         parent: QWidget,
         comparison: Callable[[], Comparison],
+        number: SliceNumber,
         say: Callable[[str], None],
     ) -> None:
         self._parent, self._comparison, self._say = parent, comparison, say
+        self._number = number
 
     def copy_csv(self) -> None:
         """Put the table on the clipboard as CSV."""
@@ -48,14 +56,17 @@ class TableExport:
             comparison = self._comparison()
             path = path or self._ask()
             if path:
-                save_table(table_cells(comparison), Path(path), note_of(comparison))
+                cells, note = self._cells(), note_of(comparison, self._number)
+                save_table(cells, Path(path), note)
                 self._say(f"Saved {path}.")
 
     def _copy(self, text_of: Callable[[list[list[str]]], str], form: str) -> None:
         with errors_shown(self._say):
-            text = text_of(table_cells(self._comparison()))
-            QApplication.clipboard().setText(text)
+            QApplication.clipboard().setText(text_of(self._cells()))
             self._say(f"Copied the table as {form}.")
+
+    def _cells(self) -> list[list[str]]:
+        return table_cells(self._comparison(), self._number)
 
     def _ask(self) -> str:
         path, chosen = QFileDialog.getSaveFileName(

@@ -13,6 +13,7 @@ from napari_qmedsam.errors import (
     Cancelled,
     InvalidSettings,
     InvalidVolume,
+    NothingThere,
 )
 from napari_qmedsam.evaluation.comparison import Comparison
 from napari_qmedsam.evaluation.comparison_table import (
@@ -72,12 +73,13 @@ class ComparePanel(Panel[CompareControls, CompareChoices]):
         restore(self.choices, self.controls)
         self.load = load
         self._running: Image | None = None
+        """What a comparison runs on, or ran on last."""
         self._made: list[Comparison] = []
         """The comparison that runs, once it has begun."""
         self._scored = 0
         self.views = CompareViews(viewer, self.controls, self.work)
         self.export = TableExport(
-            self, self.views.compared, self.controls.status.setText
+            self, self.views.compared, self._number, self.controls.status.setText
         )
         self.pair = LayerPair(viewer, self.controls, self)
         self.start()
@@ -117,13 +119,16 @@ class ComparePanel(Panel[CompareControls, CompareChoices]):
                 reference = placed.array
                 names = {s.number: s.name for s in placed.segments}
                 boxed = objects
-                if around and place[0] is not None:
-                    found = boxes_on_slice(reference, place[0], place[1], names)
-                    boxed = list(found.objects)
-                    left_out.append(found.note)
-                elif around:
-                    boxed = boxes_of_labels(reference, names)
-                matched = match_objects(boxed, reference, *place, names)
+                try:
+                    if around and place[0] is not None:
+                        found = boxes_on_slice(reference, place[0], place[1], names)
+                        boxed = list(found.objects)
+                        left_out.append(found.note)
+                    elif around:
+                        boxed = boxes_of_labels(reference, names)
+                    matched = match_objects(boxed, reference, *place, names)
+                except NothingThere as error:
+                    raise error.numbered(self._number) from None
                 comparison = Comparison(
                     session.volume,
                     placed,
@@ -194,11 +199,18 @@ class ComparePanel(Panel[CompareControls, CompareChoices]):
         axis, index = SliceView(self.viewer, image).place
         return index, axis
 
+    def _number(self, slice_index: int, axis: int = 0) -> int:
+        """Return what the slider shows on a slice of the image that was compared on."""
+        assert self._running is not None
+        return SliceView(self.viewer, self._running).number(slice_index, axis)
+
     # Work -----------------------------------------------------------------
 
     def _progressed(self, step: ComparisonStep) -> None:
-        doing = "loading…" if step.slice_index is None else f"slice {step.slice_index}"
-        if step.slice_index is None and step.done and step.done == step.total:
+        doing = "loading…"
+        if step.slice_index is not None:
+            doing = f"slice {self._number(step.slice_index, step.axis)}"
+        elif step.done and step.done == step.total:
             doing = "scoring…"
         self.say(f"{step.variant}: {doing}")
         self.work.progressed.emit(step.done, step.total)
@@ -232,7 +244,8 @@ class ComparePanel(Panel[CompareControls, CompareChoices]):
     def _say_what_was_measured(
         self, made: list[Comparison], left_out: list[str]
     ) -> None:
-        self.controls.status.setText(" ".join([note_of(made[0]), *left_out]).rstrip())
+        note = note_of(made[0], self._number)
+        self.controls.status.setText(" ".join([note, *left_out]).rstrip())
 
     # What is shown --------------------------------------------------------
 
@@ -257,9 +270,12 @@ class ComparePanel(Panel[CompareControls, CompareChoices]):
             if self.views.layers.image in self.viewer.layers:
                 axis, index = place
                 SliceView(self.viewer, self.views.layers.image).go_to(index, axis)
-            score = 100 * result.slice_dsc[place]
+            score, where = (
+                100 * result.slice_dsc[place],
+                slice_text(place, self._number),
+            )
             self.controls.status.setText(
-                f"{name} does worst on slice {slice_text(place)}: DSC {score:.1f} %."
+                f"{name} does worst on slice {where}: DSC {score:.1f} %."
             )
         self.enable()
 

@@ -5,12 +5,14 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from napari.layers import Image, Labels
+from qtpy.compat import isalive
 from qtpy.QtWidgets import QFileDialog, QMenu, QWidget
 
 from napari_qmedsam.errors import InvalidSettings
 from napari_qmedsam.evaluation.label_scores import LabelScores, score_labels
 from napari_qmedsam.evaluation.object_report import ObjectReport, report_objects
 from napari_qmedsam.evaluation.rules import Matching
+from napari_qmedsam.gui.segment.score_dialog import MATCHINGS, ScoreDialog
 from napari_qmedsam.gui.segment.workspace import Workspace
 from napari_qmedsam.gui.shared.layer_places import labels_beside
 from napari_qmedsam.gui.shared.notices import errors_shown
@@ -18,6 +20,7 @@ from napari_qmedsam.gui.shared.table_dialog import TableDialog
 from napari_qmedsam.gui.shared.work import Work
 from napari_qmedsam.gui.shared.worker import Report, ShouldStop
 from napari_qmedsam.volumes.class_lists import SHIPPED, class_list
+from napari_qmedsam.volumes.grid import SUPERIOR, anatomical_axes
 from napari_qmedsam.volumes.volume import Volume
 
 if TYPE_CHECKING:
@@ -79,14 +82,17 @@ class ObjectMenu(QMenu):
     def report(self) -> None:
         """Measure all objects and show the table."""
         with errors_shown(self._work.said.emit):
-            session = self._workspace().session
+            workspace = self._workspace()
+            session, view = workspace.session, workspace.view
             volume, labels = session.volume, session.labels.copy()
-            segments = session.segments
-            self._show(
-                "Report",
-                lambda: report_objects(volume, labels, segments),
-                lambda found: "",
-            )
+            axial = anatomical_axes(volume.affine).index(SUPERIOR)
+
+            def show(found: ObjectReport) -> None:
+                shown = found.numbered(lambda index: view.number(index, axial))
+                self._open(TableDialog(self._parent, "Report", shown.cells, ""))
+
+            find = partial(report_objects, volume, labels, session.segments)
+            self._start("Report", find, show)
 
     def score(self, reference: Labels) -> None:
         """Score the labels as they are now against a layer, and show the table."""
@@ -95,11 +101,16 @@ class ObjectMenu(QMenu):
             session = workspace.session
             own = session.volume.with_labels(session.labels.copy(), session.segments)
             truth = labels_of(reference, workspace.image)
-            self._show(
-                f"Scores against {reference.name}",
-                lambda: score_labels(own, truth, matching=Matching.OVERLAP),
-                lambda found: found.note,
-            )
+            title = f"Scores against {reference.name}"
+            find = partial(score_labels, own, truth)
+
+            def show(found: LabelScores) -> None:
+                dialog = ScoreDialog(self._parent, title, found)
+                dialog.asked.connect(partial(self._score_again, dialog, find))
+                self._open(dialog)
+
+            matching = next(iter(MATCHINGS))
+            self._start(title, partial(find, matching=matching), show)
 
     def take_over(self, labels: Labels) -> None:
         """Make locked objects of the labels of a layer."""
@@ -160,8 +171,33 @@ class ObjectMenu(QMenu):
         if path:
             self.name_by(path)
 
-    def _show(
-        self, title: str, find: Callable[[], Found], note: Callable[[Found], str]
+    def _score_again(
+        self,
+        dialog: ScoreDialog,
+        find: Callable[..., LabelScores],
+        matching: Matching,
+        tolerance_mm: float,
+    ) -> None:
+        """Score the same labels in another way; the table stays where that fails."""
+        again = partial(find, matching=matching, tolerance_mm=tolerance_mm)
+
+        def show(found: LabelScores) -> None:
+            if isalive(dialog):
+                dialog.show_scores(found)
+
+        def ended(error: BaseException | None) -> None:
+            if error is not None and isalive(dialog):
+                dialog.status.setText(str(error))
+
+        with errors_shown(dialog.status.setText):
+            self._start(dialog.windowTitle(), again, show, ended)
+
+    def _start(
+        self,
+        title: str,
+        find: Callable[[], Found],
+        show: Callable[[Found], None],
+        on_end: Callable[[BaseException | None], None] = lambda _: None,
     ) -> None:
         if self._work.is_busy:
             raise InvalidSettings("Wait for what is being done, or cancel it.")
@@ -170,12 +206,15 @@ class ObjectMenu(QMenu):
         def job(report: Report, should_stop: ShouldStop) -> None:
             made.append(find())
 
-        def show() -> None:
-            self.dialog = TableDialog(self._parent, title, made[0].cells, note(made[0]))
-            self.dialog.show()
+        def shown() -> None:
+            show(made[0])
             self._work.said.emit(f"{title}: {len(made[0].cells) - 1} rows.")
 
-        self._work.start(job, f"{title}…", show)
+        self._work.start(job, f"{title}…", shown, on_end=on_end)
+
+    def _open(self, dialog: TableDialog) -> None:
+        self.dialog = dialog
+        dialog.show()
 
 
 def labels_of(layer: Labels, scan: Image) -> Volume:

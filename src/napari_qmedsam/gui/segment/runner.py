@@ -4,7 +4,7 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from napari_qmedsam.errors import Cancelled
+from napari_qmedsam.errors import Cancelled, NothingThere
 from napari_qmedsam.gui.segment.model_loader import ModelLoader
 from napari_qmedsam.gui.segment.workspace import Workspace
 from napari_qmedsam.gui.shared.loading import LoadModel, ModelChoice
@@ -162,7 +162,10 @@ class Runner:
         """Load the model unless it is the one loaded, then segment."""
         # Better said now than after a model has loaded.
         session, options = request.workspace.session, self._options()
-        session.prompts(request.object_ids, request.slice_index, request.axis)
+        try:
+            session.prompts(request.object_ids, request.slice_index, request.axis)
+        except NothingThere as error:
+            raise error.numbered(request.workspace.view.number) from None
         if self.models.has_loaded(options.model):
             self._segment(request, options)
         else:
@@ -214,7 +217,7 @@ class Runner:
                 raise Cancelled(_why_ended(request, done, is_cancelled=True)) from None
             finally:
                 visited = {update.slice_index for update in done}
-                workspace.look_at_masks(request.object_ids, visited)
+                workspace.doubts.look(request.object_ids, visited)
 
         self.work.start(
             job,

@@ -307,7 +307,7 @@ class SegmentPanel(Panel[SegmentControls, SegmentChoices]):
         if workspace is not None and workspace is self.workspace:
             table = self.controls.table
             table.show_measures(workspace.tally.measure)
-            table.show_doubts({i: p.text for i, p in workspace.doubts.items()})
+            table.show_doubts(workspace.doubt_texts())
 
     # What happens ---------------------------------------------------------
 

@@ -1,7 +1,8 @@
 """What belongs to one image layer: its session, and the layers that follow it."""
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +12,7 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_qmedsam.errors import InvalidSettings
 from napari_qmedsam.gui.segment.box_tool import BoxTool
+from napari_qmedsam.gui.segment.doubts import Doubts
 from napari_qmedsam.gui.segment.labels_layer import LabelsLayer
 from napari_qmedsam.gui.segment.point_layer import PointLayer
 from napari_qmedsam.gui.shared.box_layer import BoxLayer
@@ -21,7 +23,6 @@ from napari_qmedsam.gui.shared.notices import Say
 from napari_qmedsam.gui.shared.session_layer import Edit, Objects, SessionLayer
 from napari_qmedsam.gui.shared.viewer_state import state_of
 from napari_qmedsam.segmentation.autosave import Recovery
-from napari_qmedsam.segmentation.plausibility import Plausibility, check_object
 from napari_qmedsam.session import Session
 from napari_qmedsam.volumes.reslicing import axis_order
 from napari_qmedsam.volumes.windows import Window
@@ -70,8 +71,7 @@ class Workspace(QObject):
         self.autosave = state.autosave_of(session)
         self.recovery: Recovery | None = None
         """What an earlier session left, until it is restored or discarded."""
-        self.doubts: dict[int, Plausibility] = {}
-        """What speaks against masks that a model made, by object."""
+        self.doubts = Doubts(session)
         self.revision = self._saved = 0
         self.selected: tuple[int, ...] = ()
         """Ids of the objects that commands are for: the one selection of rows, boxes
@@ -148,7 +148,6 @@ class Workspace(QObject):
                 self._show_boxes()
             self._follow(before)
             if paints and is_done:
-                self.doubts.clear()
                 if self.labels_layer.layer is None and session.labels.any():
                     # It was deleted, and its masks are back.
                     self.show_labels()
@@ -265,26 +264,13 @@ class Workspace(QObject):
         self.tally.mark([slice_index] if slice_index is not None and not axis else None)
         self.redraw(slice_index, axis)
 
-    def look_at_masks(self, object_ids: Iterable[int], slices: Collection[int]) -> None:
-        """Note what speaks against masks that were just made on some slices.
-
-        Safe in another thread, where it belongs: every slice is looked at.
-
-        Parameters
-        ----------
-        object_ids : iterable of int
-        slices : collection of int
-        """
-        session = self.session
-        for object_id in object_ids:
-            o = session.objects.get(object_id)
-            if o is None or o.is_locked or not slices:
-                continue
-            found = check_object(
-                o, session.volume, session.labels, session.window, slices
-            )
-            before = self.doubts.get(object_id, Plausibility({}))
-            self.doubts[object_id] = before.after(found, slices)
+    def doubt_texts(self) -> dict[int, str]:
+        """Return what speaks against masks, by object; slices as the slider counts."""
+        number, objects = self.view.number, self.session.objects
+        return {
+            i: found.text(partial(number, axis=objects[i].axis))
+            for i, found in self.doubts.now.items()
+        }
 
     def redraw(self, slice_index: int | None = None, axis: int = 0) -> None:
         """Draw the labels anew; with a slice, only if that slice is in view.
@@ -388,7 +374,7 @@ class Workspace(QObject):
             self.edited.emit(self, edits)
 
     def _brushed(self) -> None:
-        self.doubts.clear()
+        self.doubts.settle()
         # napari does not say cheaply which slices a stroke went over.
         self.revision += 1
         axis, slice_index = self.view.place

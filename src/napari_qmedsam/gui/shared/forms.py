@@ -6,6 +6,7 @@ from qtpy.QtCore import QSize, Qt
 from qtpy.QtGui import QResizeEvent
 from qtpy.QtWidgets import (
     QComboBox,
+    QDoubleSpinBox,
     QFormLayout,
     QFrame,
     QGridLayout,
@@ -20,6 +21,8 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
+
+from napari_qmedsam.evaluation.rules import TOLERANCE_MM
 
 Item = QWidget | QLayout
 
@@ -44,6 +47,20 @@ def spin_box(
     field.setRange(*limits)
     field.setValue(value)
     field.setToolTip(tip)
+    return field
+
+
+def tolerance_field(parent: QWidget) -> QDoubleSpinBox:
+    """Return a field for the tolerance of the normalised surface distance."""
+    field = QDoubleSpinBox(parent)
+    field.setRange(0.0, 100.0)
+    field.setSingleStep(0.5)
+    field.setDecimals(1)
+    field.setValue(TOLERANCE_MM)
+    field.setSuffix(" mm")
+    field.setToolTip(
+        "Distance up to which surfaces agree, for the normalised surface distance."
+    )
     return field
 
 

@@ -200,8 +200,8 @@ def box_on_slice(
         axis = int(np.argmin(thickness))
     if thickness[axis] > FLAT:
         raise InvalidBox(
-            f"The rectangle reaches from slice {low[0]:.0f} to {high[0]:.0f}. "
-            "Draw boxes while the view is not turned against the volume."
+            "The rectangle reaches over several slices. Draw boxes while the view is "
+            "not turned against the volume."
         )
     slice_index = int(np.floor((low[axis] + high[axis]) / 2 + 0.5))
     _, row, column = axis_order(axis)
@@ -212,8 +212,8 @@ def box_on_slice(
     )
     if x_min >= x_max or y_min >= y_max:
         raise InvalidBox(
-            f"The rectangle on slice {slice_index} is smaller than a voxel. "
-            "Press the mouse at one corner and drag to the other."
+            "The rectangle is smaller than a voxel. Press the mouse at one corner and "
+            "drag to the other."
         )
     return PlacedBox(axis, slice_index, Box2D(x_min, y_min, x_max, y_max))
 

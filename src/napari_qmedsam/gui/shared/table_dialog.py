@@ -39,23 +39,12 @@ class TableDialog(QDialog):
         super().__init__(parent)
         self.setWindowTitle(title)
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        self.cells, self._note = cells, note
-        head, *body = cells
-        self.table = QTableWidget(len(body), len(head), self)
-        self.table.setHorizontalHeaderLabels(list(head))
+        self.table = QTableWidget(self)
         self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.table.verticalHeader().hide()
-        for place, texts in enumerate(body):
-            for column, text in enumerate(texts):
-                item = QTableWidgetItem(text)
-                if column and text.replace(".", "").lstrip("-").isdigit():
-                    item.setTextAlignment(
-                        Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
-                    )
-                self.table.setItem(place, column, item)
-        self.table.resizeColumnsToContents()
-        self.status = QLabel(note, self)
+        self.status = QLabel(self)
         self.status.setWordWrap(True)
+        self.show_cells(cells, note)
         self.copying = button(self, "Copy", "Copy the table as CSV.")
         self.saving = button(self, "Save…", "Save the table as CSV or Markdown.")
         self.copying.clicked.connect(self.copy)
@@ -66,6 +55,24 @@ class TableDialog(QDialog):
         layout.addLayout(row(self.copying, self.saving))
         wide = self.table.horizontalHeader().length() + 60
         self.resize(min(wide, 900), min(140 + 30 * len(cells), 600))
+
+    def show_cells(self, cells: Cells, note: str) -> None:
+        """Show another table."""
+        self.cells, self._note = cells, note
+        head, *body = cells
+        self.table.setRowCount(len(body))
+        self.table.setColumnCount(len(head))
+        self.table.setHorizontalHeaderLabels(list(head))
+        for place, texts in enumerate(body):
+            for column, text in enumerate(texts):
+                item = QTableWidgetItem(text)
+                if column and text.replace(".", "").lstrip("-").isdigit():
+                    item.setTextAlignment(
+                        Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
+                    )
+                self.table.setItem(place, column, item)
+        self.table.resizeColumnsToContents()
+        self.status.setText(note)
 
     def copy(self) -> None:
         """Put the table on the clipboard as CSV."""
