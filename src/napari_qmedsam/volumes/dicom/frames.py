@@ -12,6 +12,7 @@ from napari_qmedsam.volumes.dicom.headers import (
     Group,
     Header,
     deep,
+    holds,
     items,
     number,
     numbers,
@@ -61,7 +62,14 @@ TRAITS: dict[str, tuple[tuple[str, str], ...]] = {
         ("MRTimingAndRelatedParametersSequence", "FlipAngle"),
         ("", "FlipAngle"),
     ),
-    "diffusion direction": (("", "DiffusionGradientOrientation"),),
+    "diffusion direction": (
+        (
+            "MRDiffusionSequence/DiffusionGradientDirectionSequence",
+            "DiffusionGradientOrientation",
+        ),
+        ("", "DiffusionGradientOrientation"),
+    ),
+    "sequence": (("", "SequenceName"),),
     "energy": (("CTXRayDetailsSequence", "EnergyWeightingFactor"), ("", "KVP")),
     "stack": (("FrameContentSequence", "StackID"),),
     "acquisition": (
@@ -74,8 +82,32 @@ TRAITS: dict[str, tuple[tuple[str, str], ...]] = {
         ("", "AcquisitionTime"),
     ),
     "scan": (("", "AcquisitionUID"), ("", "ImageComments")),
+    "content time": (("", "ContentTime"),),
 }
-"""What can tell several images of one place apart: sequence and attribute."""
+"""What can tell several images of one place apart: sequences and attribute."""
+
+VECTORS = {
+    "energy window": "EnergyWindowVector",
+    "detector": "DetectorVector",
+    "phase": "PhaseVector",
+    "rotation": "RotationVector",
+    "interval": "RRIntervalVector",
+    "time slot": "TimeSlotVector",
+    "view": "AngularViewVector",
+    "time slice": "TimeSliceVector",
+}
+"""The same of nuclear medicine: a number for each frame, in one attribute."""
+
+FILMS = (
+    "1.2.840.10008.5.1.4.1.1.3",
+    "1.2.840.10008.5.1.4.1.1.3.1",
+    "1.2.840.10008.5.1.4.1.1.12.1",
+    "1.2.840.10008.5.1.4.1.1.12.2",
+)
+"""Ultrasound, angiography and fluoroscopy: frames follow each other in time."""
+
+TIMES = ("(0018,1063)", "(0018,1065)")
+"""FrameTime and FrameTimeVector, which FrameIncrementPointer names for a film."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +135,10 @@ class Frame:
         SliceThickness and SpacingBetweenSlices in mm.
     slope, intercept : float or None
         From stored values to intensities.
+    location : float or None
+        SliceLocation in mm, for frames without position.
+    rank : int or None
+        Number of its slice in the stack, for frames without position.
     traits : tuple of (str, str)
         What may tell it from other images of its place; see `TRAITS`.
     segment : int or None
@@ -121,6 +157,8 @@ class Frame:
     between: float | None
     slope: float | None
     intercept: float | None
+    location: float | None = None
+    rank: int | None = None
     traits: tuple[tuple[str, str], ...] = ()
     segment: int | None = None
 
@@ -150,6 +188,7 @@ def frames_of(path: Path, header: Header) -> list[Frame]:
         If it declares more frames than it can hold or than it describes.
     """
     dataset, count = header.dataset, header.frame_count
+    _check_untiled(path, header)
     # A frame takes eight pixels to a byte, or the head of a packed fragment.
     held = header.file.stat().st_size
     if count * min(header.rows * header.columns / 8, 8) > held:
@@ -168,15 +207,45 @@ def frames_of(path: Path, header: Header) -> list[Frame]:
             "Export the series again.",
         )
     places = _detector_places(dataset, count)
+    dimensions = _dimensions(dataset)
+    vectors = _vectors(header)
+    ranks = vectors.pop("slice", None)
     frames = []
     for index in range(count):
         groups = (*own[index : index + 1], *shared, dataset)
-        frames.append(_frame(header, index, groups, places[index]))
+        traits = [*_traits(groups), *_indices(groups, dimensions)]
+        traits += [(name, f"{each[index]:g}") for name, each in vectors.items()]
+        rank = _rank(groups)
+        if rank is None and ranks is not None:
+            rank = int(ranks[index])
+        frames.append(_frame(header, index, groups, places[index], tuple(traits), rank))
     return frames
 
 
+def _check_untiled(path: Path, header: Header) -> None:
+    """Refuse what lays several slices, or parts of one, out in a plane."""
+    if "TotalPixelMatrixColumns" in header.dataset:
+        raise unreadable(
+            path,
+            f"'{header.file.name}' is a slide of a microscope in tiles",
+            "Export the part that is wanted as a picture.",
+        )
+    if "MOSAIC" in text(header.dataset, "ImageType").split("\\"):
+        raise unreadable(
+            path,
+            f"the slices of '{header.file.name}' stand side by side in one picture "
+            "(mosaic)",
+            "Convert the series to NIfTI with dcm2niix.",
+        )
+
+
 def _frame(
-    header: Header, index: int, groups: Group, place: tuple[float, ...] | None
+    header: Header,
+    index: int,
+    groups: Group,
+    place: tuple[float, ...] | None,
+    traits: tuple[tuple[str, str], ...],
+    rank: int | None,
 ) -> Frame:
     dataset = header.dataset
     measures = _places(groups, "PixelMeasuresSequence")
@@ -196,9 +265,9 @@ def _frame(
     detector = deep(dataset, "DetectorInformationSequence")
     if orientation is None and detector is not None:
         orientation = numbers(detector, "ImageOrientationPatient", 6)
-    slope = _first(number, scales, "RescaleSlope")
+    slope = _scale(header, scales, "RescaleSlope")
     if slope is None:
-        slope = number(dataset, "DoseGridScaling")
+        slope = _scale(header, [dataset], "DoseGridScaling")
     return Frame(
         file=header.file,
         index=index,
@@ -211,8 +280,10 @@ def _frame(
         thickness=_length(_first(number, measures, "SliceThickness")),
         between=_length(_first(number, measures, "SpacingBetweenSlices")),
         slope=slope,
-        intercept=_first(number, scales, "RescaleIntercept"),
-        traits=_traits(groups),
+        intercept=_scale(header, scales, "RescaleIntercept"),
+        location=_first(number, list(groups), "SliceLocation"),
+        rank=rank,
+        traits=traits,
         segment=(
             None
             if segment is None
@@ -233,6 +304,21 @@ def _first(
     """Return what `read` finds first in any of the places."""
     values = (read(place, keyword, *count) for place in places)
     return next((value for value in values if value is not None), None)
+
+
+def _scale(header: Header, places: list["Dataset"], keyword: str) -> float | None:
+    """Return a factor of the scale; one that is no number is an error."""
+    place = next((place for place in places if holds(place, keyword)), None)
+    if place is None:
+        return None
+    value = number(place, keyword)
+    if value is None:
+        raise unreadable(
+            header.file,
+            f"its {keyword} is no number",
+            "Export the series with a valid one.",
+        )
+    return value
 
 
 def _length(value: float | None) -> float | None:
@@ -263,7 +349,7 @@ def _traits(groups: Group) -> tuple[tuple[str, str], ...]:
     for name, places in TRAITS.items():
         for sequence, keyword in places:
             if sequence:
-                inner = (deep(group, sequence) for group in groups)
+                inner = (deep(group, *sequence.split("/")) for group in groups)
                 values = [text(place, keyword) for place in inner if place is not None]
             else:
                 values = [text(groups[-1], keyword)]
@@ -272,6 +358,63 @@ def _traits(groups: Group) -> tuple[tuple[str, str], ...]:
                 found.append((name, value))
                 break
     return tuple(found)
+
+
+def _dimensions(dataset: "Dataset") -> list[str]:
+    """Return the name of each dimension by which an object sorts its frames."""
+    from pydicom.datadict import keyword_for_tag
+
+    names = []
+    for place, item in enumerate(items(dataset, "DimensionIndexSequence"), start=1):
+        pointer = whole_number(item, "DimensionIndexPointer")
+        name = text(item, "DimensionDescriptionLabel")
+        if not name and pointer is not None:
+            name = keyword_for_tag(pointer)
+        names.append(name or f"dimension {place}")
+    return names
+
+
+def _indices(groups: Group, dimensions: list[str]) -> list[tuple[str, str]]:
+    """Return what an object counts a frame as, by dimension."""
+    content = deep(groups[0], "FrameContentSequence")
+    stored = "" if content is None else text(content, "DimensionIndexValues")
+    values = stored.split("\\") if stored else []
+    names = dimensions + [f"dimension {i + 1}" for i in range(len(values))]
+    return list(zip(names, values, strict=False))
+
+
+def _rank(groups: Group) -> int | None:
+    content = deep(groups[0], "FrameContentSequence")
+    return None if content is None else whole_number(content, "InStackPositionNumber")
+
+
+def _vectors(header: Header) -> dict[str, tuple[float, ...]]:
+    """Return what one attribute holds for all frames; "slice" is their place.
+
+    The frames of a film, and those of nuclear medicine without slices, all show
+    the same place.
+    """
+    count = header.frame_count
+    found = {}
+    for name, keyword in VECTORS.items():
+        values = numbers(header.dataset, keyword, count)
+        if values is not None:
+            found[name] = values
+    if count > 1 and _is_film(header):
+        found["time point"] = tuple(float(i + 1) for i in range(count))
+    slices = numbers(header.dataset, "SliceVector", count)
+    if slices is not None:
+        found["slice"] = slices
+    elif found:
+        found["slice"] = (0.0,) * count
+    return found
+
+
+def _is_film(header: Header) -> bool:
+    pointers = text(header.dataset, "FrameIncrementPointer")
+    if pointers:
+        return any(time in pointers for time in TIMES)
+    return header.sop_class in FILMS
 
 
 def _detector_places(dataset: "Dataset", count: int) -> list[tuple[float, ...] | None]:

@@ -27,6 +27,9 @@ DAMAGE = (Exception,)
 SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 """Segmentation Storage and Label Map Segmentation Storage."""
 
+DIRECTORY = "1.2.840.10008.1.3.10"
+"""What a DICOMDIR is: a list of the files of a disc."""
+
 DEFLATED = "1.2.840.10008.1.2.1.99"
 """The transfer syntax in which the whole file is packed."""
 
@@ -72,7 +75,12 @@ class Header:
         """The name of its SOP class: "CT Image Storage", say."""
         from pydicom.uid import UID
 
-        return UID(text(self.dataset, "SOPClassUID")).name or "object without a class"
+        return UID(self.sop_class).name or "object without a class"
+
+    @property
+    def sop_class(self) -> str:
+        """Its SOPClassUID; that of a DICOMDIR stands in the file's meta information."""
+        return text(self.dataset, "SOPClassUID") or _media_class(self.dataset)
 
     @property
     def rows(self) -> int:
@@ -101,9 +109,10 @@ def read_header(file: Path) -> Header | None:
     except DAMAGE as error:
         logger.debug("%s: %s", file, error)
         return None
+    header = Header(file, dataset)
     if not text(dataset, "SOPClassUID") and "Rows" not in dataset:
-        return None
-    return Header(file, dataset)
+        return header if header.sop_class == DIRECTORY else None
+    return header
 
 
 def read_dataset(file: Path, *, pixels: bool) -> "Dataset":
@@ -130,13 +139,15 @@ def is_dicom(head: bytes) -> bool:
     """Tell DICOM by its mark, or by a first element where the mark is left out."""
     if head[128:132] == MARK:
         return True
-    if head[:2] not in (b"\x02\x00", b"\x08\x00") or len(head) < 8:
+    orders = {b"\x02\x00": "<", b"\x08\x00": "<", b"\x00\x02": ">", b"\x00\x08": ">"}
+    order = orders.get(head[:2])
+    if order is None or len(head) < 8:
         return False
-    group, element = struct.unpack("<HH", head[:4])
+    group, element = struct.unpack(f"{order}HH", head[:4])
     if re.fullmatch(rb"[A-Z]{2}", head[4:6]):
         return head[4:6] in (b"UL", b"UI", b"CS", b"DA", b"SH", b"OB", b"LO", b"TM")
     # Without a type the length follows; the first elements of group 8 are short.
-    (length,) = struct.unpack("<I", head[4:8])
+    (length,) = struct.unpack(f"{order}I", head[4:8])
     return group == 8 and element <= 0x60 and length <= 256
 
 
@@ -166,6 +177,17 @@ def number(dataset: "Dataset", keyword: str) -> float | None:
     """Return an attribute as one finite number; None if it is not that."""
     found = numbers(dataset, keyword, 1)
     return None if found is None else found[0]
+
+
+def holds(dataset: "Dataset", keyword: str) -> bool:
+    """Tell whether an attribute has a value, be it damaged."""
+    try:
+        found = dataset.get_item(keyword)
+    except DAMAGE as error:
+        logger.debug("%s: %s", keyword, error)
+        return True
+    value = None if found is None else found.value
+    return value is not None and str(value).strip("b' \\0") != ""
 
 
 def whole_number(dataset: "Dataset", keyword: str) -> int | None:
@@ -218,6 +240,11 @@ def _value(dataset: "Dataset", keyword: str) -> Any:
     except DAMAGE as error:
         logger.debug("%s: %s", keyword, error)
         return None
+
+
+def _media_class(dataset: "Dataset") -> str:
+    meta = getattr(dataset, "file_meta", None)
+    return "" if meta is None else text(meta, "MediaStorageSOPClassUID")
 
 
 def _is_sequence(value: object) -> bool:

@@ -13,6 +13,7 @@ from napari_qmedsam.errors import UnreadableVolume
 from napari_qmedsam.volumes.dicom.headers import (
     DAMAGE,
     Header,
+    ObjectKind,
     quiet_pydicom,
     read_dataset,
     text,
@@ -109,9 +110,16 @@ def read_pixels(path: Path, header: Header, indices: list[int]) -> NDArray:
             dataset = read_dataset(header.file, pixels=True)
             name = next((name for name in PIXELS if name in dataset), None)
             if name is None:
-                raise damaged_slice(path, header.file)
-            _check_size(path, header, dataset, len(dataset[name].value))
+                raise unreadable(
+                    path,
+                    f"'{header.file.name}' holds no pixels, or is cut short",
+                    "Export the series again.",
+                )
             _check_codec(path, header, dataset)
+            _check_size(path, header, dataset, len(dataset[name].value))
+            if header.kind is ObjectKind.SEGMENTATION:
+                # A label map may have a palette; its labels are the numbers.
+                dataset.PhotometricInterpretation = "MONOCHROME2"
             if dataset.file_meta.TransferSyntaxUID.is_encapsulated or _is_colour(
                 dataset
             ):

@@ -4,13 +4,22 @@ import logging
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_qmedsam.volumes.cleaning import as_float32, rescaled
 from napari_qmedsam.volumes.dicom.frames import Frame
-from napari_qmedsam.volumes.dicom.headers import Header, is_dicom, items, text
+from napari_qmedsam.volumes.dicom.headers import (
+    DAMAGE,
+    Header,
+    is_dicom,
+    items,
+    quiet_pydicom,
+    text,
+    whole_number,
+)
 from napari_qmedsam.volumes.dicom.pixels import read_pixels
 from napari_qmedsam.volumes.dicom.segmentation import (
     holds_segmentation,
@@ -26,7 +35,16 @@ from napari_qmedsam.volumes.files import unreadable
 from napari_qmedsam.volumes.formats import WHOLE, Format, Selection, Shape
 from napari_qmedsam.volumes.volume import Modality, Source, Volume
 
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
 logger = logging.getLogger(__name__)
+
+NO_SCALE = (
+    "The files carry no rescale slope and intercept; their values are taken for HU as "
+    "they are stored."
+)
+"""What is assumed of such CT, which the standard does not have."""
 
 MODALITIES = {
     "CT": Modality.CT,
@@ -69,10 +87,10 @@ def read_dicom(path: Path, selection: Selection = WHOLE) -> Volume:
     chosen = choose_series(path, selection.series)
     stack = _stack(path, chosen, selection.frame)
     array = _stored(path, chosen, stack)
-    array, notices = _scaled(path, array, stack.frames)
+    array, notices = _unpadded(array, chosen.headers[0].dataset)
+    array, more = _intensities(path, array, chosen, stack.frames)
+    notices = chosen.notices + notices + more
     dataset = chosen.headers[0].dataset
-    if items(dataset, "ModalityLUTSequence"):
-        notices += ("Its lookup table of the modality was not applied.",)
     colour = array.ndim == 4
     modality = MODALITIES.get(text(dataset, "Modality"), Modality.OTHER)
     return Volume(
@@ -108,7 +126,8 @@ def _stack(path: Path, chosen: Series, wanted: int | None = None) -> Stack:
         one, other = (
             read_pixels(path, headers[frame.file], [frame.index]) for frame in (a, b)
         )
-        return np.array_equal(one, other)
+        is_scaled_alike = (a.slope, a.intercept) == (b.slope, b.intercept)
+        return is_scaled_alike and np.array_equal(one, other)
 
     return stack_frames(path, chosen.frames(path), same_pixels, wanted)
 
@@ -136,6 +155,79 @@ def _stored(path: Path, chosen: Series, stack: Stack) -> NDArray:
         array[slots] = pixels
     assert array is not None  # a series has at least one file
     return array
+
+
+def _unpadded(array: NDArray, dataset: "Dataset") -> tuple[NDArray, tuple[str, ...]]:
+    """Replace padding that is brighter than the image by its smallest value.
+
+    Darker padding, such as -2000 around a CT, does no harm and stays. Low values
+    that stand for white are told.
+    """
+    if text(dataset, "PhotometricInterpretation") == "MONOCHROME1":
+        notice = (
+            "Low values stand for white in it (MONOCHROME1); they are kept as they "
+            "are, so it is shown inverted."
+        )
+        return array, (notice,)
+    padding = whole_number(dataset, "PixelPaddingValue")
+    if padding is None or array.ndim == 4 or array.dtype.kind not in "iu":
+        return array, ()
+    bits = whole_number(dataset, "BitsAllocated") or 16
+    if array.dtype.kind == "i" and padding >= 1 << (bits - 1):
+        padding -= 1 << bits  # stored without a sign
+    lowest = array.min()
+    if array.max() != padding or lowest == padding:
+        return array, ()
+    count = 0
+    for plane in array:
+        is_padding = plane == padding
+        count += int(np.count_nonzero(is_padding))
+        plane[is_padding] = lowest
+    notice = (
+        f"{count} voxels held the padding value {padding} and now hold the smallest "
+        "stored value."
+    )
+    return array, (notice,)
+
+
+def _intensities(
+    path: Path, array: NDArray, chosen: Series, frames: Sequence[Frame]
+) -> tuple[NDArray, tuple[str, ...]]:
+    """Apply the scale of every frame, or the lookup table of its file."""
+    headers = {header.file: header.dataset for header in chosen.headers}
+    with_table = {
+        frame.file
+        for frame in frames
+        if items(headers[frame.file], "ModalityLUTSequence")
+    }
+    if not with_table:
+        array, notices = _scaled(path, array, frames)
+        is_ct = text(chosen.headers[0].dataset, "Modality") == "CT"
+        if is_ct and all(f.slope is None and f.intercept is None for f in frames):
+            notices += (NO_SCALE,)
+        return array, notices
+    if len(with_table) < len({frame.file for frame in frames}):
+        raise unreadable(
+            path,
+            "some of its slices have a lookup table of the modality and others not",
+            "Export the series again.",
+        )
+    from pydicom.pixels.processing import apply_modality_lut
+
+    try:
+        with quiet_pydicom():
+            planes = [
+                apply_modality_lut(plane, headers[frame.file])
+                for plane, frame in zip(array, frames, strict=True)
+            ]
+    except DAMAGE as error:
+        logger.debug("%s: %s", path, error)
+        raise unreadable(
+            path,
+            "its lookup table of the modality is damaged",
+            "Export the series again.",
+        ) from error
+    return np.stack(planes), ()
 
 
 def _scaled(

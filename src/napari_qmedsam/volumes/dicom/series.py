@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from napari_qmedsam.errors import AmbiguousSeries
@@ -39,6 +39,8 @@ class Series:
         Paths in slice order.
     headers : tuple of Header
         One per file.
+    notices : tuple of str
+        What was left out of it.
     """
 
     uid: str
@@ -46,6 +48,7 @@ class Series:
     count: int
     files: tuple[str, ...]
     headers: tuple[Header, ...] = field(default=(), repr=False, compare=False)
+    notices: tuple[str, ...] = field(default=(), repr=False, compare=False)
 
     def frames(self, path: Path) -> list[Frame]:
         """Return the frames of all files; see :func:`frames_of`."""
@@ -127,6 +130,7 @@ def choose_series(
             if not found:
                 raise _nothing_found(path, folder, kind)
             chosen = _named_series(path, found, wanted)
+        chosen = _of_one_class(path, chosen)
         _check_complete(path, folder, chosen)
         return chosen
 
@@ -182,11 +186,17 @@ def _series_of_file(path: Path, found: list[Series], kind: ObjectKind) -> Series
     uid = text(header.dataset, "SeriesInstanceUID")
     chosen = next((series for series in found if series.uid == uid), None)
     if chosen is None or header.kind is not kind:
+        advice = ADVICE[kind]
+        if header.sop_class == STRUCTURES:
+            advice = "Turn its contours into a DICOM SEG or NIfTI, as 3D Slicer does."
         raise unreadable(
-            path, f"it is a {header.class_name}, {_lack(header, kind)}", ADVICE[kind]
+            path, f"it is a {header.class_name}, {_lack(header, kind)}", advice
         )
     return chosen
 
+
+STRUCTURES = "1.2.840.10008.5.1.4.1.1.481.3"
+"""RT Structure Set Storage: contours in mm, no voxels."""
 
 ADVICE = {
     ObjectKind.IMAGE: "Choose a slice, or the folder of a series.",
@@ -234,6 +244,34 @@ def _named_series(path: Path, found: list[Series], wanted: str | None) -> Series
             f"open one file of it.{_listing(fitting)}"
         )
     return fitting[0]
+
+
+def _of_one_class(path: Path, chosen: Series) -> Series:
+    """Leave out objects of another class, such as screenshots of a report.
+
+    A file stands for its own class, a folder for the one with most frames.
+    """
+    counts: Counter[str] = Counter()
+    for header in chosen.headers:
+        counts[header.sop_class] += header.frame_count
+    if len(counts) == 1:
+        return chosen
+    own = {h.sop_class for h in chosen.headers if h.file.name == path.name}
+    kind = own.pop() if own and not path.is_dir() else counts.most_common(1)[0][0]
+    kept = tuple(h for h in chosen.headers if h.sop_class == kind)
+    others = Counter(h.class_name for h in chosen.headers if h.sop_class != kind)
+    listed = ", ".join(f"{count} x {name}" for name, count in others.items())
+    notice = (
+        f"The series holds objects of several classes; {kept[0].class_name} was read "
+        f"and {listed} left out."
+    )
+    return replace(
+        chosen,
+        headers=kept,
+        files=tuple(str(header.file) for header in kept),
+        count=counts[kind],
+        notices=(notice,),
+    )
 
 
 def _listing(found: list[Series]) -> str:

@@ -1,6 +1,6 @@
 """From frames to one stack: which belong together, in which order, how far apart."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -28,6 +28,9 @@ ASIDE_TOLERANCE_MM = 0.5
 
 ORIENTATION_TOLERANCE = 1e-3
 """Direction cosines may differ by this much across slices."""
+
+SHOWN = 12
+"""Images that a notice lists."""
 
 SPACING_TOLERANCE = 1e-3
 """Pixel sizes may differ by this share across slices."""
@@ -87,13 +90,18 @@ def stack_frames(
     frames, notices = _drop_copies(frames)
     spacing, more = _in_plane_spacing(path, frames)
     notices += more
-    if _are_placed(path, frames):
-        frames, more = _one_image(path, frames, same_pixels, wanted)
-        stack = _placed(frames, spacing)
-    else:
+    is_placed = _are_placed(path, frames)
+    frames = sorted_frames(frames)
+    along = _along(frames) if is_placed else _along_unplaced(frames)
+    if along is None:
         choose_frame(path, wanted, 1)
-        stack, more = _unplaced(frames, spacing), ()
-    return replace(stack, notices=notices + more + stack.notices)
+    else:
+        order = np.argsort(along, kind="stable")
+        frames, along = [frames[i] for i in order], along[order]
+        frames, more = _one_image(path, frames, along, same_pixels, wanted)
+        notices += more
+    stack = _placed(frames, spacing) if is_placed else _unplaced(frames, spacing)
+    return replace(stack, notices=notices + stack.notices)
 
 
 def grid_affine(
@@ -223,11 +231,20 @@ def _are_placed(path: Path, frames: list[Frame]) -> bool:
 
 
 def _one_image(
-    path: Path, frames: list[Frame], same_pixels: SamePixels, wanted: int | None
+    path: Path,
+    frames: list[Frame],
+    along: NDArray[np.float64],
+    same_pixels: SamePixels,
+    wanted: int | None,
 ) -> tuple[list[Frame], tuple[str, ...]]:
-    """Return the frames of one of several images of the same slices."""
-    frames = sorted_frames(frames)
-    places = _places(frames)
+    """Return the frames of one of several images of the same slices.
+
+    Parameters
+    ----------
+    along : ndarray, (n,)
+        Where the frames lie along the stack, in ascending order.
+    """
+    places = np.cumsum(np.diff(along, prepend=along[0]) > SAME_PLACE_MM).tolist()
     repeats = max(Counter(places).values())
     if repeats == 1:
         choose_frame(path, wanted, 1)
@@ -248,19 +265,16 @@ def _one_image(
     index, _ = choose_frame(path, wanted, len(images))
     if wanted is not None:
         return images[index][1], ()
-    listed = "; ".join(" ".join(value) or "not given" for value, _ in images)
+    shown = [" ".join(value).strip() or "not given" for value, _ in images]
+    if len(shown) > SHOWN:
+        shown[SHOWN - 1 : -1] = ["..."]
+    listed = "; ".join(shown)
     notice = (
         f"The series holds {len(images)} images of the same slices, which differ in "
         f"{' and '.join(names)} ({listed}); the first was read. frame= or --frame "
         "chooses another."
     )
     return images[0][1], (notice,)
-
-
-def _places(frames: list[Frame]) -> list[int]:
-    """Return a number for the place of each frame, the frames sorted."""
-    along = _along(frames)
-    return np.cumsum(np.diff(along, prepend=along[0]) > SAME_PLACE_MM).tolist()
 
 
 def _apart(
@@ -289,6 +303,39 @@ def _apart(
                 return names, [
                     (key, [frames[i] for i in images[key]]) for key in ordered
                 ]
+    return _apart_by_order(frames, places, repeats, traits, varied)
+
+
+def _apart_by_order(
+    frames: list[Frame],
+    places: list[int],
+    repeats: int,
+    traits: list[dict[str, str]],
+    varied: list[str],
+) -> tuple[tuple[str, ...], list[tuple[tuple[str, ...], list[Frame]]]]:
+    """Split by a trait that differs at every place, but not alike at all of them.
+
+    Times are such, where each slice of each image has one of its own.
+    """
+    if set(Counter(places).values()) != {repeats}:
+        return (), []
+    by_place: dict[int, list[int]] = defaultdict(list)
+    for i, place in enumerate(places):
+        by_place[place].append(i)
+    for name in varied:
+        values = [trait.get(name, "") for trait in traits]
+        if all(
+            len({values[i] for i in here} - {""}) == repeats
+            for here in by_place.values()
+        ):
+            ordered = [
+                sorted(here, key=lambda i: _sort_key(values[i]))
+                for here in by_place.values()
+            ]
+            return (name,), [
+                ((values[ordered[0][k]],), [frames[here[k]] for here in ordered])
+                for k in range(repeats)
+            ]
     return (), []
 
 
@@ -325,18 +372,47 @@ def _placed(frames: list[Frame], in_plane: tuple[float, float]) -> Stack:
 
 
 def _unplaced(frames: list[Frame], in_plane: tuple[float, float]) -> Stack:
-    """Stack frames of which not all say where they lie, in the order of numbers."""
-    frames = sorted(frames, key=lambda frame: (frame.order, frame.file.name))
+    """Stack frames of which not all say where they lie and in which direction."""
     gap, notice = _thickness(frames)
+    along = _along_unplaced(frames)
     if len(frames) > 1:
         basis = "assumed" if notice else "taken from their thickness"
+        order = "their numbers and may be wrong"
+        if along is not None and along.tolist() != [frame.rank for frame in frames]:
+            gap = float(np.median(np.diff(along)))
+            order, basis = "their locations", "the usual distance of these"
+        elif along is not None:
+            order = "their place in the stack"
         notice = (
-            "Not every slice says where it lies; their order follows their numbers "
-            f"and may be wrong, and {gap:g} mm between them is {basis}."
+            "Not every slice says where it lies and in which direction; their order "
+            f"follows {order}, and {gap:g} mm between them is {basis}."
         )
     lps = np.diag([in_plane[1], in_plane[0], gap, 1.0])
     told = () if notice is None else (notice,)
     return Stack(tuple(frames), (gap, *in_plane), LPS_FROM_RAS @ lps, told)
+
+
+def _along_unplaced(frames: list[Frame]) -> NDArray[np.float64] | None:
+    """Return where frames lie along their stack by what else says it.
+
+    Positions without a valid direction, SliceLocation in mm, or the numbers of
+    their slices; None where not every frame has one.
+    """
+    positions = [frame.position for frame in frames]
+    if all(position is not None for position in positions):
+        points = np.array(positions)
+        steps = points - points[0]
+        farthest = steps[int(np.linalg.norm(steps, axis=1).argmax())]
+        length = np.linalg.norm(farthest)
+        if length > SAME_PLACE_MM:
+            towards = farthest / length
+            # Axial slices are assumed to go up.
+            sign = np.sign(towards[int(np.abs(towards).argmax())])
+            return points @ (sign * towards)
+    locations, ranks = ([f.location for f in frames], [f.rank for f in frames])
+    if None not in locations and len(set(locations)) > 1:
+        return np.array(locations, dtype=np.float64)
+    return None if None in ranks else np.array(ranks, dtype=np.float64)
 
 
 def _thickness(frames: list[Frame]) -> tuple[float, str | None]:
