@@ -11,7 +11,7 @@ from napari_qmedsam.errors import Cancelled, GridMismatch, InvalidBox, InvalidSe
 from napari_qmedsam.prompts import Box3D
 from napari_qmedsam.segmentation.embeddings import EmbeddingStore
 from napari_qmedsam.segmentation.objects import SegmentObject
-from napari_qmedsam.segmentation.propagation import OnEmpty, Propagation
+from napari_qmedsam.segmentation.propagation import Propagation
 from napari_qmedsam.segmentation.segmenter import SliceSegmenter
 from napari_qmedsam.volumes import read_labels
 from napari_qmedsam.volumes.volume import Volume
@@ -95,9 +95,9 @@ def test_an_object_that_now_ends_earlier_leaves_nothing_beyond_its_end(
     truth[3] = False
     session = Session(bright_volume(truth), SliceSegmenter(new_backend()), FULL)
     session.add_object(box)
-    run(session.segment(propagation=Propagation.MASK, on_empty=OnEmpty.BOX))
+    run(session.segment(propagation=Propagation.BOX))
     assert session.labels[4].any()
-    run(session.segment(propagation=Propagation.MASK, on_empty=OnEmpty.STOP))
+    run(session.segment(propagation=Propagation.MASK))
     assert np.array_equal(np.unique(np.nonzero(session.labels)[0]), [0, 1, 2])
 
 

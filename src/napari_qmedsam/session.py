@@ -18,7 +18,6 @@ from napari_qmedsam.segmentation.early_stop import EarlyStop
 from napari_qmedsam.segmentation.objects import ObjectPrompt
 from napari_qmedsam.segmentation.propagation import (
     Direction,
-    OnEmpty,
     Propagation,
     SliceUpdate,
     segment_volume,
@@ -106,7 +105,6 @@ class Session(Annotation):
         object_ids: Sequence[int] | None = None,
         slice_index: int | None = None,
         propagation: Propagation = Propagation.BOX,
-        on_empty: OnEmpty = OnEmpty.STOP,
         protect_existing: bool = False,
         axis: int = 0,
         progress: Callable[[int, int], None] | None = None,
@@ -123,7 +121,6 @@ class Session(Annotation):
         slice_index : int, optional
             Only this slice. Default: each object's whole range.
         propagation : Propagation
-        on_empty : OnEmpty
         protect_existing : bool
             Keep the labels of other objects.
         axis : int
@@ -140,7 +137,7 @@ class Session(Annotation):
             If there is no object of an id.
         """
         updates = self.iter_segment(
-            object_ids, slice_index, propagation, on_empty, protect_existing, axis
+            object_ids, slice_index, propagation, protect_existing, axis
         )
         return run_to_end(updates, progress)
 
@@ -149,7 +146,6 @@ class Session(Annotation):
         object_ids: Sequence[int] | None = None,
         slice_index: int | None = None,
         propagation: Propagation = Propagation.BOX,
-        on_empty: OnEmpty = OnEmpty.STOP,
         protect_existing: bool = False,
         axis: int = 0,
         join: bool = False,
@@ -162,7 +158,7 @@ class Session(Annotation):
 
         Parameters
         ----------
-        object_ids, slice_index, propagation, on_empty, protect_existing, axis
+        object_ids, slice_index, propagation, protect_existing, axis
             As for :meth:`segment`.
         join : bool
             Go on with the last step of undo if that changed a box: for masks that
@@ -176,7 +172,7 @@ class Session(Annotation):
         """
         prompts = self.prompts(object_ids, slice_index, axis)
         updates = segment_volume(
-            self.model(), self.volume, prompts, self.window, propagation, on_empty
+            self.model(), self.volume, prompts, self.window, propagation
         )
         ids = [p.object_id for p in prompts]
         last = self.history.last

@@ -19,7 +19,7 @@ from napari_qmedsam.phantoms.random_slices import (
     phantom_test_set,
     random_slice,
 )
-from napari_qmedsam.phantoms.shapes import Stack, Tube
+from napari_qmedsam.phantoms.shapes import EllipseStack, Tube
 from napari_qmedsam.phantoms.shells import paint_shell
 from napari_qmedsam.volumes.volume import Modality
 
@@ -143,7 +143,7 @@ def test_no_shell_without_an_object_or_a_number():
 def test_ball_is_cut_to_a_disc():
     """A ball of radius 10 cut 6 above its centre: a disc of radius 8, area 201."""
     canvas = Canvas((64, 64), 1.0, (32.0, 32.0))
-    ball = Stack(
+    ball = EllipseStack(
         np.array([(-10, 0, 0, 0, 0, 0), (0, 0, 0, 10, 10, 0), (10, 0, 0, 0, 0, 0)])
     )
     tube = Tube(np.array([(0, 0, 0), (0, 0, 0.01)]), np.array([10.0, 10.0]))

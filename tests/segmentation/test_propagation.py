@@ -10,7 +10,6 @@ from napari_qmedsam.prompts import Box3D
 from napari_qmedsam.segmentation.embeddings import EmbeddingStore
 from napari_qmedsam.segmentation.propagation import (
     ObjectPrompt,
-    OnEmpty,
     Propagation,
     segment_volume,
 )
@@ -62,16 +61,13 @@ def test_every_slice_gets_the_boxes_that_cross_it_in_order(backend, bright_volum
 
 
 @pytest.mark.parametrize("memory", [1 << 30, 1], ids=["ample", "tiny"])
-@pytest.mark.parametrize("on_empty", OnEmpty)
 @pytest.mark.parametrize("way", Propagation)
 def test_every_slice_is_encoded_once_however_many_objects_cross_it(
-    backend, column, way, on_empty, memory
+    backend, column, way, memory
 ):
     volume, _ = column
     segmenter = SliceSegmenter(backend, EmbeddingStore(memory))
-    updates = segment_volume(
-        segmenter, volume, prompts(OVERLAPPING), FULL, way, on_empty
-    )
+    updates = segment_volume(segmenter, volume, prompts(OVERLAPPING), FULL, way)
     _, order = collected(updates, 4, volume.shape)
     assert set(order) == set(range(DEPTH))
     assert len(backend.encoded) == DEPTH
@@ -87,10 +83,9 @@ boxes_over_slices = st.tuples(st.integers(0, DEPTH - 1), st.integers(1, DEPTH)).
 @given(
     st.lists(boxes_over_slices, min_size=1, max_size=5),
     st.sets(st.integers(0, DEPTH - 1)),
-    st.sampled_from(list(OnEmpty)),
 )
 def test_mask_propagation_encodes_no_slice_twice(
-    new_backend, bright_volume, boxes, filled, on_empty
+    new_backend, bright_volume, boxes, filled
 ):
     truth = np.zeros((DEPTH, 32, 32), bool)
     truth[sorted(filled), 5:9, 5:9] = True
@@ -102,7 +97,6 @@ def test_mask_propagation_encodes_no_slice_twice(
         prompts(boxes),
         FULL,
         Propagation.MASK,
-        on_empty,
     )
     seen = {(u.slice_index, i) for u in updates for i, _ in u.masks}
     expected = {(z, i) for i, b in enumerate(boxes) for z in range(b.z_min, b.z_max)}
@@ -183,19 +177,6 @@ def test_an_object_ends_where_its_mask_is_empty(backend, bright_volume):
     assert not found[0][5:].any()
     assert order == [3, 4, 5, 6, 2, 1, 0]  # slice 6 is told empty ...
     assert len(backend.encoded) == 6  # ... but not looked at
-
-
-def test_the_drawn_box_may_prompt_again_after_an_empty_mask(backend, bright_volume):
-    volume, truth = drifting(bright_volume, gap=5)
-    middle = prompts([Box3D(7, 9, 0, 15, 17, 7)])
-    updates = segment_volume(
-        SliceSegmenter(backend), volume, middle, FULL, Propagation.MASK, OnEmpty.BOX
-    )
-    found, _ = collected(updates, 1, volume.shape)
-    expected = truth[6].copy()
-    expected[:, 15:] = False  # the part inside the drawn box
-    assert np.array_equal(found[0][6], expected)
-    assert len(backend.encoded) == 7
 
 
 def test_an_object_that_is_empty_in_the_middle_is_empty(backend, bright_volume):

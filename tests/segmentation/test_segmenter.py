@@ -11,7 +11,6 @@ from napari_qmedsam.runtime import load_backend
 from napari_qmedsam.segmentation.embeddings import EmbeddingStore
 from napari_qmedsam.segmentation.propagation import (
     ObjectPrompt,
-    OnEmpty,
     Propagation,
     segment_volume,
 )
@@ -209,7 +208,6 @@ def test_mask_propagation_gives_the_reference_volume(parity, lite_backend):
         [ObjectPrompt(1, Box3D(x0, y0, z0, x1 + 1, y1 + 1, z1 + 1))],
         FULL,
         Propagation.MASK,
-        OnEmpty.BOX,
     )
     segmented, order = np.zeros(array.shape, bool), []
     for update in updates:

@@ -97,8 +97,8 @@ def evaluate(
         raise InvalidSettings(
             "--effort prompts in ways of its own: leave out --mode and --propagation."
         )
-    chosen_mode = shared.choice(Mode, mode or Mode.SLICE.value, "--mode")
-    way = shared.choice(Propagation, propagation, "--propagation")
+    chosen_mode = shared.parse_choice(Mode, mode or Mode.SLICE.value, "--mode")
+    way = shared.parse_choice(Propagation, propagation, "--propagation")
     if chosen_mode is Mode.SLICE:
         why = "every slice has a box of its own; 3D boxes are --mode volume."
         shared.refuse_idle(context, {"propagation"}, why)
@@ -204,7 +204,7 @@ def evaluate_modalities(
     from napari_qmedsam.evaluation import modalities, tables
     from napari_qmedsam.evaluation.volumes import Mode
 
-    chosen_mode = shared.choice(Mode, mode, "--mode")
+    chosen_mode = shared.parse_choice(Mode, mode, "--mode")
     if out is not None:
         shared.check_folder_target(out)
     opened = open_data(data, seed, held_out=True)

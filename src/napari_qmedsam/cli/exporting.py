@@ -38,7 +38,7 @@ def export(
     from napari_qmedsam.runtime.exporting import ExportFormat, export_model
 
     model, weights = resolve_auto(model, weights)
-    chosen = shared.choice(ExportFormat, form, "--format")
+    chosen = shared.parse_choice(ExportFormat, form, "--format")
     folder = output or Path(f"{Path(model).name.split('.')[0]}-{chosen.value}")
     shared.check_folder_target(folder)
     source = resolve_model(model, weights)

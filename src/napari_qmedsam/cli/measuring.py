@@ -60,7 +60,7 @@ def score(
     from napari_qmedsam.evaluation.label_scores import score_labels
     from napari_qmedsam.volumes import read_labels
 
-    way = shared.choice(Matching, match, "--match")
+    way = shared.parse_choice(Matching, match, "--match")
     wanted = shared.class_ids(classes)
     if output is not None:
         shared.check_file_target(output, labels, reference)

@@ -131,7 +131,7 @@ def segment(
     if not boxes:
         raise InvalidSettings("Give at least one --box or --box3d.")
     chosen_window = parse_window(window)
-    way = shared.choice(Propagation, propagation, "--propagation")
+    way = shared.parse_choice(Propagation, propagation, "--propagation")
     if not box3d:
         shared.refuse_idle(context, {"propagation"}, "it is that of --box3d.")
     volume = read_volume(

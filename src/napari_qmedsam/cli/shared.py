@@ -238,7 +238,7 @@ def refuse_idle(context: typer.Context, idle: set[str], why: str) -> None:
         raise InvalidSettings(f"{', '.join(written)} would have no effect: {why}")
 
 
-def choice(kind: Any, text: str, option: str) -> Any:
+def parse_choice(kind: Any, text: str, option: str) -> Any:
     """Return the member of an enumeration that an option names."""
     known = [member.value for member in kind]
     if text not in known:

@@ -18,8 +18,8 @@ from napari_qmedsam.evaluation.tables import (
     save_table,
 )
 from napari_qmedsam.volumes.grid import voxel_volume_ml
+from napari_qmedsam.volumes.label_bounds import Bounds, label_bounds
 from napari_qmedsam.volumes.labels import labels_on_grid
-from napari_qmedsam.volumes.places import Place, label_places
 from napari_qmedsam.volumes.registry import keeps_place
 from napari_qmedsam.volumes.segments import Segment, as_segments
 from napari_qmedsam.volumes.volume import Volume
@@ -196,13 +196,13 @@ def score_labels(
         raise InvalidSettings(
             f"There is nothing to score: matched by {matching.value}, labels and "
             "reference have no object in common."
-            if own.places and truth.places
+            if own.bounds and truth.bounds
             else "There is nothing to score: the labels or the reference are empty."
         )
     unit = voxel_volume_ml(reference) if reference.has_spacing else 1.0
     scored = tuple(_score(pair, own, truth, unit, tolerance_mm) for pair in pairs)
     matched = {pair.reference for pair in pairs}
-    left_out = tuple(truth.name(n) for n in truth.places if n not in matched)
+    left_out = tuple(truth.name(n) for n in truth.bounds if n not in matched)
     return LabelScores(
         scored,
         left_out if classes is None else (),
@@ -217,17 +217,17 @@ def score_labels(
 
 @dataclass(frozen=True)
 class _Side:
-    """Labels with their places and names."""
+    """Labels with their bounds and names."""
 
     volume: Volume
-    places: dict[int, Place]
+    bounds: dict[int, Bounds]
     names: dict[int, str]
 
     @classmethod
     def of(cls, volume: Volume, names: Names) -> "_Side":
         known = as_segments(names) or volume.segments
         named = {segment.number: segment.name for segment in known}
-        return cls(volume, label_places(volume.array), named)
+        return cls(volume, label_bounds(volume.array), named)
 
     def name(self, number: int) -> str:
         return self.names.get(number, f"label {number}")
@@ -235,7 +235,7 @@ class _Side:
     def by_name(self) -> dict[str, int]:
         """Return numbers by name, in any case; unnamed labels have none."""
         found: dict[str, int] = {}
-        for number in self.places:
+        for number in self.bounds:
             name = self.names.get(number, "").strip().casefold()
             if name and name in found:
                 raise InvalidSettings(
@@ -249,10 +249,10 @@ class _Side:
 
 def _by_number(own: _Side, truth: _Side) -> list[Pair]:
     pairs = []
-    for number in sorted({*own.places, *truth.places}):
+    for number in sorted({*own.bounds, *truth.bounds}):
         name = own.names.get(number) or truth.name(number)
-        mine = number if number in own.places else None
-        theirs = number if number in truth.places else None
+        mine = number if number in own.bounds else None
+        theirs = number if number in truth.bounds else None
         pairs.append(Pair(name, mine, theirs, truth.names.get(number) or name))
     return pairs
 
@@ -269,7 +269,7 @@ def _by_name(own: _Side, truth: _Side) -> list[Pair]:
 
 
 def _by_overlap(own: _Side, truth: _Side) -> list[Pair]:
-    mine, theirs = list(own.places), list(truth.places)
+    mine, theirs = list(own.bounds), list(truth.bounds)
     shared = _shared_dsc(own, truth)
     chosen = dict(zip(*linear_sum_assignment(shared, maximize=True), strict=True))
     pairs = []
@@ -292,14 +292,14 @@ _MATCHERS = {
 def _shared_dsc(own: _Side, truth: _Side) -> NDArray[np.float64]:
     """Return the DSC of every object with every reference label, (n, m)."""
     mine, theirs = own.volume.array, truth.volume.array
-    columns = {number: i for i, number in enumerate(truth.places)}
+    columns = {number: i for i, number in enumerate(truth.bounds)}
     sizes = np.array(
-        [np.count_nonzero(theirs[p] == n) for n, p in truth.places.items()], float
+        [np.count_nonzero(theirs[p] == n) for n, p in truth.bounds.items()], float
     )
-    shared = np.zeros((len(own.places), len(columns)))
-    for row, (number, place) in enumerate(own.places.items()):
-        mask = mine[place] == number
-        values, counts = np.unique(theirs[place][mask], return_counts=True)
+    shared = np.zeros((len(own.bounds), len(columns)))
+    for row, (number, box) in enumerate(own.bounds.items()):
+        mask = mine[box] == number
+        values, counts = np.unique(theirs[box][mask], return_counts=True)
         for value, count in zip(values, counts, strict=True):
             if value:
                 column = columns[int(value)]
@@ -312,11 +312,11 @@ def _score(
     pair: Pair, own: _Side, truth: _Side, unit: float, tolerance_mm: float
 ) -> ScoredPair:
     """Score a pair within the box around both, which holds all their surfaces."""
-    places = [own.places[pair.number]] if pair.number is not None else []
-    places += [truth.places[pair.reference]] if pair.reference is not None else []
+    bounds = [own.bounds[pair.number]] if pair.number is not None else []
+    bounds += [truth.bounds[pair.reference]] if pair.reference is not None else []
     around = tuple(
         slice(min(s.start for s in axis), max(s.stop for s in axis))
-        for axis in zip(*places, strict=True)
+        for axis in zip(*bounds, strict=True)
     )
     mask, expected = (
         np.zeros([s.stop - s.start for s in around], bool)

@@ -10,7 +10,7 @@ from napari_qmedsam.errors import InvalidSettings, NothingThere
 from napari_qmedsam.evaluation.rules import MINIMUM_VOXELS
 from napari_qmedsam.prompts import Box3D
 from napari_qmedsam.segmentation.objects import ObjectPrompt, SegmentObject
-from napari_qmedsam.volumes.places import label_places
+from napari_qmedsam.volumes.label_bounds import label_bounds
 from napari_qmedsam.volumes.reslicing import stacked_along
 
 
@@ -118,7 +118,7 @@ def boxes_of_labels(
 ) -> list[SegmentObject]:
     """Return an object with a tight box for every value of a label volume."""
     objects = []
-    for value, (z, y, x) in label_places(reference).items():
+    for value, (z, y, x) in label_bounds(reference).items():
         box = Box3D(x.start, y.start, z.start, x.stop, y.stop, z.stop)
         name = (names or {}).get(value, f"label {value}")
         objects.append(SegmentObject(value, box, name))
@@ -174,7 +174,7 @@ def boxes_on_slice(
     """
     plane = stacked_along(reference, axis)[slice_index]
     objects, left_out = [], []
-    for value, (y, x) in label_places(plane).items():
+    for value, (y, x) in label_bounds(plane).items():
         name = (names or {}).get(value, f"label {value}")
         if np.count_nonzero(plane[y, x] == value) < MINIMUM_VOXELS:
             left_out.append(name)
@@ -197,7 +197,7 @@ def boxes_on_slice(
 def _best_value(reference: NDArray[np.integer], box: Box3D) -> int | None:
     slab = reference[box.z_min : box.z_max]
     best, chosen = 0.0, None
-    for value, (z, y, x) in label_places(slab).items():
+    for value, (z, y, x) in label_bounds(slab).items():
         height = min(y.stop, box.y_max) - max(y.start, box.y_min)
         width = min(x.stop, box.x_max) - max(x.start, box.x_min)
         if height <= 0 or width <= 0:

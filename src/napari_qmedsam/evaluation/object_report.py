@@ -17,8 +17,8 @@ from napari_qmedsam.evaluation.tables import (
     save_table,
 )
 from napari_qmedsam.volumes.grid import SUPERIOR, anatomical_axes, voxel_volume_ml
+from napari_qmedsam.volumes.label_bounds import Bounds, label_bounds
 from napari_qmedsam.volumes.labels import labels_on_grid
-from napari_qmedsam.volumes.places import Place, label_places
 from napari_qmedsam.volumes.reslicing import seen_along, stacked_along
 from napari_qmedsam.volumes.segments import Segment, as_segments
 from napari_qmedsam.volumes.volume import Modality, Volume
@@ -159,10 +159,10 @@ def report_objects(
     axial = anatomical_axes(volume.affine).index(SUPERIOR)
     seen = seen_along(volume, axial)
     stack = stacked_along(placed.array, axial)
-    places = label_places(stack)
+    bounds = label_bounds(stack)
     found = [
-        _measure(seen, stack, number, known.get(number), places.get(number))
-        for number in sorted({*places, *known})
+        _measure(seen, stack, number, known.get(number), bounds.get(number))
+        for number in sorted({*bounds, *known})
     ]
     is_ct = volume.modality is Modality.CT
     return ObjectReport(tuple(found), volume.has_spacing, is_ct)
@@ -176,17 +176,17 @@ def _measure(
     stack: NDArray[np.integer],
     number: int,
     name: str | None,
-    place: Place | None,
+    bounds: Bounds | None,
 ) -> ReportedObject:
     name = name or f"label {number}"
-    if place is None:
+    if bounds is None:
         nothing = math.nan
         return ReportedObject(number, name, 0, 0, 0.0, nothing, nothing, 0.0, -1)
-    mask = stack[place] == number
+    mask = stack[bounds] == number
     voxels = int(np.count_nonzero(mask))
     greys = np.array([math.nan])
     if not seen.is_colour:
-        greys = seen.array[place][mask].astype(np.float64)
+        greys = seen.array[bounds][mask].astype(np.float64)
     steps: Sequence[Sequence[float]] = [(1.0, 0.0), (0.0, 1.0)]
     if seen.has_spacing:
         # Columns of the affine are x, y, z; rows of a slice run along y.
@@ -202,7 +202,7 @@ def _measure(
         float(greys.mean()),
         float(greys.std()),
         lengths[longest],
-        place[0].start + longest,
+        bounds[0].start + longest,
     )
 
 

@@ -3,11 +3,11 @@
 import numpy as np
 
 from napari_qmedsam.phantoms.parts import Part, Span
-from napari_qmedsam.phantoms.shapes import Stack, Tube, stack
+from napari_qmedsam.phantoms.shapes import EllipseStack, Tube, stack
 from napari_qmedsam.phantoms.tissues import Tissue as T
 
 
-def domes(rng: np.random.Generator) -> tuple[Stack, ...]:
+def domes(rng: np.random.Generator) -> tuple[EllipseStack, ...]:
     """Return what lies below the diaphragm, while lungs show beside it."""
     top = 112 + rng.uniform(-14, 14)
     right = [
@@ -30,7 +30,7 @@ def domes(rng: np.random.Generator) -> tuple[Stack, ...]:
     return stack(rng, right, 0.3), stack(rng, left, 0.3), stack(rng, front, 0.3)
 
 
-def mediastinum(rng: np.random.Generator) -> Stack:
+def mediastinum(rng: np.random.Generator) -> EllipseStack:
     """Fat between the lungs, around spine, heart and great vessels."""
     rows = [
         (0, 0, 40, 34, 34, 0),

@@ -4,7 +4,7 @@ import numpy as np
 
 from napari_qmedsam.phantoms.bowel import colon, small_bowel, stomach
 from napari_qmedsam.phantoms.parts import Part, Point, Span
-from napari_qmedsam.phantoms.shapes import Stack, Tube, stack, tube
+from napari_qmedsam.phantoms.shapes import EllipseStack, Tube, stack, tube
 from napari_qmedsam.phantoms.tissues import Tissue as T
 from napari_qmedsam.phantoms.vessels import vessels
 
@@ -114,7 +114,7 @@ def kidney(rng: np.random.Generator, side: int, name: str) -> list[Part]:
     label = f"kidney {name}"
     whole = stack(rng, rows, 0.35, 2.1, side)
     assert whole.waves is not None
-    medulla = Stack(
+    medulla = EllipseStack(
         whole.knots * [1, 1, 1, 0.72, 0.74, 1], 2.0, whole.waves * 3, whole.phases
     )
     sinus_label = "" if rng.random() < 0.7 else "="
@@ -138,11 +138,11 @@ def kidney(rng: np.random.Generator, side: int, name: str) -> list[Part]:
             for height, _, m in sinus_rows
         ]
     )
-    sinus = Stack(knots, 2.0, rng.normal(0, 0.1, 5), rng.uniform(0, 6, 5))
-    pelvis = Stack(knots * [1, 1, 1, 0.6, 0.4, 1], 2.0)
+    sinus = EllipseStack(knots, 2.0, rng.normal(0, 0.1, 5), rng.uniform(0, 6, 5))
+    pelvis = EllipseStack(knots * [1, 1, 1, 0.6, 0.4, 1], 2.0)
     fascia_knots = whole.knots * [1, 1, 1, 1.3, 1.3, 1]
     parts = [
-        Part(Stack(fascia_knots), T.VISCERAL_FAT, ""),
+        Part(EllipseStack(fascia_knots), T.VISCERAL_FAT, ""),
         Part(whole, T.KIDNEY_CORTEX, label),
         Part(medulla, T.KIDNEY_MEDULLA, "=", "abdomen", T.KIDNEY_CORTEX),
         Part(sinus, T.VISCERAL_FAT, sinus_label),
@@ -153,7 +153,7 @@ def kidney(rng: np.random.Generator, side: int, name: str) -> list[Part]:
         r = float(np.exp(rng.uniform(1.3, 3.0)))
         cx, cy = centre[1] + a * np.cos(turn), centre[2] + b * np.sin(turn)
         cz = z + rng.uniform(-0.7, 0.7) * half
-        cyst = Stack(
+        cyst = EllipseStack(
             np.array(
                 [
                     (cz - r, cx, cy, 0, 0, 0),

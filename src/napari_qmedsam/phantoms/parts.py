@@ -22,7 +22,7 @@ class Part:
 
     Parameters
     ----------
-    solid : Stack or Tube
+    solid : EllipseStack or Tube
     tissue : Tissue
         Of the inside.
     name : str

@@ -24,7 +24,7 @@ _ROOTS = np.sqrt(np.arange(1, 6))
 
 
 @dataclass(frozen=True, eq=False)
-class Stack:
+class EllipseStack:
     """Ellipses that change with height; the squares of the axes are interpolated.
 
     Parameters
@@ -152,7 +152,7 @@ def tube(
     return Tube(place, size, bumps)
 
 
-Solid = Stack | Tube
+Solid = EllipseStack | Tube
 
 
 def stack(
@@ -161,7 +161,7 @@ def stack(
     vary: float = 1.0,
     exponent: float = 2.0,
     side: int = 1,
-) -> Stack:
+) -> EllipseStack:
     """Return a stack of (z, x, y, a, b, degrees) rows, varied at random.
 
     `vary` scales all variation, `side` -1 mirrors left and right.
@@ -178,4 +178,4 @@ def stack(
         knots[:, 1] *= -1
         knots[:, 5] *= -1
     waves = vary * 0.09 * rng.standard_normal(5) / _ROOTS
-    return Stack(knots, exponent, waves, 2 * math.pi * rng.random(5))
+    return EllipseStack(knots, exponent, waves, 2 * math.pi * rng.random(5))

@@ -16,7 +16,7 @@ from napari_qmedsam.phantoms.fields import (
     remap_labels,
 )
 from napari_qmedsam.phantoms.parts import Part, Span
-from napari_qmedsam.phantoms.shapes import Stack, stack
+from napari_qmedsam.phantoms.shapes import EllipseStack, stack
 from napari_qmedsam.phantoms.tissues import Tissue
 
 Z_RANGE = (-235.0, 200.0)
@@ -33,24 +33,24 @@ class Trunk:
     ----------
     parts : tuple of Part
         In the order of painting.
-    cavity : Stack
+    cavity : EllipseStack
         Inside of the muscle wall.
     wall, fat : tuple of float
         Thickness of muscle wall and subcutaneous fat: front, side, back (mm).
-    domes : tuple of Stack
+    domes : tuple of EllipseStack
         What lies below the diaphragm.
-    mediastinum : Stack
+    mediastinum : EllipseStack
     displacement : ndarray, (n, n, n, 2)
         Coarse noise that warps everything, standard deviation 1.
     warp_mm : float
     """
 
     parts: tuple[Part, ...]
-    cavity: Stack
+    cavity: EllipseStack
     wall: tuple[float, float, float]
     fat: tuple[float, float, float]
-    domes: tuple[Stack, ...]
-    mediastinum: Stack
+    domes: tuple[EllipseStack, ...]
+    mediastinum: EllipseStack
     displacement: Field
     warp_mm: float
 

@@ -19,8 +19,8 @@ from napari_qmedsam.segmentation.objects import (
     key_boxes,
     with_refinements,
 )
+from napari_qmedsam.volumes.label_bounds import label_bounds
 from napari_qmedsam.volumes.labels import labels_on_grid
-from napari_qmedsam.volumes.places import label_places
 from napari_qmedsam.volumes.reslicing import axis_order, stacked_along
 from napari_qmedsam.volumes.segments import Segment, as_segments
 from napari_qmedsam.volumes.volume import Volume
@@ -179,16 +179,16 @@ class Annotation:
         placed = labels_on_grid(labels, self.volume)
         known = {s.number: s for s in as_segments(names) or placed.segments}
         stack = stacked_along(placed.array, axis)
-        places = label_places(stack)
-        if not places:
+        bounds = label_bounds(stack)
+        if not bounds:
             raise InvalidSettings("There are no labels to make objects from.")
         ids, made = {}, []
         with self.history.lock, self.history.step():
-            for number, place in places.items():
+            for number, extent in bounds.items():
                 is_free = number not in self.objects
                 is_free &= number <= np.iinfo(self.labels.dtype).max
                 segment = known.get(number, Segment(number, f"label {number}"))
-                keys = key_boxes(stack, number, place)
+                keys = key_boxes(stack, number, extent)
                 first, last = keys[0].slice_index, keys[-1].slice_index
                 flat = hull([key.box for key in keys])
                 box = Box3D(

@@ -18,7 +18,7 @@ from napari_qmedsam.prompts import (
     hull,
     interpolate,
 )
-from napari_qmedsam.volumes.places import Place
+from napari_qmedsam.volumes.label_bounds import Bounds
 from napari_qmedsam.volumes.reslicing import axis_order
 from napari_qmedsam.volumes.segments import Colour, Segment, palette_colour
 
@@ -184,7 +184,7 @@ class SegmentObject:
 
 
 def key_boxes(
-    stack: NDArray[np.integer], number: int, place: Place
+    stack: NDArray[np.integer], number: int, bounds: Bounds
 ) -> tuple[KeyBox, ...]:
     """Return the tight box of a label on every slice that holds it.
 
@@ -193,10 +193,10 @@ def key_boxes(
     stack : ndarray, (Z, Y, X) integer
         With the slices first.
     number : int
-    place : Place
+    bounds : Bounds
         Where the label lies.
     """
-    slices, rows, columns = place
+    slices, rows, columns = bounds
     keys = []
     for slice_index in range(slices.start, slices.stop):
         box = Box2D.around(stack[slice_index, rows, columns] == number)

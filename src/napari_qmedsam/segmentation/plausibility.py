@@ -156,15 +156,15 @@ def check_object(
     starts = [z for z in drawn if z in filled] or filled[:1]
     if starts and not seen.is_colour:
 
-        def look(slice_index: int) -> Appearance:
+        def appearance_on(slice_index: int) -> Appearance:
             image = slice_image(seen.array, slice_index, window)
             return Appearance.under(stack[slice_index - low], image)
 
-        first = look(starts[0])
+        first = appearance_on(starts[0])
         for slice_index in filled:
             if slices is not None and slice_index not in slices:
                 continue
-            if stop.is_other_grey(look(slice_index), first):
+            if stop.is_other_grey(appearance_on(slice_index), first):
                 own = doubts.get(slice_index, ())
                 doubts[slice_index] = (*own, Doubt.OTHER_GREY)
     return Plausibility({z: found for z, found in doubts.items() if found})

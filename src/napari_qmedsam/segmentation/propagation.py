@@ -17,7 +17,6 @@ from napari_qmedsam.segmentation.early_stop import Appearance, EarlyStop
 from napari_qmedsam.segmentation.objects import ObjectPrompt
 from napari_qmedsam.segmentation.segmenter import SliceSegmenter
 from napari_qmedsam.segmentation.tracking import (
-    OnEmpty,
     SliceUpdate,
     Sweep,
     Track,
@@ -37,7 +36,7 @@ class Propagation(str, Enum):
 
     MASK = "mask"
     """Follow the mask: from the middle outwards, each slice prompted by the box
-    of its neighbour's mask (LiteMedSAM)."""
+    of its neighbour's mask (LiteMedSAM). An object ends where its mask is empty."""
 
 
 class Direction(int, Enum):
@@ -64,7 +63,6 @@ def segment_volume(
     prompts: Sequence[ObjectPrompt],
     window: Window | None = None,
     propagation: Propagation = Propagation.BOX,
-    on_empty: OnEmpty = OnEmpty.STOP,
 ) -> Generator[SliceUpdate, None, None]:
     """Segment 3D boxes slice by slice.
 
@@ -80,8 +78,6 @@ def segment_volume(
     window : Window, optional
         Default: the volume's own.
     propagation : Propagation
-    on_empty : OnEmpty
-        For `Propagation.MASK`.
 
     Raises
     ------
@@ -95,7 +91,7 @@ def segment_volume(
         chosen = [i for i, prompt in enumerate(prompts) if prompt.axis == axis]
         sweeps = _sweeps([prompts[i] for i in chosen], propagation)
         seen = seen_along(volume, axis)
-        updates = track_objects(segmenter, seen, sweeps, window, on_empty)
+        updates = track_objects(segmenter, seen, sweeps, window)
         parts.append((chosen, sum(len(sweep_slices(s)) for s in sweeps), updates))
     return _one_after_the_other(parts)
 

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from enum import Enum
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,16 +20,6 @@ from napari_qmedsam.segmentation.segmenter import (
 )
 from napari_qmedsam.volumes.volume import Volume
 from napari_qmedsam.volumes.windows import Window
-
-
-class OnEmpty(str, Enum):
-    """What to do where a neighbour's mask is empty."""
-
-    STOP = "stop"
-    """The object ends there; the rest of its slices get empty masks."""
-
-    BOX = "box"
-    """Prompt the next slice with the drawn box again (LiteMedSAM)."""
 
 
 @dataclass(frozen=True)
@@ -107,9 +96,7 @@ class Track:
         # may have a key box further on.
         return self.has_ended and not self.prompt.reaches(slice_index)
 
-    def next_box(
-        self, slice_index: int, geometry: SliceGeometry, on_empty: OnEmpty
-    ) -> InputBox | None:
+    def next_box(self, slice_index: int, geometry: SliceGeometry) -> InputBox | None:
         """Return the box that prompts a slice; None where the object has ended."""
         drawn = geometry.box_to_input(self.prompt.box_on(slice_index))
         if not self.follows_mask or self.prompt.is_key(slice_index):
@@ -120,8 +107,6 @@ class Track:
         if self.mask is None:
             return drawn
         box = geometry.mask_to_input_box(self.mask)
-        if box is None and on_empty is OnEmpty.BOX:
-            return drawn
         if box is None:
             self._end(EndReason.OBJECT_END, slice_index - self.slices.step)
         return box
@@ -200,7 +185,6 @@ def track_objects(
     volume: Volume,
     sweeps: Sequence[Sweep],
     window: Window,
-    on_empty: OnEmpty = OnEmpty.STOP,
     stop: EarlyStop | None = None,
 ) -> Generator[SliceUpdate, None, None]:
     """Segment the slices of sweeps, one sweep after the other.
@@ -216,7 +200,6 @@ def track_objects(
     sweeps : sequence of sequences of Track
         Each with a track per prompt, in the order of the indices in updates.
     window : Window
-    on_empty : OnEmpty
     stop : EarlyStop, optional
         Needs tracks with a first appearance. Default: none.
 
@@ -241,7 +224,7 @@ def track_objects(
             wanted: dict[int, InputBox] = {}
             found: dict[int, NDArray[np.bool_]] = {}
             for i, track in here.items():
-                box = track.next_box(slice_index, geometry, on_empty)
+                box = track.next_box(slice_index, geometry)
                 if box is not None:
                     wanted[i] = box
                 elif track.prompt.reaches(slice_index):

@@ -18,7 +18,7 @@ import yaml
 from numpy.typing import NDArray
 
 from napari_qmedsam.errors import InvalidSettings
-from napari_qmedsam.volumes.places import label_places
+from napari_qmedsam.volumes.label_bounds import label_bounds
 from napari_qmedsam.volumes.segments import Segment, colour_from_hex
 
 SHIPPED = {
@@ -69,7 +69,7 @@ class ClassList:
 
     def present_in(self, labels: NDArray[np.integer]) -> tuple[Segment, ...]:
         """Return the classes that have a voxel in a label volume."""
-        there = label_places(labels)
+        there = label_bounds(labels)
         return tuple(s for s in self.segments if s.number in there)
 
 

@@ -96,8 +96,8 @@ def same_grid(a: Volume, b: Volume, tolerance_mm: float = 0.01) -> bool:
     if a.shape != b.shape:
         return False
     corners = corner_indices(a.shape)
-    apart = ((a.affine - b.affine) @ corners)[:3]
-    return bool(np.linalg.norm(apart, axis=0).max() <= tolerance_mm)
+    distances = ((a.affine - b.affine) @ corners)[:3]
+    return bool(np.linalg.norm(distances, axis=0).max() <= tolerance_mm)
 
 
 def anatomical_axes(affine: NDArray[np.float64]) -> tuple[int, int, int]:

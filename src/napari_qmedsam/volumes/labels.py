@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from napari_qmedsam.errors import GridMismatch
 from napari_qmedsam.volumes.files import unreadable
 from napari_qmedsam.volumes.formats import Selection
-from napari_qmedsam.volumes.reading import load
+from napari_qmedsam.volumes.reading import read_uncleaned
 from napari_qmedsam.volumes.registry import keeps_place
 from napari_qmedsam.volumes.resampling import grids_overlap, resample_like, same_grid
 from napari_qmedsam.volumes.volume import Modality, Volume
@@ -52,7 +52,7 @@ def read_labels(
         If the labels lie outside `like`, or cannot be placed on it.
     """
     path = Path(path)
-    labels = load(path, Selection(frame, series), labels=True)
+    labels = read_uncleaned(path, Selection(frame, series), labels=True)
     labels = replace(
         labels, array=_whole_numbers(path, labels.array), modality=Modality.OTHER
     )

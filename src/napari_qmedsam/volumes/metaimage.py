@@ -22,8 +22,8 @@ from napari_qmedsam.volumes.files import (
 from napari_qmedsam.volumes.formats import WHOLE, Format, Selection, Shape
 from napari_qmedsam.volumes.frames import choose_frame
 from napari_qmedsam.volumes.grid import affine_from_geometry
+from napari_qmedsam.volumes.inflating import DEFLATE_LIMIT, Damaged, inflate_into
 from napari_qmedsam.volumes.itk import make_volume, write_itk
-from napari_qmedsam.volumes.packed import DEFLATE_LIMIT, Damaged, unpack
 from napari_qmedsam.volumes.segment_fields import segments_of_fields
 from napari_qmedsam.volumes.segments import Segment
 from napari_qmedsam.volumes.volume import Source, Volume
@@ -279,7 +279,7 @@ def _fill(header: _Header, start: int, buffer: NDArray[np.uint8]) -> None:
             if header.is_packed:
                 stream.seek(offset)
                 try:
-                    unpack(stream, inside, piece, size)
+                    inflate_into(stream, inside, piece, size)
                 except Damaged as error:
                     raise unreadable(
                         header.path, _inside(header, file, str(error)), COPY_AGAIN

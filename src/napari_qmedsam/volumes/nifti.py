@@ -25,15 +25,15 @@ from napari_qmedsam.volumes.formats import (
 )
 from napari_qmedsam.volumes.frames import choose_frame
 from napari_qmedsam.volumes.grid import spacing_from_affine
-from napari_qmedsam.volumes.nifti_header import affine_of, parse_header, shape_of
-from napari_qmedsam.volumes.nifti_writing import write_nifti
-from napari_qmedsam.volumes.packed import (
+from napari_qmedsam.volumes.inflating import (
     DEFLATE_LIMIT,
     GZIP_MARK,
     Damaged,
-    packed_head,
-    unpack,
+    inflate_into,
+    inflated_head,
 )
+from napari_qmedsam.volumes.nifti_header import header_affine, parse_header, shape_of
+from napari_qmedsam.volumes.nifti_writing import write_nifti
 from napari_qmedsam.volumes.segment_fields import TABLE, segments_of_table
 from napari_qmedsam.volumes.segments import Segment
 from napari_qmedsam.volumes.volume import Source, Volume
@@ -64,7 +64,7 @@ def read_nifti(path: Path, selection: Selection = WHOLE) -> Volume:
         If the file is damaged, its grid is no grid, or the frame is not in it.
     """
     header, stored = _header(path)
-    affine, factor, remarks = affine_of(path, header)
+    affine, factor, remarks = header_affine(path, header)
     shape = shape_of(path, header)
     frame, notices = choose_frame(path, selection.frame, math.prod(shape[3:]))
     voxels = _read_voxels(path, header, shape, frame)
@@ -115,7 +115,7 @@ def _segments(path: Path, header: "Nifti1Header") -> tuple[Segment, ...]:
 def _header(path: Path) -> tuple["Nifti1Header", bytes]:
     with path.open("rb") as stream:
         head = stream.read(HEAD_BYTES)
-    block = packed_head(head, HEAD_BYTES)
+    block = inflated_head(head, HEAD_BYTES)
     if head.startswith(GZIP_MARK) and not block:
         raise unreadable(path, "the file is damaged or cut short", COPY_AGAIN)
     return parse_header(path, block)
@@ -153,7 +153,7 @@ def _read_voxels(
     with path.open("rb") as stream:
         if is_packed:
             try:
-                unpack(stream, start, buffer.data, end)
+                inflate_into(stream, start, buffer.data, end)
             except Damaged as error:
                 reason = f"the file is damaged: {error}"
                 raise unreadable(path, reason, COPY_AGAIN) from error
@@ -202,7 +202,7 @@ def _header_shape(path: Path) -> Shape:
 
 def _is_nifti(head: bytes) -> bool:
     """Tell NIfTI by the letters of its header, through gzip as well."""
-    head = packed_head(head, HEAD_BYTES)
+    head = inflated_head(head, HEAD_BYTES)
     return head[344:348] == b"n+1\0" or head[4:8] == b"n+2\0"
 
 

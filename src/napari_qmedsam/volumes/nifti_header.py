@@ -67,7 +67,7 @@ def mm_per_unit(header: "Nifti1Header") -> float:
     return MM_PER_UNIT.get(int(header["xyzt_units"]) % 8, 1.0)
 
 
-def affine_of(
+def header_affine(
     path: Path, header: "Nifti1Header"
 ) -> tuple[NDArray[np.float64], float, tuple[str, ...]]:
     """Return the affine in mm, the mm per unit of the header, and notices.

@@ -26,7 +26,7 @@ from napari_qmedsam.volumes.cleaning import NoFiniteVoxel, finish
 from napari_qmedsam.volumes.files import unreadable
 from napari_qmedsam.volumes.formats import WHOLE, Format, Selection, Shape
 from napari_qmedsam.volumes.frames import choose_frame
-from napari_qmedsam.volumes.packed import DEFLATE_LIMIT
+from napari_qmedsam.volumes.inflating import DEFLATE_LIMIT
 from napari_qmedsam.volumes.segment_fields import (
     json_of_segments,
     segments_of_json,

@@ -23,6 +23,7 @@ from napari_qmedsam.volumes.files import (
 from napari_qmedsam.volumes.formats import WHOLE, Format, Selection, Shape
 from napari_qmedsam.volumes.frames import choose_frame
 from napari_qmedsam.volumes.grid import affine_from_geometry
+from napari_qmedsam.volumes.inflating import DEFLATE_LIMIT, Damaged, inflate_into
 from napari_qmedsam.volumes.itk import (
     explain_itk,
     make_volume,
@@ -31,7 +32,6 @@ from napari_qmedsam.volumes.itk import (
     text_fields,
     write_itk,
 )
-from napari_qmedsam.volumes.packed import DEFLATE_LIMIT, Damaged, unpack
 from napari_qmedsam.volumes.segment_fields import segments_of_fields
 from napari_qmedsam.volumes.volume import Source, Volume
 
@@ -194,7 +194,7 @@ def _check_data(header: _Header) -> None:
             with file.open("rb") as stream:
                 stream.seek(start)
                 try:
-                    unpack(stream, 0, memoryview(bytearray()), share)
+                    inflate_into(stream, 0, memoryview(bytearray()), share)
                 except Damaged as error:
                     raise unreadable(path, f"{beside}{error}", COPY_AGAIN) from error
         elif header.encoding == "raw" and present < share:

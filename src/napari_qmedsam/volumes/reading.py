@@ -57,7 +57,7 @@ def read_volume(
         grid, or holds no finite value.
     """
     path = Path(path)
-    volume = load(path, Selection(frame, series))
+    volume = read_uncleaned(path, Selection(frame, series))
     try:
         volume = finish(volume, modality)
     except NoFiniteVoxel as error:
@@ -78,7 +78,7 @@ def _told(volume: Volume) -> str:
     )
 
 
-def load(path: Path, selection: Selection, *, labels: bool = False) -> Volume:
+def read_uncleaned(path: Path, selection: Selection, *, labels: bool = False) -> Volume:
     """Read a file without cleaning its values.
 
     Parameters

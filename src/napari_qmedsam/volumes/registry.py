@@ -7,11 +7,11 @@ from napari_qmedsam.errors import UnreadableVolume
 from napari_qmedsam.volumes.dicom.reading import DICOM
 from napari_qmedsam.volumes.files import suffix_of, unreadable
 from napari_qmedsam.volumes.formats import HEAD_BYTES, Format
+from napari_qmedsam.volumes.inflating import inflated_head
 from napari_qmedsam.volumes.metaimage import METAIMAGE
 from napari_qmedsam.volumes.nifti import NIFTI
 from napari_qmedsam.volumes.npz import NPZ
 from napari_qmedsam.volumes.nrrd import NRRD
-from napari_qmedsam.volumes.packed import packed_head
 from napari_qmedsam.volumes.pictures import PICTURE
 from napari_qmedsam.volumes.volume import Modality, Volume
 
@@ -50,7 +50,7 @@ def format_of(path: Path) -> Format:
     found = next((each for each in FORMATS if each.recognises(head)), None)
     if found is not None:
         return found
-    foreign = foreign_contents(packed_head(head, HEAD_BYTES) or head)
+    foreign = foreign_contents(inflated_head(head, HEAD_BYTES) or head)
     if foreign is not None:
         raise unreadable(
             path, f"it is {foreign.what}", foreign.advice or "Choose another file."

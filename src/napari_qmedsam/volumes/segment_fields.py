@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_qmedsam.errors import InvalidSettings
-from napari_qmedsam.volumes.places import label_places
+from napari_qmedsam.volumes.label_bounds import label_bounds
 from napari_qmedsam.volumes.segments import Segment, colour_from_fractions
 
 logger = logging.getLogger(__name__)
@@ -45,12 +45,12 @@ def slicer_fields(
     """
     if not segments:
         return
-    places = label_places(labels)
+    bounds = label_bounds(labels)
     for index, segment in enumerate(segments):
-        place = places.get(segment.number)
+        box = bounds.get(segment.number)
         extent = "0 -1 0 -1 0 -1"
-        if place is not None:
-            extent = " ".join(f"{p.start} {p.stop - 1}" for p in place[::-1])
+        if box is not None:
+            extent = " ".join(f"{p.start} {p.stop - 1}" for p in box[::-1])
         own = {
             "ID": f"Segment_{segment.number}",
             "Name": _one_line(segment.name),
@@ -100,12 +100,12 @@ def label_table(segments: Sequence[Segment]) -> bytes:
     volume = ElementTree.SubElement(root, "VolumeInformation", Index="0")
     table = ElementTree.SubElement(volume, "LabelTable")
     for segment in segments:
-        place = {"Key": str(segment.number)}
+        key = {"Key": str(segment.number)}
         # The table has a colour for each label; white, where none was chosen.
         colour = (255, 255, 255) if segment.colour is None else segment.colour
         for name, value in zip(("Red", "Green", "Blue"), colour, strict=True):
-            place[name] = f"{value / 255:.6g}"
-        label = ElementTree.SubElement(table, "Label", place, Alpha="1")
+            key[name] = f"{value / 255:.6g}"
+        label = ElementTree.SubElement(table, "Label", key, Alpha="1")
         label.text = _one_line(segment.name)
     ElementTree.SubElement(volume, "VolumeType").text = "Label"
     text: bytes = ElementTree.tostring(root, "UTF-8", xml_declaration=True)

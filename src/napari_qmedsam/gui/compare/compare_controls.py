@@ -18,8 +18,8 @@ from napari_qmedsam.gui.shared.forms import (
     Controls,
     StatusLine,
     button,
-    choice,
     column,
+    combo_box,
     form,
     row,
     tolerance_field,
@@ -66,34 +66,34 @@ class CompareControls(Controls):
 
     def __init__(self, viewer: "napari.viewer.Viewer", parent: QWidget) -> None:
         super().__init__(parent, "What happens, and what the figures were measured on.")
-        self.image = choice(self, "Image layer that is segmented.")
-        self.labels = choice(self, "Labels layer that counts as the truth.")
+        self.image = combo_box(self, "Image layer that is segmented.")
+        self.labels = combo_box(self, "Labels layer that counts as the truth.")
         self.labels.setPlaceholderText("Choose…")
-        self.boxes = choice(
+        self.boxes = combo_box(
             self,
             "Prompt with the boxes drawn on the image, or with a tight box around "
             "each label.",
         )
         self.boxes.addItems([DRAWN, AROUND])
-        self.scope = choice(
+        self.scope = combo_box(
             self, "Segment and score all slices of the boxes, or the slice in view."
         )
         self.scope.addItems([RANGE, SLICE])
         self.tolerance = tolerance_field(self)
         self.spacing = StatusLine(self, "Voxel size of the image along z, y and x.")
-        self.scores = choice(self, "Object whose scores the table shows.", 4)
+        self.scores = combo_box(self, "Object whose scores the table shows.", 4)
         self.scores.addItem(MEAN, None)
         self.table = VariantTable(self)
         self.plot = SizePlot(viewer)
-        self.view = choice(
+        self.view = combo_box(
             self,
             "Show the masks of the variants as layers, side by side in a grid, one "
             "after the other in place, or left and right of a divider.",
             4,
         )
         self.view.addItems([view.value for view in MaskView])
-        self.left = choice(self, "Variant left of the divider.")
-        self.right = choice(self, "Variant right of the divider.")
+        self.left = combo_box(self, "Variant left of the divider.")
+        self.right = combo_box(self, "Variant right of the divider.")
         self.divider = QSlider(Qt.Orientation.Horizontal, self)
         self.divider.setRange(0, DIVIDER_STEPS)
         self.divider.setToolTip(

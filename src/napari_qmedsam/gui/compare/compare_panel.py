@@ -40,7 +40,7 @@ from napari_qmedsam.gui.compare.compare_export import TableExport
 from napari_qmedsam.gui.compare.compare_views import CompareViews
 from napari_qmedsam.gui.compare.layer_pair import LayerPair
 from napari_qmedsam.gui.shared.box_layer import read_boxes
-from napari_qmedsam.gui.shared.layer_places import labels_beside
+from napari_qmedsam.gui.shared.layer_placement import labels_beside
 from napari_qmedsam.gui.shared.layers import window_of
 from napari_qmedsam.gui.shared.loading import LoadModel, ModelChoice, load_choice
 from napari_qmedsam.gui.shared.navigation import SliceView

@@ -19,8 +19,8 @@ from napari_qmedsam.gui.quantize.error_plot import ErrorPlot
 from napari_qmedsam.gui.shared.forms import (
     Controls,
     button,
-    choice,
     column,
+    combo_box,
     form,
     row,
     spin_box,
@@ -168,7 +168,7 @@ class QuantizeControls(Controls):
         if nncf_subprocess.is_installed():
             methods[NNCF] = "NNCF int8"
         self.method = choice_field(self, QuantizationSettings, "method", methods)
-        self.size_kind = choice(
+        self.size_kind = combo_box(
             self,
             "Give every layer the same bits, or let measured sensitivity share out a "
             "size over the layers.",
@@ -195,7 +195,7 @@ class QuantizeControls(Controls):
         self.sweeps = number_field(self, QuantizationSettings, "sweeps")
 
     def _make_calibration(self) -> None:
-        self.calibration = choice(
+        self.calibration = combo_box(
             self,
             "Slices whose layer inputs decide which errors matter: generated ones, "
             "those of the open image layers, or those of a folder.",

@@ -9,7 +9,7 @@ from napari.utils.events import Event, EventEmitter
 from napari_qmedsam.errors import GridMismatch, InvalidSettings
 from napari_qmedsam.gui.segment.brush_strokes import slices_around
 from napari_qmedsam.gui.shared.colours import label_colours, with_hidden
-from napari_qmedsam.gui.shared.layer_places import lie_alike
+from napari_qmedsam.gui.shared.layer_placement import lie_alike
 from napari_qmedsam.gui.shared.layers import RESULT, is_of, is_result
 from napari_qmedsam.gui.shared.notices import Say, errors_shown
 from napari_qmedsam.gui.shared.session_layer import Objects, SessionLayer

@@ -14,7 +14,7 @@ from napari_qmedsam.evaluation.object_report import ObjectReport, report_objects
 from napari_qmedsam.evaluation.rules import Matching
 from napari_qmedsam.gui.segment.score_dialog import MATCHINGS, ScoreDialog
 from napari_qmedsam.gui.segment.workspace import Workspace
-from napari_qmedsam.gui.shared.layer_places import labels_beside
+from napari_qmedsam.gui.shared.layer_placement import labels_beside
 from napari_qmedsam.gui.shared.notices import errors_shown
 from napari_qmedsam.gui.shared.table_dialog import TableDialog
 from napari_qmedsam.gui.shared.work import Work

@@ -26,8 +26,8 @@ from napari_qmedsam.gui.shared.forms import (
     Controls,
     StatusLine,
     button,
-    choice,
     column,
+    combo_box,
     form,
     row,
 )
@@ -76,8 +76,8 @@ class SegmentControls(Controls):
 
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent, "What happens.")
-        self.image = choice(self, "Image layer to segment.", 5)
-        self.view = choice(
+        self.image = combo_box(self, "Image layer to segment.", 5)
+        self.view = combo_box(
             self,
             "Slices to look at and to draw boxes on; the model segments along them.",
             7,
@@ -101,7 +101,7 @@ class SegmentControls(Controls):
         """Room of the table, which gives way to what is said of objects above it."""
         column(self.objects, (self.table, 1))
         self.objects.setMinimumHeight(TABLE_HEIGHT)
-        self.propagation = choice(
+        self.propagation = combo_box(
             self,
             "How a range is segmented: each slice from the drawn and interpolated "
             "boxes, or from the middle on by the mask of its neighbour.",

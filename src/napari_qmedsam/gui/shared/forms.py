@@ -27,7 +27,7 @@ from napari_qmedsam.evaluation.rules import TOLERANCE_MM
 Item = QWidget | QLayout
 
 
-def choice(parent: QWidget, tip: str, characters: int = 6) -> QComboBox:
+def combo_box(parent: QWidget, tip: str, characters: int = 6) -> QComboBox:
     """Return a combo box that takes what room there is, `characters` at least."""
     combo = QComboBox(parent)
     combo.setToolTip(tip)

@@ -139,7 +139,7 @@ def volume_of(layer: Image | Labels, scan: Layer | None = None) -> Volume:
             "2. Split the layer along the others first."
         )
     array = as_stack(layer)
-    affine = affine_of(layer, scan)
+    affine = layer_affine(layer, scan)
     try:
         return finish(
             Volume(
@@ -204,7 +204,7 @@ def as_stack(layer: Image | Labels) -> NDArray:
     return array
 
 
-def affine_of(layer: Layer, scan: Layer | None = None) -> NDArray[np.float64]:
+def layer_affine(layer: Layer, scan: Layer | None = None) -> NDArray[np.float64]:
     """Return the affine, voxel (x, y, z) to RAS mm, of a layer as it is seen.
 
     Parameters

@@ -8,7 +8,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel
 from qtpy.QtWidgets import QComboBox, QSpinBox, QWidget
 
-from napari_qmedsam.gui.shared.forms import choice, spin_box
+from napari_qmedsam.gui.shared.forms import combo_box, spin_box
 
 UNBOUNDED = 999
 """Largest number that can be typed in where the field has no limit."""
@@ -58,7 +58,7 @@ def choice_field(
     parent: QWidget, settings: Settings, name: str, titles: Mapping[Any, str]
 ) -> QComboBox:
     """Return a control for a field with few values, each with its title."""
-    combo = choice(parent, field_help(settings, name))
+    combo = combo_box(parent, field_help(settings, name))
     for value, title in titles.items():
         combo.addItem(title, value.value if isinstance(value, Enum) else value)
     return combo

@@ -12,7 +12,7 @@ from napari.layers import Image
 from qtpy.QtCore import QObject, Signal
 
 from napari_qmedsam.evaluation.variants import Variants
-from napari_qmedsam.gui.shared.layer_places import scan_under
+from napari_qmedsam.gui.shared.layer_placement import scan_under
 from napari_qmedsam.gui.shared.layers import VOLUME, volume_of
 from napari_qmedsam.segmentation.autosave import Autosave
 from napari_qmedsam.session import Session

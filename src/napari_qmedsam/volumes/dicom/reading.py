@@ -103,7 +103,7 @@ def read_dicom(path: Path, selection: Selection = WHOLE) -> Volume:
     )
 
 
-def read_labels(path: Path, selection: Selection = WHOLE) -> Volume:
+def read_dicom_labels(path: Path, selection: Selection = WHOLE) -> Volume:
     """Read labels: a DICOM SEG, or an image series that holds them as values."""
     if holds_segmentation(path, selection.series):
         return read_segmentation(path, selection)
@@ -277,7 +277,7 @@ DICOM = Format(
     shape=read_shape,
     holds_volume=lambda path: not path.is_dir() or holds_dicom(path),
     holds_labels=lambda path: not path.is_dir() and holds_segmentation(path),
-    read_labels=read_labels,
+    read_labels=read_dicom_labels,
     written=(".dcm",),
     write_labels=write_segmentation,
     why_not=why_no_segmentation,

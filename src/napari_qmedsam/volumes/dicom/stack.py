@@ -249,7 +249,7 @@ def _one_image(
     if repeats == 1:
         choose_frame(path, wanted, 1)
         return frames, ()
-    names, images = _apart(frames, places, repeats)
+    names, images = _split_images(frames, places, repeats)
     if not images:
         kept = _drop_equal(frames, places, same_pixels)
         if len(kept) == places[-1] + 1:
@@ -277,7 +277,7 @@ def _one_image(
     return images[0][1], (notice,)
 
 
-def _apart(
+def _split_images(
     frames: list[Frame], places: list[int], repeats: int
 ) -> tuple[tuple[str, ...], list[tuple[tuple[str, ...], list[Frame]]]]:
     """Split frames that share places into one image each.
@@ -303,10 +303,10 @@ def _apart(
                 return names, [
                     (key, [frames[i] for i in images[key]]) for key in ordered
                 ]
-    return _apart_by_order(frames, places, repeats, traits, varied)
+    return _split_by_order(frames, places, repeats, traits, varied)
 
 
-def _apart_by_order(
+def _split_by_order(
     frames: list[Frame],
     places: list[int],
     repeats: int,

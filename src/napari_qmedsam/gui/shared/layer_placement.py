@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from napari_qmedsam.errors import GridMismatch, InvalidVolume
 from napari_qmedsam.gui.shared.layers import (
     VOLUME,
-    affine_of,
     as_stack,
+    layer_affine,
     voxel_to_world,
 )
 from napari_qmedsam.volumes.grid import display_affine, spacing_from_affine
@@ -58,7 +58,7 @@ def labels_beside(labels: Labels, scan: Image) -> Volume:
     array, own = as_stack(labels), file_volume(labels)
     if own is not None and file_volume(scan) is not None:
         return own.with_array(array)
-    affine = affine_of(labels, scan)
+    affine = layer_affine(labels, scan)
     spacing = spacing_from_affine(affine)
     return Volume(array, spacing, affine, Modality.OTHER)
 
@@ -117,7 +117,7 @@ def scan_under(layer: Layer, layers: Iterable[Layer]) -> Layer | None:
     same = [other for other in found if lie_alike(layer, other)]
     if same or len(found) < 2:
         return next(iter(same or found), None)
-    first, *rest = (affine_of(layer, other) for other in found)
+    first, *rest = (layer_affine(layer, other) for other in found)
     shape = (1, 1, 1)[layer.ndim :] + _shape(layer)
     for other, affine in zip(found[1:], rest, strict=True):
         if not _are_near(first, affine, shape[::-1]):

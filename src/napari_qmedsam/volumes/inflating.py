@@ -21,7 +21,7 @@ class Damaged(Exception):
     """A stream is damaged, cut short or too long; the text says which."""
 
 
-def unpack(stream: BinaryIO, start: int, view: memoryview, declared: int) -> None:
+def inflate_into(stream: BinaryIO, start: int, view: memoryview, declared: int) -> None:
     """Fill `view` with the unpacked bytes from `start` on, and check the rest.
 
     The stream is read to its end, since only there a checksum is compared.
@@ -86,7 +86,7 @@ def inflate(stream: BinaryIO) -> Iterator[bytes]:
             return
 
 
-def packed_head(head: bytes, size: int) -> bytes:
+def inflated_head(head: bytes, size: int) -> bytes:
     """Return the first unpacked bytes of a gzip file's head; the head if it is none."""
     if not head.startswith(GZIP_MARK):
         return head

@@ -6,11 +6,11 @@ from numpy.typing import NDArray
 LIMIT = 1 << 16
 """SciPy lists all numbers up to the highest; above this they are numbered anew."""
 
-Place = tuple[slice, ...]
+Bounds = tuple[slice, ...]
 """One slice for each axis."""
 
 
-def label_places(labels: NDArray[np.integer]) -> dict[int, Place]:
+def label_bounds(labels: NDArray[np.integer]) -> dict[int, Bounds]:
     """Return the tight box of every label but 0, by number.
 
     Parameters
@@ -28,7 +28,7 @@ def label_places(labels: NDArray[np.integer]) -> dict[int, Place]:
     # It takes signed integers only.
     found = find_objects(numbered.astype(np.int32, copy=False))
     return {
-        int(value): place
-        for value, place in zip(values[1:], found, strict=False)
-        if place is not None
+        int(value): box
+        for value, box in zip(values[1:], found, strict=False)
+        if box is not None
     }

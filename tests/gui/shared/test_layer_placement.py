@@ -6,7 +6,7 @@ from napari.components import ViewerModel
 from napari.layers import Labels, Layer
 
 from napari_qmedsam.errors import GridMismatch, InvalidVolume
-from napari_qmedsam.gui.shared.layer_places import (
+from napari_qmedsam.gui.shared.layer_placement import (
     file_volume,
     labels_beside,
     lie_alike,
