@@ -114,7 +114,7 @@ def panel(viewer, dock, volume, backend):
     from napari.layers import Layer
 
     viewer.add_layer(Layer.create(*image_layer_data(volume, "bars")))
-    panel = dock(SegmentPanel(viewer, load=lambda choice, report, stop: backend))
+    panel = dock(SegmentPanel(viewer, load=lambda *_: backend))
     panel.controls.automatic.setChecked(False)
     yield panel
     panel.close_down()

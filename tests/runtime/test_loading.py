@@ -87,7 +87,7 @@ def test_the_window_loads_what_python_loads(nncf, float_file):
 
     said = []
     choice = ModelChoice(str(float_file), INT8)
-    backend = load_choice(choice, said.append, lambda: False)
+    backend = load_choice(choice, said.append)
     assert backend.info == load_backend(str(float_file), precision="int8").info
     assert "NNCF makes one" in said[0]
 

@@ -75,7 +75,7 @@ def panel(viewer, dock, volume, backends):
     ):
         viewer.add_layer(Layer.create(*layer))
 
-    def load(choice, report, should_stop):
+    def load(choice, report):
         backends[choice.model].encoded = 0
         return backends[choice.model]
 
@@ -423,11 +423,11 @@ def test_the_truth_is_a_side_of_the_swipe(compared):
 def test_a_variant_has_its_score_while_the_next_one_runs(panel, qtbot, finish):
     load, may_go = panel.load, threading.Event()
 
-    def waits(choice, report, should_stop):
+    def waits(choice, report):
         if choice.model == "lossy":
             report("Waiting…")
             may_go.wait(20)
-        return load(choice, report, should_stop)
+        return load(choice, report)
 
     panel.load = waits
     panel.controls.compare.click()

@@ -48,7 +48,7 @@ def test_the_panel_says_which_model_runs_and_offers_the_better_one(
 ):
     controls, asked = panel.controls, []
 
-    def load(choice, report, should_stop):
+    def load(choice, report):
         asked.append(choice)
         report(Downloading(1_000_000, 39_000_000))
         published()
@@ -75,7 +75,7 @@ def test_the_panel_says_which_model_runs_and_offers_the_better_one(
 def test_a_download_of_the_better_model_that_fails_leaves_the_embedded_one(
     panel, finish
 ):
-    def load(choice, report, should_stop):
+    def load(choice, report):
         raise DownloadFailed("Could not get it: no network. Fetch it with a browser.")
 
     panel.runner.models.load = load

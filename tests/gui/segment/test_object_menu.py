@@ -74,7 +74,7 @@ def test_report_is_a_table_that_is_copied_and_saved(panel, draw, choose, tmp_pat
     dialog.copying.click()
     copied = QApplication.clipboard().text()
     assert copied.splitlines()[1].startswith("1,object 1,1,200,0.240,120.0,0.0,")
-    dialog.save(tmp_path / "r.csv")
+    dialog.export.save(tmp_path / "r.csv")
     assert (tmp_path / "r.csv").read_text() == copied
     dialog.close()
 

@@ -11,7 +11,8 @@ from napari.utils.notifications import notification_manager
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QApplication, QMessageBox
 
-from napari_qmedsam.errors import Cancelled, DownloadFailed
+from napari_qmedsam.cancelling import check_cancelled
+from napari_qmedsam.errors import DownloadFailed
 from napari_qmedsam.gui.samples import BOXED_ORGANS, labelled_ct_phantom
 from napari_qmedsam.gui.segment.preview import ModelInput
 from napari_qmedsam.gui.segment.segment_controls import SegmentChoices
@@ -190,12 +191,12 @@ def test_it_says_what_is_chosen_before_and_what_runs_after_loading(panel, finish
 def test_a_download_shows_its_progress_and_can_be_cancelled(panel, finish, qtbot):
     started = threading.Event()
 
-    def load(choice, report, should_stop):
+    def load(choice, report):
         report(Downloading(25_000_000, 100_000_000))
         started.set()
-        while not should_stop():
+        while True:
             started.wait(0.01)
-        raise Cancelled("Cancelled.")
+            check_cancelled()
 
     panel.runner.models.load = load
     panel.controls.models.load.click()

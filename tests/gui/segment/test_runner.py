@@ -57,7 +57,7 @@ def runner(qtbot, backend, options, loaded, said):
     work = Work(parent)
     work.said.connect(said.append)
 
-    def load(choice, report, should_stop):
+    def load(choice, report):
         loaded.append(choice)
         return backend
 

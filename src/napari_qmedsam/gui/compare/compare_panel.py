@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from napari.layers import Image, Layer
 from qtpy.QtWidgets import QWidget
 
+from napari_qmedsam.cancelling import check_cancelled
 from napari_qmedsam.errors import (
     Cancelled,
     InvalidSettings,
@@ -36,7 +37,6 @@ from napari_qmedsam.gui.compare.compare_controls import (
     CompareChoices,
     CompareControls,
 )
-from napari_qmedsam.gui.compare.compare_export import TableExport
 from napari_qmedsam.gui.compare.compare_views import CompareViews
 from napari_qmedsam.gui.compare.layer_pair import LayerPair
 from napari_qmedsam.gui.shared.box_layer import read_boxes
@@ -47,7 +47,8 @@ from napari_qmedsam.gui.shared.navigation import SliceView
 from napari_qmedsam.gui.shared.notices import errors_shown
 from napari_qmedsam.gui.shared.panel import Panel, connect_buttons
 from napari_qmedsam.gui.shared.panel_choices import restore
-from napari_qmedsam.gui.shared.worker import Report, ShouldStop
+from napari_qmedsam.gui.shared.table_export import TableExport
+from napari_qmedsam.gui.shared.worker import Report
 from napari_qmedsam.runtime import Backend
 from napari_qmedsam.session import Session
 from napari_qmedsam.volumes.labels import labels_on_grid
@@ -79,7 +80,10 @@ class ComparePanel(Panel[CompareControls, CompareChoices]):
         self._scored = 0
         self.views = CompareViews(viewer, self.controls, self.work)
         self.export = TableExport(
-            self, self.views.compared, self._number, self.controls.status.setText
+            self,
+            lambda: self.views.table(self._number),
+            "comparison.csv",
+            self.controls.status.setText,
         )
         self.pair = LayerPair(viewer, self.controls, self)
         self.start()
@@ -110,7 +114,7 @@ class ComparePanel(Panel[CompareControls, CompareChoices]):
             made: list[Comparison] = []
             left_out: list[str] = []
 
-            def job(report: Report, should_stop: ShouldStop) -> None:
+            def job(report: Report) -> None:
                 if not truth.array.any():
                     raise InvalidSettings(
                         "The labels are empty. Choose labels that hold objects."
@@ -140,16 +144,14 @@ class ComparePanel(Panel[CompareControls, CompareChoices]):
 
                 def load(variant: Variant) -> Backend:
                     choice = ModelChoice(variant.model, variant.runtime)
-                    backend = self.load(choice, report, should_stop)
-                    if should_stop():
-                        raise Cancelled("Cancelled.")
+                    backend = self.load(choice, report)
+                    check_cancelled()
                     return backend
 
                 with closing(comparison.run(variants, load)) as steps:
                     for step in steps:
                         report(step)
-                        if should_stop():
-                            raise Cancelled("Cancelled.")
+                        check_cancelled()
 
             self._drop_layers()
             self.remember()

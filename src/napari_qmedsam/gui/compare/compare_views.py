@@ -8,11 +8,13 @@ from numpy.typing import NDArray
 
 from napari_qmedsam.errors import InvalidSettings
 from napari_qmedsam.evaluation.comparison import Comparison
+from napari_qmedsam.evaluation.comparison_table import SliceNumber, note_of, table_cells
+from napari_qmedsam.evaluation.tables import Cells
 from napari_qmedsam.gui.compare.compare_controls import DIVIDER_STEPS, CompareControls
 from napari_qmedsam.gui.compare.comparison_layers import ComparisonLayers, MaskView
 from napari_qmedsam.gui.shared.notices import errors_shown
 from napari_qmedsam.gui.shared.work import Work
-from napari_qmedsam.gui.shared.worker import Report, ShouldStop
+from napari_qmedsam.gui.shared.worker import Report
 
 if TYPE_CHECKING:
     import napari
@@ -58,15 +60,21 @@ class CompareViews:
             self.layers.close()
         self.layers = self.comparison = None
 
-    def compared(self) -> Comparison:
-        """Return the comparison.
+    def table(self, number: SliceNumber) -> tuple[Cells, str]:
+        """Return the comparison as a table, with a sentence on how it was scored.
+
+        Parameters
+        ----------
+        number : callable
+            Returns what the slider shows on a slice.
 
         Raises
         ------
         InvalidSettings
             If there is none.
         """
-        return self._compared()[0]
+        comparison, _ = self._compared()
+        return table_cells(comparison, number), note_of(comparison, number)
 
     def show(self, view: MaskView) -> None:
         """Show the masks in another way."""
@@ -87,7 +95,7 @@ class CompareViews:
                 raise InvalidSettings("It takes two variants to see a difference.")
             found: list[NDArray] = []
 
-            def job(report: Report, should_stop: ShouldStop) -> None:
+            def job(report: Report) -> None:
                 found.append(comparison.disagreement())
 
             def done() -> None:
@@ -106,7 +114,7 @@ class CompareViews:
                 raise InvalidSettings("Select a compared variant in the table first.")
             found: list[NDArray] = []
 
-            def job(report: Report, should_stop: ShouldStop) -> None:
+            def job(report: Report) -> None:
                 found.append(comparison.signed_distance(name))
 
             def done() -> None:

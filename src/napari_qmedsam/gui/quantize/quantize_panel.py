@@ -32,7 +32,7 @@ from napari_qmedsam.gui.shared.loading import report_download
 from napari_qmedsam.gui.shared.notices import errors_shown
 from napari_qmedsam.gui.shared.panel import Panel, connect_buttons
 from napari_qmedsam.gui.shared.panel_choices import restore
-from napari_qmedsam.gui.shared.worker import Report, ShouldStop
+from napari_qmedsam.gui.shared.worker import Report
 from napari_qmedsam.quantization.job import QuantizationJob
 from napari_qmedsam.quantization.methods import NNCF
 from napari_qmedsam.quantization.whole_model import QuantizationProgress
@@ -75,7 +75,7 @@ class QuantizePanel(Panel[QuantizeControls, QuantizeChoices]):
             known = {(v.model, v.backend) for v in self.state.variants}
             variants: list[Variant] = []
 
-            def job(report: Report, should_stop: ShouldStop) -> None:
+            def job(report: Report) -> None:
                 source = resolve_model(choice.model, progress=report_download(report))
                 made = make(source, report)
                 if (choice.model, choice.backend) not in known:

@@ -17,7 +17,7 @@ from napari_qmedsam.gui.shared.notices import errors_shown
 from napari_qmedsam.gui.shared.recent_models import use_model
 from napari_qmedsam.gui.shared.viewer_state import ViewerState
 from napari_qmedsam.gui.shared.work import Work
-from napari_qmedsam.gui.shared.worker import Report, ShouldStop
+from napari_qmedsam.gui.shared.worker import Report
 
 WEIGHTS_FILTER = "Weights (*.pth *.pt *.bin *.safetensors)"
 MODEL_FILTER = (
@@ -103,7 +103,7 @@ class VariantList:
         backend = self.controls.models.choice().backend
         variants: list[Variant] = []
 
-        def job(report: Report, should_stop: ShouldStop) -> None:
+        def job(report: Report) -> None:
             name = model.name.removesuffix(SUFFIX)
             variant = variant_of(str(model), name, backend=backend)
             if method not in (None, variant.method):
@@ -131,7 +131,7 @@ class VariantList:
                 return
             target = Path(path)
 
-            def job(report: Report, should_stop: ShouldStop) -> None:
+            def job(report: Report) -> None:
                 copy_model(source, target)
 
             def saved() -> None:

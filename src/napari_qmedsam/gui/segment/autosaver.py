@@ -10,7 +10,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_qmedsam.gui.segment.workspace import Workspace
 from napari_qmedsam.gui.segment.workspaces import Workspaces
-from napari_qmedsam.gui.shared.worker import Job, Report, ShouldStop, Worker
+from napari_qmedsam.gui.shared.worker import Job, Report, Worker
 from napari_qmedsam.segmentation.autosave import Recovery
 
 log = logging.getLogger(__name__)
@@ -69,7 +69,7 @@ class Autosaver(QObject):
     def look_for_recovery(self, workspace: Workspace) -> None:
         """Give a workspace what an earlier session left for its volume."""
 
-        def job(report: Report, should_stop: ShouldStop) -> None:
+        def job(report: Report) -> None:
             report(workspace.autosave.left_behind())
 
         def tell(recovery: Recovery | None) -> None:
@@ -118,11 +118,11 @@ class Autosaver(QObject):
                 workspace.autosave.discard()
         if unsaved:
 
-            def job(report: Report, should_stop: ShouldStop) -> None:
+            def job(report: Report) -> None:
                 for thread in earlier:
                     thread.join()  # it may be writing the same file
                 for workspace in unsaved:
-                    _write(workspace, True, report, should_stop)
+                    _write(workspace, True, report)
 
             self._worker.start(job, lambda _: None, lambda error: None)
         return earlier + self._worker.close()
@@ -143,8 +143,6 @@ class Autosaver(QObject):
         self._timer.start()
 
 
-def _write(
-    workspace: Workspace, is_closed: bool, report: Report, should_stop: ShouldStop
-) -> None:
+def _write(workspace: Workspace, is_closed: bool, report: Report) -> None:
     session = workspace.session
     workspace.autosave.write(dict(session.objects), session.labels, is_closed)

@@ -7,7 +7,7 @@ from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_qmedsam.gui.segment.workspace import Workspace
 from napari_qmedsam.gui.shared.work import Work
-from napari_qmedsam.gui.shared.worker import Report, ShouldStop
+from napari_qmedsam.gui.shared.worker import Report
 from napari_qmedsam.volumes.files import free_path
 from napari_qmedsam.volumes.registry import FORMATS
 
@@ -48,7 +48,7 @@ def save_labels(
         Called when they are there.
     """
 
-    def job(report: Report, should_stop: ShouldStop) -> None:
+    def job(report: Report) -> None:
         workspace.session.save_labels(path)
 
     def saved() -> None:

@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from napari_qmedsam.cancelling import check_cancelled
 from napari_qmedsam.checkpoints.catalogue import CATALOGUE, CheckpointEntry
 from napari_qmedsam.checkpoints.download import is_fetched, weights_path
-from napari_qmedsam.errors import Cancelled
 from napari_qmedsam.gui.shared.loading import LoadModel, ModelChoice
 from napari_qmedsam.gui.shared.work import Work
-from napari_qmedsam.gui.shared.worker import Report, ShouldStop
+from napari_qmedsam.gui.shared.worker import Report
 from napari_qmedsam.models.configuration import CONFIGS, ModelConfig
 from napari_qmedsam.segmentation.embeddings import EmbeddingStore
 from napari_qmedsam.segmentation.segmenter import SliceSegmenter
@@ -41,12 +41,11 @@ class ModelLoader:
     ) -> None:
         """Load a model, with its download if it takes one."""
 
-        def job(report: Report, should_stop: ShouldStop) -> None:
-            backend = self.load(choice, report, should_stop)
+        def job(report: Report) -> None:
+            backend = self.load(choice, report)
             self.segmenter = SliceSegmenter(backend, self._store)
             self._choice = choice
-            if should_stop():
-                raise Cancelled("Cancelled.")
+            check_cancelled()
 
         self._work.start(
             job,

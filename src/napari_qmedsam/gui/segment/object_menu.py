@@ -18,7 +18,7 @@ from napari_qmedsam.gui.shared.layer_placement import labels_beside
 from napari_qmedsam.gui.shared.notices import errors_shown
 from napari_qmedsam.gui.shared.table_dialog import TableDialog
 from napari_qmedsam.gui.shared.work import Work
-from napari_qmedsam.gui.shared.worker import Report, ShouldStop
+from napari_qmedsam.gui.shared.worker import Report
 from napari_qmedsam.volumes.class_lists import SHIPPED, class_list
 from napari_qmedsam.volumes.grid import SUPERIOR, anatomical_axes
 from napari_qmedsam.volumes.volume import Volume
@@ -203,7 +203,7 @@ class ObjectMenu(QMenu):
             raise InvalidSettings("Wait for what is being done, or cancel it.")
         made: list[Found] = []
 
-        def job(report: Report, should_stop: ShouldStop) -> None:
+        def job(report: Report) -> None:
             made.append(find())
 
         def shown() -> None:

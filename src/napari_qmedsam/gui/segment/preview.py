@@ -9,7 +9,7 @@ from qtpy.QtCore import QSize, Qt, QTimer
 from qtpy.QtGui import QImage, QPixmap
 from qtpy.QtWidgets import QLabel, QWidget
 
-from napari_qmedsam.gui.shared.worker import Report, ShouldStop, Worker
+from napari_qmedsam.gui.shared.worker import Report, Worker
 from napari_qmedsam.models.configuration import ModelConfig
 from napari_qmedsam.preprocessing import SliceGeometry, slice_image
 from napari_qmedsam.volumes.reslicing import seen_along
@@ -93,7 +93,7 @@ class Preview(QLabel):
             self.clear()
             return
 
-        def job(report: Report, should_stop: ShouldStop) -> None:
+        def job(report: Report) -> None:
             report(view.picture())
 
         self.worker.start(job, self._show, self._ended)

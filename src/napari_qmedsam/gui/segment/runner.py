@@ -1,9 +1,11 @@
 """What is to be segmented, one thing after the other in a thread."""
 
 from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 
+from napari_qmedsam.cancelling import check_cancelled
 from napari_qmedsam.errors import Cancelled, NothingThere
 from napari_qmedsam.gui.segment.model_loader import ModelLoader
 from napari_qmedsam.gui.segment.workspace import Workspace
@@ -11,7 +13,7 @@ from napari_qmedsam.gui.shared.loading import LoadModel, ModelChoice
 from napari_qmedsam.gui.shared.notices import errors_shown
 from napari_qmedsam.gui.shared.session_layer import Edit
 from napari_qmedsam.gui.shared.work import Work
-from napari_qmedsam.gui.shared.worker import Report, ShouldStop
+from napari_qmedsam.gui.shared.worker import Report
 from napari_qmedsam.segmentation.endings import RunEnd
 from napari_qmedsam.segmentation.propagation import Direction, Propagation, SliceUpdate
 
@@ -204,28 +206,22 @@ class Runner:
         workspace.show_labels()
         updates = self._updates(request, options)
 
-        def job(report: Report, should_stop: ShouldStop) -> None:
+        def job(report: Report) -> None:
             done: list[SliceUpdate] = []
-
-            def seen(update: SliceUpdate) -> None:
-                done.append(replace(update, masks=()))
-                report(update)
-
             try:
-                segment_until(updates, seen, should_stop)
+                # Closed, the slices become one step of undo.
+                with closing(updates):
+                    for update in updates:
+                        report(update)
+                        done.append(replace(update, masks=()))
+                        check_cancelled()
             except Cancelled:
                 raise Cancelled(_why_ended(request, done, is_cancelled=True)) from None
             finally:
                 visited = {update.slice_index for update in done}
                 workspace.doubts.look(request.object_ids, visited)
 
-        self.work.start(
-            job,
-            "Segmenting…",
-            say_why,
-            progressed,
-            ended,
-        )
+        self.work.start(job, "Segmenting…", say_why, progressed, ended)
 
     def _updates(
         self, request: Request, options: SegmentOptions
@@ -283,35 +279,3 @@ def _go_on_from_last(request: Request, seen: Sequence[SliceUpdate]) -> None:
     view = request.workspace.view
     if seen and view.place == (request.axis, request.slice_index):
         view.go_to(seen[-1].slice_index, seen[-1].axis)
-
-
-def segment_until(
-    updates: Generator[SliceUpdate, None, None], report: Report, should_stop: ShouldStop
-) -> None:
-    """Segment slice by slice until done or told to stop; report each.
-
-    Parameters
-    ----------
-    updates : generator of SliceUpdate
-        Closed at the end, which makes the slices one step of undo.
-    report, should_stop : callable
-
-    Raises
-    ------
-    Cancelled
-        If it was told to stop; it says on which slice that was.
-    """
-    visits: list[SliceUpdate] = []
-    try:
-        while not should_stop():
-            update = next(updates, None)
-            if update is None:
-                return
-            report(update)
-            visits.append(replace(update, masks=()))
-        raise Cancelled("")
-    except Cancelled:
-        end = RunEnd.of(visits, is_cancelled=True)
-        raise Cancelled(end.text({})) from None
-    finally:
-        updates.close()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from napari_qmedsam.checkpoints.exported import SUFFIXES
 from napari_qmedsam.checkpoints.resolve import int8_name
-from napari_qmedsam.gui.shared.worker import Report, ShouldStop
+from napari_qmedsam.gui.shared.worker import Report
 from napari_qmedsam.runtime import (
     Backend,
     BackendName,
@@ -70,7 +70,7 @@ class Downloading:
         return (1000 * self.done // self.total, 1000) if known else (0, 0)
 
 
-LoadModel = Callable[[ModelChoice, Report, ShouldStop], Backend]
+LoadModel = Callable[[ModelChoice, Report], Backend]
 """Loads a choice; reports :class:`Downloading`, and sentences."""
 
 
@@ -80,9 +80,7 @@ def model_of(path: str | Path) -> str:
     return str(path.parent if path.suffix in SUFFIXES else path)
 
 
-def load_choice(
-    choice: ModelChoice, report: Report, should_stop: ShouldStop
-) -> Backend:
+def load_choice(choice: ModelChoice, report: Report) -> Backend:
     """Download the weights if needed and load them on the chosen runtime.
 
     Raises

@@ -1,13 +1,9 @@
 """A table in a window of its own, to be read, copied or saved."""
 
-from pathlib import Path
-
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QAbstractItemView,
-    QApplication,
     QDialog,
-    QFileDialog,
     QLabel,
     QTableWidget,
     QTableWidgetItem,
@@ -15,11 +11,9 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_qmedsam.evaluation.tables import Cells, csv_text, save_table
+from napari_qmedsam.evaluation.tables import Cells
 from napari_qmedsam.gui.shared.forms import button, row
-from napari_qmedsam.gui.shared.notices import errors_shown
-
-FILTERS = "CSV (*.csv);;Markdown (*.md)"
+from napari_qmedsam.gui.shared.table_export import TableExport
 
 
 class TableDialog(QDialog):
@@ -47,8 +41,11 @@ class TableDialog(QDialog):
         self.show_cells(cells, note)
         self.copying = button(self, "Copy", "Copy the table as CSV.")
         self.saving = button(self, "Save…", "Save the table as CSV or Markdown.")
-        self.copying.clicked.connect(self.copy)
-        self.saving.clicked.connect(lambda: self.save())
+        self.export = TableExport(
+            self, lambda: (self.cells, self._note), "objects.csv", self.status.setText
+        )
+        self.copying.clicked.connect(self.export.copy_csv)
+        self.saving.clicked.connect(lambda: self.export.save())
         layout = QVBoxLayout(self)
         layout.addWidget(self.table)
         layout.addWidget(self.status)
@@ -73,24 +70,3 @@ class TableDialog(QDialog):
                 self.table.setItem(place, column, item)
         self.table.resizeColumnsToContents()
         self.status.setText(note)
-
-    def copy(self) -> None:
-        """Put the table on the clipboard as CSV."""
-        QApplication.clipboard().setText(csv_text(self.cells))
-        self.status.setText("Copied the table as CSV.")
-
-    def save(self, path: str | Path | None = None) -> None:
-        """Write the table; without path, ask."""
-        with errors_shown(self.status.setText):
-            path = path or self._ask()
-            if path:
-                save_table(self.cells, Path(path), self._note)
-                self.status.setText(f"Saved {path}.")
-
-    def _ask(self) -> str:
-        path, chosen = QFileDialog.getSaveFileName(
-            self, "Save the table", "objects.csv", FILTERS
-        )
-        if not path or Path(path).suffix:
-            return path
-        return f"{path}.md" if "md" in chosen else f"{path}.csv"

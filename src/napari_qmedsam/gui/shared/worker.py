@@ -13,11 +13,8 @@ from napari_qmedsam.cancelling import cancellable
 Report = Callable[[Any], None]
 """Called by a job with whatever its progress is."""
 
-ShouldStop = Callable[[], bool]
-"""Asked by a job between steps."""
-
-Job = Callable[[Report, ShouldStop], None]
-"""Work to be done outside the interface's thread."""
+Job = Callable[[Report], None]
+"""Work to be done outside the interface's thread; `check_cancelled` ends it."""
 
 NICENESS = 10
 """How far the work stands back for the interface; 19 is the most."""
@@ -94,7 +91,7 @@ class Worker(QObject):
         error: BaseException | None = None
         try:
             with cancellable(stop.is_set):
-                job(lambda item: self._tell("_reported", (stop, item)), stop.is_set)
+                job(lambda item: self._tell("_reported", (stop, item)))
         except Exception as reason:  # noqa: BLE001  handed to the interface's thread
             error = reason
         self._tell("_ended", (stop, error))
