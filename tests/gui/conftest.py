@@ -135,10 +135,11 @@ def hold():
     """Let a backend's work hang, after some slices, until it is told to stop."""
 
     def make(backend, worker, after):
-        encode = backend.encode
+        encode, backend.is_held = backend.encode, False
 
         def held(model_input):
             if backend.encoded >= after:
+                backend.is_held = True
                 worker._stop.wait(60)
             return encode(model_input)
 

@@ -178,7 +178,8 @@ def test_cancelling_forgets_what_waits(drawn, runner, hold, backend, done, qtbot
     hold(backend, runner.work.worker, after=0)
     draw(drawn, 1)
     draw(drawn, 2)
-    qtbot.waitUntil(lambda: said[-1] == "Segmenting…", timeout=20_000)
+    qtbot.waitUntil(lambda: backend.is_held, timeout=20_000)
+    assert said[-1] == "Segmenting…"
     assert runner.is_waiting
     runner.cancel()
     assert not runner.is_waiting
