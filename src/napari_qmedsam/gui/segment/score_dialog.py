@@ -5,7 +5,7 @@ from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from napari_qmedsam.evaluation.label_scores import LabelScores
 from napari_qmedsam.evaluation.rules import Matching
-from napari_qmedsam.gui.shared.forms import choice, row, tolerance_field
+from napari_qmedsam.gui.shared.forms import combo_box, row, tolerance_field
 from napari_qmedsam.gui.shared.table_dialog import TableDialog
 
 MATCHINGS = {
@@ -32,7 +32,7 @@ class ScoreDialog(TableDialog):
 
     def __init__(self, parent: QWidget, title: str, scores: LabelScores) -> None:
         super().__init__(parent, title, scores.cells, scores.note)
-        self.matching = choice(
+        self.matching = combo_box(
             self,
             "Which label each object is scored against: the one it shares most "
             "with, or that of the same number or name.",
