@@ -126,14 +126,14 @@ def _layer_of(path: Path) -> LayerData:
     Labels are told by the names of segments in the file, or by the file's name where
     it holds nothing but whole numbers from 0. DICOM says itself what it holds.
     """
-    volume = _read_one(path)
-    named = format_of(path) is not DICOM and LABELS_NAME.search(path.name)
-    if volume.segments or named:
+    is_named = format_of(path) is not DICOM and LABELS_NAME.search(path.name)
+    volume = None if is_named else _read_one(path)
+    if volume is None or volume.segments:
         try:
             return _read_labels(path)
         except UnreadableVolume as error:
             log.info("Opened as an image: %s", error)
-    return _shown(volume, path)
+    return _shown(_read_one(path) if volume is None else volume, path)
 
 
 def _case_layers(path: Path) -> list[LayerData]:

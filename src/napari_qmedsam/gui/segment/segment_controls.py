@@ -76,12 +76,18 @@ class SegmentControls(Controls):
 
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent, "What happens.")
-        self.image = combo_box(self, "Image layer to segment.", 5)
+        self.image = combo_box(self, "Image layer to segment.", 4)
         self.view = combo_box(
             self,
             "Slices to look at and to draw boxes on; the model segments along them.",
-            7,
+            4,
         )
+        self.planes = button(
+            self, "", "Show all three planes and a 3D view beside each other, linked."
+        )
+        self.planes.setCheckable(True)
+        self.planes.setMinimumWidth(30)
+        self.planes.setIconSize(QSize(15, 15))
         self.models = ModelForm(self)
         self.runs = StatusLine(
             self,
@@ -145,6 +151,7 @@ class SegmentControls(Controls):
         """Draw the icons in another colour."""
         for made, name in self._icons.items():
             made.setIcon(icon(name, colour))
+        self.planes.setIcon(icon("planes", colour))
         self.table.set_ink(colour)
 
     def _make_buttons(self) -> None:
@@ -209,9 +216,8 @@ class SegmentControls(Controls):
         return made
 
     def _arrange(self) -> None:
-        fields = form(
-            ("Image", row((self.image, 3), (self.view, 2))), ("Model", self.models)
-        )
+        scan = row((self.image, 3), (self.view, 2), (self.planes, 0))
+        fields = form(("Image", scan), ("Model", self.models))
         fields.setVerticalSpacing(6)
         # As high with the button as without it.
         self.runs.setMinimumHeight(self.get_better.sizeHint().height())

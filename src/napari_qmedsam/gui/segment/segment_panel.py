@@ -25,6 +25,7 @@ from napari_qmedsam.gui.segment.labels_export import ask_where_to_save, save_lab
 from napari_qmedsam.gui.segment.object_edits import ObjectEdits
 from napari_qmedsam.gui.segment.object_menu import ObjectMenu
 from napari_qmedsam.gui.segment.object_table import SliderSpan
+from napari_qmedsam.gui.segment.planes import Planes
 from napari_qmedsam.gui.segment.recovery_bar import RecoveryBar
 from napari_qmedsam.gui.segment.runner import Request, Runner
 from napari_qmedsam.gui.segment.segment_controls import SegmentChoices, SegmentControls
@@ -81,6 +82,7 @@ class SegmentPanel(Panel[SegmentControls, SegmentChoices]):
         )
         self.marks = CanvasMarks(self.workspaces)
         self.window_drag = WindowDrag(self.workspaces)
+        self.planes = Planes(self.workspaces)
         self._follow = QTimer(self)
         self._follow.setSingleShot(True)
         self._follow.setInterval(FOLLOW_MS)
@@ -175,6 +177,15 @@ class SegmentPanel(Panel[SegmentControls, SegmentChoices]):
             models = self.controls.models
             models.choose(AUTO, precision=Precision.FP32)
             self.runner.models.start(replace(models.choice(), model=better.name))
+
+    def show_planes(self) -> None:
+        """Show all planes and a 3D view, or the picture alone again."""
+        with errors_shown(self.say):
+            if self.planes.are_shown:
+                self.planes.hide()
+            else:
+                self.planes.show()
+        self._show_planes_shown()
 
     def save_labels(self, path: str | Path | None = None) -> None:
         """Write the labels on the grid of the image file; without path, ask."""
@@ -271,6 +282,9 @@ class SegmentPanel(Panel[SegmentControls, SegmentChoices]):
         self.display.config = models.config(choice)
         self.display.show_slice()
 
+    def _show_planes_shown(self) -> None:
+        self.controls.planes.setChecked(self.planes.are_shown)
+
     def show_theme(self) -> None:
         """Draw the icons so that they can be seen in napari's theme."""
         self.controls.set_ink(theme_ink(self.viewer.theme))
@@ -292,6 +306,7 @@ class SegmentPanel(Panel[SegmentControls, SegmentChoices]):
             (controls.models, is_free),
             (controls.get_better, is_free),
             (controls.view, is_3d),
+            (controls.planes, self.planes.is_possible(workspace)),
             (controls.window_form, has_window),
             (controls.draw, workspace is not None),
             *((control, has_objects) for control in controls.of_objects),
@@ -339,6 +354,7 @@ class SegmentPanel(Panel[SegmentControls, SegmentChoices]):
                 (controls.remove, self.edits.remove),
                 (controls.models.load, self.load_model),
                 (controls.get_better, self.get_better),
+                (controls.planes, self.show_planes),
             ]
         )
         controls.models.changed.connect(self.remember)
@@ -346,6 +362,7 @@ class SegmentPanel(Panel[SegmentControls, SegmentChoices]):
         controls.automatic.toggled.connect(lambda _: self.remember())
         controls.protect.toggled.connect(lambda _: self.remember())
         controls.propagation.activated.connect(lambda _: self.remember())
+        self.planes.changed.connect(self._show_planes_shown)
         controls.window_form.refused.connect(controls.status.setText)
         self.display.on_window = self._window_changed
         self.work.changed.connect(self.show_model)
@@ -387,6 +404,7 @@ class SegmentPanel(Panel[SegmentControls, SegmentChoices]):
         self._follow.stop()
         self.marks.close()
         self.window_drag.close()
+        self.planes.close()
         self.keys.close()
         self.workspaces.close()
         return running

@@ -59,6 +59,9 @@ class Workspace(QObject):
     selection_changed = Signal()
     """Other objects are selected."""
 
+    redrawn = Signal(bool)
+    """The labels were drawn anew: all of them, or one slice."""
+
     layer_taken = Signal(object)
     """A layer that has become one of this workspace's own."""
 
@@ -232,14 +235,15 @@ class Workspace(QObject):
 
         Without a selection that of the image.
         """
-        chosen = [self.session.objects[i] for i in self.selected]
-        middle = self.session.volume.shape[axis] // 2
-        if chosen:
-            o, box = chosen[0], chosen[0].box
-            rows, columns = box.y_min + box.y_max, box.x_min + box.x_max
-            middles = box.middle_slice, rows // 2, columns // 2
-            middle = int(middles[axis_order(o.axis).index(axis)])
-        self.view.go_to(middle, axis)
+        self.view.go_to(self._middle()[axis], axis)
+
+    def look_at_selected(self) -> None:
+        """Let all planes meet in the middle of what is selected, or of the slice."""
+        axis, here = self.view.place
+        middle = self._middle()
+        if not self.selected:
+            middle[axis] = here
+        self.view.meet(middle)
 
     # Labels ---------------------------------------------------------------
 
@@ -285,6 +289,7 @@ class Workspace(QObject):
         )
         if not is_elsewhere:
             self.labels_layer.redraw(is_whole=slice_index is None)
+        self.redrawn.emit(slice_index is None)
 
     # Layers that come and go ----------------------------------------------
 
@@ -314,6 +319,16 @@ class Workspace(QObject):
             own.drop()
 
     # Helpers --------------------------------------------------------------
+
+    def _middle(self) -> list[int]:
+        """Return the voxel (z, y, x) in the middle of what is selected, or of all."""
+        chosen = [self.session.objects[i] for i in self.selected]
+        if not chosen:
+            return [n // 2 for n in self.session.volume.shape]
+        o, box = chosen[0], chosen[0].box
+        rows, columns = box.y_min + box.y_max, box.x_min + box.x_max
+        middles = box.middle_slice, int(rows // 2), int(columns // 2)
+        return [middles[axis_order(o.axis).index(axis)] for axis in range(3)]
 
     def _adopt(self, layer: Layer) -> bool:
         """Take a layer over that was made for this volume, the first of its kind."""

@@ -4,7 +4,8 @@ Slices are told by the array axis that they lie across and their index along it;
 a 2D image is one slice across axis 0.
 """
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Image
@@ -15,6 +16,7 @@ from napari_qmedsam.gui.shared.layers import VOLUME
 from napari_qmedsam.segmentation.history import Slice
 from napari_qmedsam.volumes.grid import SUPERIOR, anatomical_axes
 from napari_qmedsam.volumes.reslicing import axis_order
+from napari_qmedsam.volumes.volume import Volume
 
 if TYPE_CHECKING:
     import napari
@@ -118,9 +120,13 @@ class SliceView:
         self.look_along(axis)
         middle = [n / 2 for n in self._shape]
         middle[axis] = slice_index
+        self.meet(middle)
+
+    def meet(self, place: Sequence[float]) -> None:
+        """Let the planes of all views meet at a voxel (z, y, x)."""
         dims = self.viewer.dims
         first = dims.ndim - 3
-        dims.set_point(range(first, first + 3), self.image.data_to_world(middle))
+        dims.set_point(range(first, first + 3), self.image.data_to_world(place))
 
     def look_along(self, axis: int) -> None:
         """Show slices across an axis; what else is displayed stays."""
@@ -162,16 +168,29 @@ class SliceView:
         return rows != (turned.lower().endswith("up")), columns
 
     def _turn_upright(self, axis: int) -> None:
-        """Let the patient's head be up where rows run from foot to head.
-
-        napari can turn the screen from 0.6 on; the display world stays.
-        """
-        volume, camera = self.image.metadata.get(VOLUME), camera_of(self.viewer)
-        if volume is not None and hasattr(camera, "orientation2d"):
-            rows = anatomical_axes(volume.affine)[axis_order(axis)[1]]
-            camera.orientation2d = ("up" if rows == SUPERIOR else "down", "right")
+        volume = self.image.metadata.get(VOLUME)
+        if volume is not None:
+            turn_upright(camera_of(self.viewer), volume, axis_order(axis)[1])
 
     @property
     def _shape(self) -> tuple[int, ...]:
         image = self.image
         return (image.data[0] if image.multiscale else image.data).shape[:3]
+
+
+def turn_upright(camera: Any, volume: Volume, rows: int) -> None:
+    """Let the patient's head be up where rows run from foot to head.
+
+    napari can turn the screen from 0.6 on; the display world stays.
+
+    Parameters
+    ----------
+    camera
+        Of a viewer.
+    volume : Volume
+    rows : int
+        Array axis that runs down the screen.
+    """
+    if hasattr(camera, "orientation2d"):
+        is_head = anatomical_axes(volume.affine)[rows] == SUPERIOR
+        camera.orientation2d = ("up" if is_head else "down", "right")
