@@ -6,7 +6,7 @@
 #             ARGS         passed on to qmedsam demo, pytest or the viewer
 
 VENV ?= .venv
-EXTRAS ?= gui,dev,onnx,qat,nncf,dicom
+EXTRAS ?= gui,dev,onnx,qat,nncf,dicom,cluster
 ARGS ?=
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup-done

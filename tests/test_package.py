@@ -25,6 +25,7 @@ ROOMS = {
     "cancelling": {"errors"},
     "disk": set(),
     "contents": set(),
+    "provenance": set(),
     "volumes": {"errors", "disk", "contents"},
     "prompts": {"errors"},
     "preprocessing": {"errors", "prompts", "volumes", "models.configuration"},
@@ -66,11 +67,20 @@ UPPER = {
     "gui.quantize": {"cli", "gui.segment", "gui.compare"},
     "gui.compare": {"cli", "gui.segment", "gui.quantize"},
     "cli": {"gui"},
-    "session": {"gui", "cli"},
-    "segmentation": {"gui", "cli", "session", "evaluation", "quantization", "training"},
-    "quantization": {"gui", "cli", "session"},
-    "training": {"gui", "cli", "session"},
-    "evaluation": {"gui", "cli", "session"},
+    "cohort": {"gui", "cli"},
+    "session": {"gui", "cli", "cohort"},
+    "segmentation": {
+        "gui",
+        "cli",
+        "cohort",
+        "session",
+        "evaluation",
+        "quantization",
+        "training",
+    },
+    "quantization": {"gui", "cli", "cohort", "session"},
+    "training": {"gui", "cli", "cohort", "session"},
+    "evaluation": {"gui", "cli", "cohort", "session"},
 }
 """What the upper rooms may not import of ours."""
 

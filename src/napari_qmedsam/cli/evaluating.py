@@ -1,13 +1,12 @@
 """Commands that score models: evaluate, evaluate-modalities."""
 
 import json
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from napari_qmedsam.cli import shared
+from napari_qmedsam.cli import cohorts, shared
 from napari_qmedsam.cli.shared import (
     BackendOption,
     BoxJitter,
@@ -15,7 +14,6 @@ from napari_qmedsam.cli.shared import (
     Frame,
     MaxBoxes,
     ModalityOption,
-    Model,
     PrecisionOption,
     PropagationOption,
     SeriesOption,
@@ -34,12 +32,32 @@ if TYPE_CHECKING:
 def evaluate(
     context: typer.Context,
     image: Annotated[
-        Path, typer.Option(metavar="FILE", help="Image file or DICOM folder.")
-    ],
+        Path | None, typer.Option(metavar="FILE", help="Image file or DICOM folder.")
+    ] = None,
     labels: Annotated[
-        Path,
-        typer.Option(metavar="FILE", help="Reference labels: file or DICOM folder."),
-    ],
+        Path | None,
+        typer.Option(
+            metavar="PATH",
+            help="Reference labels: file or DICOM folder; with --images a folder of "
+            "them.",
+        ),
+    ] = None,
+    images: cohorts.Images = None,
+    case_list: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="CSV",
+            help="Many cases: columns image, label and, if wanted, modality, patient.",
+        ),
+    ] = None,
+    pattern: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEXT",
+            help="How names in --images and --labels pair, without suffixes: "
+            "{case}_0000:{case}. Default: equal names, but for _0000 and _labels.",
+        ),
+    ] = None,
     classes: Annotated[
         str | None,
         typer.Option(metavar="IDS", help="Comma-separated, like 1,2,3; default: all."),
@@ -62,7 +80,28 @@ def evaluate(
     ] = False,
     box_jitter: BoxJitter = 0,
     tolerance_mm: Tolerance = TOLERANCE_MM,
-    model: Model = "auto",
+    model: cohorts.Models = None,
+    bits: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LIST",
+            help="Of many cases: quantize the model to these, 8,4,3,2, and say which "
+            "is enough.",
+        ),
+    ] = None,
+    margin_dsc: Annotated[
+        float, typer.Option(metavar="POINTS", help="Of DSC that may be lost.")
+    ] = 1.0,
+    margin_nsd: Annotated[
+        float, typer.Option(metavar="POINTS", help="Of NSD that may be lost.")
+    ] = 2.0,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Model that the others are compared with. Default: the float one.",
+        ),
+    ] = None,
     weights: Weights = None,
     backend: BackendOption = "openvino",
     device: DeviceOption = "auto",
@@ -78,12 +117,31 @@ def evaluate(
         Path | None,
         typer.Option("--json", metavar="FILE", help="Write JSON there; - prints it."),
     ] = None,
+    run: cohorts.Run = cohorts.RUN,
+    workers: cohorts.Workers = None,
+    memory: cohorts.Memory = cohorts.MEMORY_GB,
+    scheduler: cohorts.Scheduler = None,
 ) -> None:
     """Segment from boxes of the reference labels; score against them.
 
     DSC, NSD, 95th percentile of the surface distances (HD95) and relative volume
     difference (RVD) of each class. Missed objects have no distance.
+
+    With --images or --case-list many cases, by one or more models: means with
+    intervals over patients, and whether models of fewer bits are enough.
     """
+    if images is not None or case_list is not None:
+        _evaluate_many(context)
+        return
+    if image is None or labels is None:
+        raise InvalidSettings(
+            "Give --image and --labels, or many cases: --images and --labels, or "
+            "--case-list."
+        )
+    only_many = {"pattern", "bits", "margin_dsc", "margin_nsd", "against"}
+    why = "it is for many cases (--images, --case-list)."
+    shared.refuse_idle(context, cohorts.ONLY_MANY | only_many, why)
+    chosen_model = cohorts.one_model(model)
     from napari_qmedsam.evaluation.effort import measure_effort
     from napari_qmedsam.evaluation.effort_report import EffortReport, effort_table
     from napari_qmedsam.evaluation.report import EvaluationReport
@@ -111,7 +169,9 @@ def evaluate(
         image, frame=frame, series=series, modality=shared.modality(modality)
     )
     reference = read_labels(labels, like=volume)
-    segmenter = shared.segmenter(model, weights, backend, max_boxes, precision, device)
+    segmenter = shared.segmenter(
+        chosen_model, weights, backend, max_boxes, precision, device
+    )
     options: dict[str, Any] = {
         "classes": wanted,
         "box_jitter": box_jitter,
@@ -210,7 +270,7 @@ def evaluate_modalities(
     opened = open_data(data, seed, held_out=True)
     reports = []
     for text in model or ["auto"]:
-        heading, name = _heading(text)
+        heading, name = shared.heading(text)
         segmenter = shared.segmenter(name, None, backend, max_boxes, device=device)
         with shared.bar(f"Evaluating {heading or name}") as advance:
             report = modalities.evaluate_modalities(
@@ -238,6 +298,82 @@ def evaluate_modalities(
     shared.print_table(cells, has_mean=True)
 
 
+def _evaluate_many(context: typer.Context) -> None:
+    """Score many cases; the parameters are those of :func:`evaluate`."""
+    from napari_qmedsam.cohort import cases, summary, tables
+    from napari_qmedsam.cohort.plan import Scoring
+    from napari_qmedsam.cohort.run_folder import MODELS, RunFolder
+    from napari_qmedsam.cohort.verdicts import references_of
+    from napari_qmedsam.evaluation.noninferiority import Margins
+    from napari_qmedsam.evaluation.tables import save_table
+    from napari_qmedsam.evaluation.volumes import Mode
+    from napari_qmedsam.segmentation.propagation import Propagation
+    from napari_qmedsam.volumes.windows import parse_window
+
+    given = context.params
+    idle = {"image", "effort", "weights", "frame", "series", "modality", "json_path"}
+    why = "it is for a single case (--image)."
+    shared.refuse_idle(context, idle, why)
+    mode = shared.choice(Mode, given["mode"] or Mode.SLICE.value, "--mode")
+    if mode is Mode.SLICE:
+        why = "every slice has a box of its own; 3D boxes are --mode volume."
+        shared.refuse_idle(context, {"propagation"}, why)
+    if not given["box_jitter"]:
+        shared.refuse_idle(context, {"seed"}, "it is that of --box-jitter.")
+    margins = Margins(given["margin_dsc"], given["margin_nsd"])
+    classes = shared.class_ids(given["classes"])
+    widths = _bit_widths(given["bits"])
+    if given["case_list"] is not None:
+        why = "--case-list names images and labels."
+        shared.refuse_idle(context, {"images", "labels", "pattern"}, why)
+        cohort = cases.read_case_list(given["case_list"])
+    elif given["labels"] is None:
+        raise InvalidSettings("Give the folder of the reference labels: --labels DIR.")
+    else:
+        cohort = cases.pair_folders(given["images"], given["labels"], given["pattern"])
+    machines = cohorts.Machines(given["workers"], given["memory"], given["scheduler"])
+    folder = RunFolder(given["run"])
+    shared.check_folder_target(folder.path)
+    models = cohorts.planned_models(given)
+    for model in list(models) if widths else []:
+        made = cohorts.quantized_models(model.variant, widths, folder.path / MODELS)
+        models += made
+    references_of([model.description() for model in models], given["against"])
+    task = Scoring(
+        mode,
+        None if classes is None else tuple(classes),
+        given["box_jitter"],
+        given["tolerance_mm"],
+        given["seed"],
+    )
+    way = shared.choice(Propagation, given["propagation"], "--propagation")
+    window = parse_window(given["window"])
+    plan = cohorts.plan_of(models, task, window, way, given["max_boxes"], machines)
+    results = cohorts.run(plan, cohort, folder, machines)
+    save_table(tables.score_cells(results), folder.path / "scores.csv")
+    scores = summary.CohortScores(results)
+    if scores.models:
+        summary_cells = scores.cells(task.tolerance_mm, scores.groups())
+        save_table(summary_cells, folder.path / "summary.csv")
+        shared.print_table(scores.mean_cells(task.tolerance_mm))
+        cohorts.say_verdict(folder, results, margins, given["against"])
+    shared.console().print(f"Run: {folder.path}", soft_wrap=True)
+    cohorts.end(results)
+
+
+def _bit_widths(text: str | None) -> list[int]:
+    """Read ``8,4,3,2``."""
+    if text is None:
+        return []
+    try:
+        widths = [int(part) for part in text.split(",")]
+    except ValueError:
+        widths = [0]
+    if not all(1 <= width <= 8 for width in widths):
+        raise InvalidSettings(f"--bits '{text}' must be numbers from 1 to 8: 8,4,3.")
+    return sorted(set(widths), reverse=True)
+
+
 def _print_scores(
     report: "EvaluationReport", mode: "Mode", tolerance_mm: float
 ) -> None:
@@ -255,9 +391,3 @@ def _print_scores(
         f"{report.seconds:.1f} s, {report.milliseconds_per_slice:.0f} ms per slice "
         f"({report.model}, {report.backend}, {report.precision})"
     )
-
-
-def _heading(text: str) -> tuple[str | None, str]:
-    """Part ``NAME:=MODEL``; a Windows path has a colon, but not this sign."""
-    parts = re.split(":=", text, maxsplit=1)
-    return (parts[0], parts[1]) if len(parts) == 2 else (None, text)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from napari_qmedsam.cli import shared
+from napari_qmedsam.cli import cohorts, shared
 from napari_qmedsam.cli.shared import (
     COORDINATES,
     BackendOption,
@@ -75,8 +75,9 @@ def demo(
 def segment(
     context: typer.Context,
     image: Annotated[
-        Path, typer.Argument(metavar="INPUT", help="Image file or DICOM folder.")
-    ],
+        Path | None,
+        typer.Argument(metavar="[INPUT]", help="Image file or DICOM folder."),
+    ] = None,
     box: Annotated[
         list[str] | None,
         typer.Option(
@@ -91,7 +92,16 @@ def segment(
             help="x_min,y_min,z_min,x_max,y_max,z_max; one object each. Repeatable.",
         ),
     ] = None,
-    model: Model = "auto",
+    images: cohorts.Images = None,
+    boxes: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="CSV",
+            help="Boxes for --images, a line each: image, x_min, y_min, z_min, x_max, "
+            "y_max, z_max and, if wanted, name, modality.",
+        ),
+    ] = None,
+    model: cohorts.Models = None,
     weights: Weights = None,
     backend: BackendOption = "openvino",
     precision: PrecisionOption = "fp32",
@@ -112,12 +122,25 @@ def segment(
     modality: ModalityOption = None,
     series: SeriesOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    run: cohorts.Run = cohorts.RUN,
+    workers: cohorts.Workers = None,
+    memory: cohorts.Memory = cohorts.MEMORY_GB,
+    scheduler: cohorts.Scheduler = None,
 ) -> None:
     """Segment boxes and write a label volume on the image's own grid.
 
     Objects are numbered 1, 2, ... : first the --box ones, then the --box3d
-    ones. Where objects overlap, the later one wins.
+    ones. Where objects overlap, the later one wins. With --images and --boxes
+    many images, by one or more models, into the folder of a run.
     """
+    if images is not None:
+        _segment_many(context)
+        return
+    if image is None:
+        raise InvalidSettings("Name an image, or many: --images DIR --boxes CSV.")
+    why = "it is for many images (--images)."
+    shared.refuse_idle(context, cohorts.ONLY_MANY | {"boxes"}, why)
+    chosen_model = cohorts.one_model(model)
     from napari_qmedsam.prompts import parse_box, parse_slice_box
     from napari_qmedsam.segmentation.measuring import Tally
     from napari_qmedsam.segmentation.propagation import Propagation
@@ -126,9 +149,9 @@ def segment(
     from napari_qmedsam.volumes.windows import parse_window
     from napari_qmedsam.volumes.writing import check_target
 
-    boxes = [parse_slice_box(text) for text in box or []]
-    boxes += [parse_box(text) for text in box3d or []]
-    if not boxes:
+    drawn = [parse_slice_box(text) for text in box or []]
+    drawn += [parse_box(text) for text in box3d or []]
+    if not drawn:
         raise InvalidSettings("Give at least one --box or --box3d.")
     chosen_window = parse_window(window)
     way = shared.parse_choice(Propagation, propagation, "--propagation")
@@ -138,7 +161,7 @@ def segment(
         image, frame=frame, series=series, modality=shared.modality(modality)
     )
     # Boxes and output are checked before a model is loaded or downloaded.
-    for wanted in boxes:
+    for wanted in drawn:
         wanted.clip(*volume.shape)
     target = output or _default_output(image, volume.source.format)
     if output is None and target.exists():
@@ -148,12 +171,14 @@ def segment(
         )
     check_target(target, volume)
     shared.keep_inputs(target, image)
-    segmenter = shared.segmenter(model, weights, backend, max_boxes, precision, device)
+    segmenter = shared.segmenter(
+        chosen_model, weights, backend, max_boxes, precision, device
+    )
     session = Session(volume, segmenter, chosen_window)
-    for object_id, wanted in enumerate(boxes, 1):
+    for object_id, wanted in enumerate(drawn, 1):
         session.add_object(wanted, object_id=object_id)
     with shared.bar("Segmenting", quiet=as_json) as advance:
-        run = session.segment(propagation=way, progress=advance)
+        done = session.segment(propagation=way, progress=advance)
     path = session.save_labels(target)
     shared.notices(volume.notices)
     info = segmenter.backend.info
@@ -171,8 +196,8 @@ def segment(
             }
             for object_id, size in sizes.items()
         ],
-        "seconds": round(run.seconds, 3),
-        "milliseconds_per_slice": round(run.milliseconds_per_slice, 1),
+        "seconds": round(done.seconds, 3),
+        "milliseconds_per_slice": round(done.milliseconds_per_slice, 1),
         "model": info.model,
         "backend": info.backend,
         "precision": info.precision,
@@ -188,12 +213,45 @@ def segment(
         ml = f", {item['volume_ml']} ml" if volume.has_spacing else ""
         console.print(f"object {item['id']}: {item['voxels']} voxels{ml}")
     names = {item.object_id: item.name for item in session.objects.values()}
-    console.print(run.end.text(names))
+    console.print(done.end.text(names))
     console.print(
         f"{report['milliseconds_per_slice']:.0f} ms per slice "
         f"({info.model}, {info.backend}, {info.precision})"
     )
     console.print(f"Labels: {path}", soft_wrap=True)
+
+
+def _segment_many(context: typer.Context) -> None:
+    """Segment many images; the parameters are those of :func:`segment`."""
+    from napari_qmedsam.cohort import tables
+    from napari_qmedsam.cohort.cases import read_boxes
+    from napari_qmedsam.cohort.plan import Labelling
+    from napari_qmedsam.cohort.run_folder import LABELS, RunFolder
+    from napari_qmedsam.evaluation.tables import save_table
+    from napari_qmedsam.segmentation.propagation import Propagation
+    from napari_qmedsam.volumes.windows import parse_window
+
+    given = context.params
+    single = {"image", "box", "box3d", "output", "weights", "frame", "series"}
+    why = "it is for a single image."
+    shared.refuse_idle(context, {*single, "modality", "as_json"}, why)
+    if given["boxes"] is None:
+        raise InvalidSettings("Give the boxes of the images: --boxes CSV.")
+    cohort = read_boxes(given["images"], given["boxes"])
+    machines = cohorts.Machines(given["workers"], given["memory"], given["scheduler"])
+    folder = RunFolder(given["run"])
+    shared.check_folder_target(folder.path)
+    models = cohorts.planned_models(given)
+    way = shared.choice(Propagation, given["propagation"], "--propagation")
+    task = Labelling((folder.path / LABELS).absolute())
+    window = parse_window(given["window"])
+    plan = cohorts.plan_of(models, task, window, way, given["max_boxes"], machines)
+    results = cohorts.run(plan, cohort, folder, machines)
+    save_table(tables.object_cells(results), folder.path / "objects.csv")
+    done = sum(not result.error for result in results)
+    shared.console().print(f"{done} of {len(results)} images segmented.")
+    shared.console().print(f"Labels: {task.folder}", soft_wrap=True)
+    cohorts.end(results)
 
 
 def _default_output(image: Path, source_format: str) -> Path:

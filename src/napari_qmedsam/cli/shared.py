@@ -317,6 +317,12 @@ def console() -> Any:
     return Console(highlight=False, markup=False)
 
 
+def heading(text: str) -> tuple[str | None, str]:
+    """Part ``NAME:=MODEL``; a Windows path has a colon, but not this sign."""
+    name, sign, model = text.partition(":=")
+    return (name, model) if sign else (None, text)
+
+
 def modality(text: str | None) -> "Modality | None":
     """Return the modality that an option names, in any case."""
     from napari_qmedsam.volumes.volume import Modality

@@ -98,12 +98,12 @@ def find_labelled(root: Path) -> list[LabelledFile]:
     """
     if not root.is_dir():
         raise UnusableData(f"There is no data folder '{root}'.")
-    entries = _entries(root)
+    readable = entries(root)
     labels = {
-        _key(path): path for path in entries if _is_label(path) and not _is_npz(path)
+        _key(path): path for path in readable if _is_label(path) and not _is_npz(path)
     }
     found, bare = [], 0
-    for path in entries:
+    for path in readable:
         if _is_npz(path):
             image_shape, labels_shape = npz_shapes(path)
             partner = None if labels_shape is None else path
@@ -134,20 +134,20 @@ def find_labelled(root: Path) -> list[LabelledFile]:
     return found
 
 
-def _entries(folder: Path) -> list[Path]:
+def entries(folder: Path) -> list[Path]:
     """Return readable files and DICOM folders below `folder`, sorted."""
-    entries: list[Path] = []
+    found: list[Path] = []
     for path in sorted(folder.iterdir()):
         if path.name.startswith("."):
             continue
         if path.is_dir():
             if _is_dicom_folder(path):
-                entries.append(path)
+                found.append(path)
             else:
-                entries += _entries(path)
+                found += entries(path)
         elif by_suffix(path) is not None:
-            entries.append(path)
-    return entries
+            found.append(path)
+    return found
 
 
 def _is_dicom_folder(folder: Path) -> bool:
@@ -164,19 +164,21 @@ def _is_npz(path: Path) -> bool:
     return suffix_of(path) == ".npz"
 
 
-def _stem(path: Path) -> str:
-    return path.name if path.is_dir() else path.name[: -len(suffix_of(path))]
+def stem_of(path: Path) -> str:
+    """Return the name of a file without its suffix, or that of a folder."""
+    end = 0 if path.is_dir() else len(suffix_of(path))
+    return path.name[: len(path.name) - end]
 
 
 def _is_label(path: Path) -> bool:
-    return _stem(path).lower().endswith(LABEL_ENDINGS) or any(
+    return stem_of(path).lower().endswith(LABEL_ENDINGS) or any(
         re.fullmatch(r"labels\w*", parent.name, re.I) for parent in path.parents[:1]
     )
 
 
 def _key(path: Path) -> tuple[Path, str]:
     """Return what an image and its labels have in common."""
-    stem = _stem(path)
+    stem = stem_of(path)
     for ending in LABEL_ENDINGS:
         if stem.lower().endswith(ending):
             stem = stem[: -len(ending)]
@@ -193,7 +195,7 @@ def _modality(path: Path, root: Path) -> str:
     parts = path.relative_to(root).parts[:-1]
     if parts and not re.fullmatch(r"(?:images|labels)\w*", parts[0], re.I):
         return KNOWN.get(parts[0].lower(), parts[0])
-    for word in re.split(r"[_\s.]+", _stem(path).lower()):
+    for word in re.split(r"[_\s.]+", stem_of(path).lower()):
         if word in KNOWN:
             return KNOWN[word]
     return OTHER

@@ -24,6 +24,10 @@ from napari_qmedsam.volumes.labels import labels_on_grid
 from napari_qmedsam.volumes.volume import Volume
 from napari_qmedsam.volumes.windows import Window
 
+Witness = Callable[[ScoredObject, NDArray[np.bool_], NDArray[np.bool_]], None]
+"""Told of each scored object with its mask and its reference: those of its slice,
+(Y, X), or of the whole volume, (Z, Y, X)."""
+
 
 class Mode(str, Enum):
     """What is prompted and scored."""
@@ -48,6 +52,7 @@ def evaluate_volume(
     propagation: Propagation = Propagation.BOX,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
+    witness: Witness | None = None,
 ) -> EvaluationReport:
     """Segment every labelled object from the box of its label, and score it.
 
@@ -78,6 +83,8 @@ def evaluate_volume(
         Of the jitter.
     progress : callable, optional
         Called with slices done and in all.
+    witness : callable, optional
+        Called with each scored object, its mask and its reference.
 
     Returns
     -------
@@ -101,6 +108,7 @@ def evaluate_volume(
         box_jitter,
         np.random.default_rng(seed),
         progress or (lambda done, total: None),
+        witness or (lambda scored, mask, truth: None),
     )
     by_slice = mode is Mode.SLICE
     objects = tuple(run.slices() if by_slice else run.volumes(propagation))
@@ -129,6 +137,7 @@ class _Evaluation:
     jitter: int
     rng: np.random.Generator
     progress: Callable[[int, int], None]
+    witness: Witness
     seconds: float = 0.0
     encoded: int = 0
 
@@ -150,8 +159,12 @@ class _Evaluation:
                 self.seconds += time.perf_counter() - start
                 self.encoded += 1
                 scores = item.scores(masks, self.tolerance_mm)
-                for class_id, score in zip(item.class_ids, scores, strict=True):
-                    yield ScoredObject(class_id, item.slice_index, score)
+                for number, (class_id, score) in enumerate(
+                    zip(item.class_ids, scores, strict=True)
+                ):
+                    scored = ScoredObject(class_id, item.slice_index, score)
+                    self.witness(scored, masks[number], item.truths[number])
+                    yield scored
             self.progress(item.slice_index + 1, len(self.labels))
 
     def volumes(self, propagation: Propagation) -> Iterator[ScoredObject]:
@@ -174,7 +187,9 @@ class _Evaluation:
             truth = self.labels == class_id
             spacing = self.volume.spacing_mm
             scores = Scores.of(body, truth, spacing, self.tolerance_mm)
-            yield ScoredObject(class_id, None, scores)
+            scored = ScoredObject(class_id, None, scores)
+            self.witness(scored, body, truth)
+            yield scored
 
     def _box3d(self, body: NDArray[np.bool_]) -> Box3D:
         _, height, width = self.volume.shape

@@ -38,6 +38,10 @@ class SliceSegmenter:
     max_boxes : int
         Boxes decoded at once (QMedSAM's block partition): memory grows with
         it, time hardly falls beyond a few dozen.
+    model_key : str, optional
+        What keys of embeddings say of the model. Models with one encoder share
+        embeddings where they have one key and one store. Default: everything
+        about the model.
     """
 
     def __init__(
@@ -45,10 +49,12 @@ class SliceSegmenter:
         backend: Backend,
         store: EmbeddingStore | None = None,
         max_boxes: int = 32,
+        model_key: str | None = None,
     ) -> None:
         if max_boxes < 1:
             raise InvalidSettings(f"max_boxes must be at least 1, not {max_boxes}.")
         self.backend, self.max_boxes = backend, max_boxes
+        self.model_key = backend.info.key if model_key is None else model_key
         self.store = EmbeddingStore() if store is None else store
         self._encoded: deque[float] = deque(maxlen=TIMED)
         self._decoded: deque[float] = deque(maxlen=TIMED)
@@ -75,7 +81,7 @@ class SliceSegmenter:
     def key(self, image: NDArray[np.uint8], pixel_aspect: float = 1.0) -> str:
         """Key of a windowed slice: its content and everything about the model."""
         digest = hashlib.blake2b(digest_size=16)
-        digest.update(self.backend.info.key.encode())
+        digest.update(self.model_key.encode())
         digest.update(f"/{image.shape}/{pixel_aspect}".encode())
         digest.update(np.ascontiguousarray(image).data)
         return digest.hexdigest()
