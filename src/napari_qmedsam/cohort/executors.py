@@ -220,7 +220,7 @@ class DaskCluster:
             self._check(client)
             futures = {client.submit(work, item, pure=False): item for item in items}
             try:
-                for future in as_completed(list(futures)):
+                for future in as_completed(list(futures), loop=client.loop):
                     item = futures.pop(future)
                     failure = future.exception()
                     if failure is None:
