@@ -314,7 +314,7 @@ def _evaluate_many(context: typer.Context) -> None:
     idle = {"image", "effort", "weights", "frame", "series", "modality", "json_path"}
     why = "it is for a single case (--image)."
     shared.refuse_idle(context, idle, why)
-    mode = shared.choice(Mode, given["mode"] or Mode.SLICE.value, "--mode")
+    mode = shared.parse_choice(Mode, given["mode"] or Mode.SLICE.value, "--mode")
     if mode is Mode.SLICE:
         why = "every slice has a box of its own; 3D boxes are --mode volume."
         shared.refuse_idle(context, {"propagation"}, why)
@@ -346,7 +346,7 @@ def _evaluate_many(context: typer.Context) -> None:
         given["tolerance_mm"],
         given["seed"],
     )
-    way = shared.choice(Propagation, given["propagation"], "--propagation")
+    way = shared.parse_choice(Propagation, given["propagation"], "--propagation")
     window = parse_window(given["window"])
     plan = cohorts.plan_of(models, task, window, way, given["max_boxes"], machines)
     results = cohorts.run(plan, cohort, folder, machines)

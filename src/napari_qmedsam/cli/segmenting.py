@@ -242,7 +242,7 @@ def _segment_many(context: typer.Context) -> None:
     folder = RunFolder(given["run"])
     shared.check_folder_target(folder.path)
     models = cohorts.planned_models(given)
-    way = shared.choice(Propagation, given["propagation"], "--propagation")
+    way = shared.parse_choice(Propagation, given["propagation"], "--propagation")
     task = Labelling((folder.path / LABELS).absolute())
     window = parse_window(given["window"])
     plan = cohorts.plan_of(models, task, window, way, given["max_boxes"], machines)
