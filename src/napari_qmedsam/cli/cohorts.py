@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from napari_qmedsam.checkpoints.catalogue import CATALOGUE
 from napari_qmedsam.cli import shared
 from napari_qmedsam.errors import InvalidSettings
 
@@ -36,8 +37,9 @@ Models = Annotated[
     typer.Option(
         "--model",
         metavar="[NAME:=]MODEL",
-        help="A model's name, a weights file or a folder with graphs. Default: auto. "
-        "For many cases repeatable, with a name, and MODEL@int8 for its int8 form.",
+        help=f"auto (the best on this machine, the default), {', '.join(CATALOGUE)}, a "
+        "weights file, or a folder with exported graphs. For many cases repeatable, "
+        "with a name, and MODEL@int8 for its int8 form.",
     ),
 ]
 Run = Annotated[
