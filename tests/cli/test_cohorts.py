@@ -56,6 +56,17 @@ def test_evaluate_scores_every_case_by_every_model(run, folders, here):
     assert "6 of 6 cases" in err
 
 
+def test_a_report_is_made_of_runs(run, folders, here):
+    run(*EVALUATE, "--model", "demo", "--run", "one")
+    status, out, err = run("report", "one")
+    assert status == 0, err
+    assert "Report: one/report/report.html" in out
+    assert "6 cases of 6 patients" in Path("one/report/report.html").read_text()
+    status, _, err = run("report", "one", "two", "-o", "out")
+    assert status == 2
+    assert "'two' is no folder of a run" in err
+
+
 def test_a_broken_case_is_told_by_text_and_status(run, folders, here):
     Path("images/ct_3.nii.gz").write_bytes(b"broken")
     status, out, err = run(*EVALUATE, "--model", "demo")
@@ -99,6 +110,12 @@ def test_segment_writes_labels_of_every_image(run, folders, here):
     [
         (("evaluate",), "Give --image and --labels, or many cases"),
         (("segment",), "Name an image, or many"),
+        (("report",), "Give --image and --labels, or folders of runs"),
+        (("report", "one", "--image", "a"), "--image would have no effect"),
+        (
+            ("report", "--image", "a", "--labels", "b", "--against", "x"),
+            "--against would have no effect",
+        ),
         ((*EVALUATE[:3],), "Give the folder of the reference labels"),
         (("segment", "--images", "images"), "Give the boxes of the images"),
         ((*EVALUATE, "--effort"), "--effort would have no effect: it is for a single"),

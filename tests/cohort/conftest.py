@@ -46,6 +46,13 @@ def models(monkeypatch, new_backend):
             "architecture": "counting",
             "is_float": self.variant.name == "float",
             "effective_bits": 32 if self.variant.name == "float" else 4,
+            "sha256": self.sha256,
+            "method": "made up",
+            "bits": "4",
+            "file_bytes": 1,
+            "backend": "fake",
+            "precision": "fp32",
+            "card": {"title": "A model for tests"},
         },
     )
     planned = tuple(PlannedModel(Variant(name, name), "0" * 64) for name in backends)

@@ -8,13 +8,13 @@ from scipy import stats
 
 from napari_qmedsam.errors import InvalidSettings
 from napari_qmedsam.evaluation.intervals import bootstrap_mean
+from napari_qmedsam.evaluation.margins import Margins
 from napari_qmedsam.evaluation.noninferiority import (
     FEWEST,
     LEVEL,
     MOST,
     POWER,
     Answer,
-    Margins,
     PairedScores,
     Unit,
     holm,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from napari_qmedsam.cohort.results import CaseResult
     from napari_qmedsam.cohort.run_folder import RunFolder
     from napari_qmedsam.cohort.running import Progress
-    from napari_qmedsam.evaluation.noninferiority import Margins
+    from napari_qmedsam.evaluation.margins import Margins
     from napari_qmedsam.evaluation.variants import Variant
     from napari_qmedsam.quantization.whole_model import QuantizationProgress
     from napari_qmedsam.segmentation.propagation import Propagation

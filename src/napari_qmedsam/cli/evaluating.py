@@ -8,10 +8,13 @@ import typer
 
 from napari_qmedsam.cli import cohorts, shared
 from napari_qmedsam.cli.shared import (
+    Against,
     BackendOption,
     BoxJitter,
     DeviceOption,
     Frame,
+    MarginDsc,
+    MarginNsd,
     MaxBoxes,
     ModalityOption,
     PrecisionOption,
@@ -22,6 +25,7 @@ from napari_qmedsam.cli.shared import (
     WindowOption,
 )
 from napari_qmedsam.errors import InvalidSettings
+from napari_qmedsam.evaluation.margins import STANDARD, Margins
 from napari_qmedsam.evaluation.rules import TOLERANCE_MM
 
 if TYPE_CHECKING:
@@ -89,19 +93,9 @@ def evaluate(
             "is enough.",
         ),
     ] = None,
-    margin_dsc: Annotated[
-        float, typer.Option(metavar="POINTS", help="Of DSC that may be lost.")
-    ] = 1.0,
-    margin_nsd: Annotated[
-        float, typer.Option(metavar="POINTS", help="Of NSD that may be lost.")
-    ] = 2.0,
-    against: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="Model that the others are compared with. Default: the float one.",
-        ),
-    ] = None,
+    margin_dsc: MarginDsc = STANDARD.dsc,
+    margin_nsd: MarginNsd = STANDARD.nsd,
+    against: Against = None,
     weights: Weights = None,
     backend: BackendOption = "openvino",
     device: DeviceOption = "auto",
@@ -304,7 +298,6 @@ def _evaluate_many(context: typer.Context) -> None:
     from napari_qmedsam.cohort.plan import Scoring
     from napari_qmedsam.cohort.run_folder import MODELS, RunFolder
     from napari_qmedsam.cohort.verdicts import references_of
-    from napari_qmedsam.evaluation.noninferiority import Margins
     from napari_qmedsam.evaluation.tables import save_table
     from napari_qmedsam.evaluation.volumes import Mode
     from napari_qmedsam.segmentation.propagation import Propagation

@@ -9,7 +9,16 @@ from typing import Annotated, Any
 import typer
 
 from napari_qmedsam.cli import shared
-from napari_qmedsam.cli.shared import Frame, SeriesOption, Tolerance
+from napari_qmedsam.cli.shared import (
+    Against,
+    Frame,
+    MarginDsc,
+    MarginNsd,
+    SeriesOption,
+    Tolerance,
+)
+from napari_qmedsam.errors import InvalidSettings
+from napari_qmedsam.evaluation.margins import STANDARD, Margins
 from napari_qmedsam.evaluation.rules import TOLERANCE_MM, Matching
 
 Names = Annotated[
@@ -101,14 +110,33 @@ def score(
 
 
 def report(
+    context: typer.Context,
+    runs: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="[RUN]...",
+            help="Folders of `evaluate --images`: what many cases and models came to.",
+        ),
+    ] = None,
     image: Annotated[
-        Path, typer.Option(metavar="FILE", help="Image file or DICOM folder.")
-    ],
+        Path | None, typer.Option(metavar="FILE", help="Image file or DICOM folder.")
+    ] = None,
     labels: Annotated[
-        Path, typer.Option(metavar="FILE", help="Label file or DICOM folder.")
-    ],
+        Path | None, typer.Option(metavar="FILE", help="Label file or DICOM folder.")
+    ] = None,
     class_list: Names = None,
-    output: Output = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="PATH",
+            help="Table, .csv or .md. Of runs a folder; default: report, in the first.",
+        ),
+    ] = None,
+    margin_dsc: MarginDsc = STANDARD.dsc,
+    margin_nsd: MarginNsd = STANDARD.nsd,
+    against: Against = None,
     frame: Frame = None,
     series: SeriesOption = None,
     as_json: AsJson = False,
@@ -117,7 +145,20 @@ def report(
 
     The diameter is the longest distance between two points of the object on one
     axial slice, as RECIST measures lesions.
+
+    Of RUNs it is one page (HTML, also Markdown, CSV, PNG and SVG): scores with
+    intervals by patient, whether few bits are enough, worst cases, speed, size and
+    provenance. Cases have numbers there, and no names.
     """
+    if runs:
+        idle = {"image", "labels", "class_list", "frame", "series", "as_json"}
+        shared.refuse_idle(context, idle, "it is for --image and --labels.")
+        _report_runs(runs, output, Margins(margin_dsc, margin_nsd), against)
+        return
+    if image is None or labels is None:
+        raise InvalidSettings("Give --image and --labels, or folders of runs.")
+    idle = {"margin_dsc", "margin_nsd", "against"}
+    shared.refuse_idle(context, idle, "it is for folders of runs.")
     from napari_qmedsam.evaluation.object_report import report_objects
     from napari_qmedsam.volumes import read_labels, read_volume
     from napari_qmedsam.volumes.class_lists import class_list as named
@@ -138,6 +179,19 @@ def report(
         typer.echo(json.dumps({"objects": objects, "has_spacing": found.has_spacing}))
         return
     shared.print_table(found.cells)
+
+
+def _report_runs(
+    runs: list[Path], output: Path | None, margins: Margins, against: str | None
+) -> None:
+    from napari_qmedsam.cohort.merged_runs import read_runs
+    from napari_qmedsam.cohort.report import make_report
+    from napari_qmedsam.cohort.report_writing import write_report
+
+    folder = output or runs[0] / "report"
+    shared.check_folder_target(folder)
+    made = make_report(read_runs(runs), margins, against)
+    shared.console().print(f"Report: {write_report(made, folder)}", soft_wrap=True)
 
 
 def _finite(values: dict[str, Any]) -> dict[str, Any]:

@@ -97,6 +97,19 @@ BoxJitter = Annotated[
     typer.Option(min=0, metavar="N", help="Each box side moves by up to N voxels."),
 ]
 Tolerance = Annotated[float, typer.Option(min=0, metavar="MM", help="Of the NSD.")]
+MarginDsc = Annotated[
+    float, typer.Option(metavar="POINTS", help="Of DSC that may be lost.")
+]
+MarginNsd = Annotated[
+    float, typer.Option(metavar="POINTS", help="Of NSD that may be lost.")
+]
+Against = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Model that the others are compared with. Default: the float one.",
+    ),
+]
 
 OVERFLOWS = (
     "8-bit weights overflow in this processor's 8-bit kernels, so the integers are "

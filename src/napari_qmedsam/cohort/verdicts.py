@@ -8,9 +8,8 @@ from typing import Any
 from napari_qmedsam.cohort.results import CaseResult
 from napari_qmedsam.cohort.summary import CohortScores
 from napari_qmedsam.errors import InvalidSettings
+from napari_qmedsam.evaluation.margins import STANDARD, Margins
 from napari_qmedsam.evaluation.noninferiority import (
-    STANDARD,
-    Margins,
     Verdict,
     judge,
     smallest_sufficient,

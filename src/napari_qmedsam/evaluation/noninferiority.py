@@ -18,8 +18,8 @@ from enum import Enum
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_qmedsam.errors import InvalidSettings
 from napari_qmedsam.evaluation.intervals import Interval, bootstrap_mean
+from napari_qmedsam.evaluation.margins import STANDARD, Margins
 
 LEVEL = 0.025
 """Of the one-sided test, which goes with two-sided intervals of 95 %."""
@@ -33,37 +33,6 @@ margin would be rarer by chance than `LEVEL` (1 in 32; with 6 it is 1 in 64)."""
 
 MOST = 100_000
 """Units beyond which no number is named."""
-
-
-@dataclass(frozen=True)
-class Margins:
-    """What may be lost, in points of percent.
-
-    Parameters
-    ----------
-    dsc, nsd : float
-
-    Raises
-    ------
-    InvalidSettings
-        If one is not above 0.
-    """
-
-    dsc: float = 1.0
-    nsd: float = 2.0
-
-    def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if not (math.isfinite(value) and value > 0):
-                raise InvalidSettings(
-                    f"The margin of the {field.name.upper()} must be above 0 points, "
-                    f"but it is {value}."
-                )
-
-
-STANDARD = Margins()
-"""A loss that few would see: 1 point of DSC, 2 of NSD."""
 
 
 class Answer(str, Enum):
