@@ -18,6 +18,9 @@ MARKS: tuple[tuple[bytes, str, str], ...] = (
     ),
     (b"\0\x05\x16\x07", "a macOS ._ file of attributes", "Choose the file beside it."),
     (b"%PDF-", "a PDF document", ""),
+    (b"GIF8", "a GIF picture", "Save it as PNG or TIFF."),
+    (b"BM", "a BMP picture", "Save it as PNG or TIFF."),
+    (b"\0\0\0\x0cjP  \r\n", "a JPEG 2000 picture", "Save it as PNG or TIFF."),
     (b"BZh", "packed with bzip2", "Unpack it first."),
     (b"\xfd7zXZ\0", "packed with xz", "Unpack it first."),
     (b"\x28\xb5\x2f\xfd", "packed with zstd", "Unpack it first."),
@@ -58,12 +61,16 @@ def foreign_contents(head: bytes) -> Contents | None:
     for mark, what, advice in MARKS:
         if head.startswith(mark):
             return Contents(what, advice)
+    if head.startswith((b"../", b".git/")) and b"annex/objects/" in head[:300]:
+        return foreign_contents(b"/annex/objects/")
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if start.startswith((b"<!doctype html", b"<html", b"<head", b"<body")):
         return Contents(
             "an HTML page, such as a web server sends in place of a file",
             "Download the file again, signed in if need be.",
         )
+    if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
+        return Contents("a WebP picture", "Save it as PNG or TIFF.")
     if start.startswith(b"<?xml"):
         return Contents(XML, "Export it in a format that is read.")
     if start.startswith((b"{", b"[")) and head.isascii():

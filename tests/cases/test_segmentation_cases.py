@@ -110,6 +110,85 @@ def test_frames_off_the_grid_are_refused(tmp_path, labels, write_segmentation):
         read_labels(file)
 
 
+@pytest.mark.parametrize("places", [(2, 6), (1, 3, 5, 7), (3,)])
+@pytest.mark.parametrize("thickness", [3, 9, None])
+def test_frames_lie_on_slices_of_the_image_and_on_no_others(
+    tmp_path, stored, write_classic, write_segmentation, places, thickness
+):
+    write_classic(tmp_path / "s", stored)
+    mask = np.zeros((40, 48), bool)
+    mask[5:9, 5:9] = True
+    file = write_segmentation(
+        tmp_path / "seg.dcm", {(1, z): mask for z in places}, {1: "a"}
+    )
+    data = pydicom.dcmread(file)
+    measures = data.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+    measures.SliceThickness = thickness
+    data.save_as(file)
+    read = read_labels(file, read_volume(tmp_path / "s"))
+    assert np.flatnonzero(read.array.any(axis=(1, 2))).tolist() == list(places)
+
+
+def test_a_distance_that_only_frames_give_is_told(tmp_path, write_segmentation):
+    mask = np.ones((40, 48), bool)
+    file = write_segmentation(tmp_path / "seg.dcm", {(1, 2): mask, (1, 6): mask}, {})
+    data = pydicom.dcmread(file)
+    measures = data.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+    measures.SliceThickness = 7
+    data.save_as(file)
+    read = read_labels(file)
+    assert read.spacing_mm[0] == 12
+    assert "12 mm, is assumed" in read.notices[-1]
+
+
+def test_label_maps_keep_their_numbers_whatever_their_palette(
+    tmp_path, labels, write_enhanced
+):
+    segment = pydicom.Dataset()
+    segment.SegmentNumber, segment.SegmentLabel = 3, "b"
+    tables = {}
+    for colour in ("Red", "Green", "Blue"):
+        name = f"{colour}PaletteColorLookupTable"
+        tables |= {f"{name}Descriptor": [256, 0, 16], f"{name}Data": bytes(512)}
+    stored = np.where(labels == 0, 255, labels)[2:7].astype(np.uint8)
+    file = write_enhanced(
+        tmp_path / "seg.dcm",
+        stored,
+        range(2, 7),
+        sop_class="1.2.840.10008.5.1.4.1.1.66.7",
+        Modality="SEG",
+        SegmentationType="LABELMAP",
+        SegmentSequence=[segment],
+        PhotometricInterpretation="PALETTE COLOR",
+        PixelPaddingValue=255,
+        **tables,
+    )
+    np.testing.assert_array_equal(read_labels(file).array, labels[2:7])
+
+
+def test_frames_of_bits_may_begin_within_a_byte(tmp_path, write_segmentation):
+    odd = np.zeros((4, 5, 7), bool)
+    odd[1, 2, 3] = odd[2, 4, 6] = odd[0, 0, 0] = True
+    odd[3] = True
+    file = write_segmentation(
+        tmp_path / "seg.dcm", {(1, z): odd[z] for z in range(4)}, {1: "a"}
+    )
+    data = pydicom.dcmread(file)
+    data.Rows, data.Columns = odd.shape[1:]
+    data.PixelData = np.packbits(odd.ravel(), bitorder="little").tobytes()
+    data.save_as(file)
+    np.testing.assert_array_equal(read_labels(file).array, odd)
+
+
+def test_a_segmentation_without_frames_is_called_so(tmp_path, write_segmentation):
+    mask = np.ones((40, 48), bool)
+    file = write_segmentation(
+        tmp_path / "seg.dcm", {(1, 0): mask}, {1: "a"}, NumberOfFrames=0
+    )
+    with pytest.raises(UnreadableVolume, match="it holds no frames"):
+        read_labels(file)
+
+
 # Writing --------------------------------------------------------------------
 
 

@@ -25,10 +25,13 @@ class Selection:
         Of a file with several frames, from 0.
     series : str or None
         Of a DICOM folder: UID or exact description.
+    like : Volume or None
+        The image that labels belong to, where that is known.
     """
 
     frame: int | None = None
     series: str | None = None
+    like: Volume | None = None
 
 
 WHOLE = Selection()

@@ -10,6 +10,9 @@ from napari_qmedsam.volumes.volume import Volume
 LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """Turns RAS mm into LPS mm and back; nibabel uses RAS, ITK and DICOM use LPS."""
 
+USUAL_MM = (0.005, 200.0)
+"""Lengths of voxels beyond which a unit was most likely mistaken."""
+
 SUPERIOR = 2
 """The anatomical axis from foot to head, as :func:`anatomical_axes` counts."""
 
@@ -77,6 +80,18 @@ def bad_spacing(affine: NDArray[np.float64]) -> str | None:
     if abs(np.linalg.det(unit)) < 1e-4:
         return "its affine is singular: two axes point the same way"
     return None
+
+
+def odd_spacing(volume: Volume) -> str | None:
+    """Return a notice of voxels that no scanner makes, None of usual ones."""
+    low, high = USUAL_MM
+    if all(low <= step <= high for step in volume.spacing_mm):
+        return None
+    size = " x ".join(f"{step:.3g}" for step in volume.spacing_mm)
+    return (
+        f"Its voxels measure {size} mm (z, y, x); see that the file gives lengths in "
+        "the unit that it names."
+    )
 
 
 def corner_indices(shape: tuple[int, int, int]) -> NDArray[np.float64]:

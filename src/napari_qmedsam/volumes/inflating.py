@@ -10,6 +10,9 @@ GZIP_MARK = b"\x1f\x8b"
 CHUNK = 1 << 20
 """Bytes read at a time, so that unpacking needs no second copy."""
 
+PIECE = 16
+"""Bytes of a head that are unpacked at a time."""
+
 DEFLATE_LIMIT = 1032
 """Deflate packs no more tightly than about this."""
 
@@ -21,7 +24,7 @@ class Damaged(Exception):
     """A stream is damaged, cut short or too long; the text says which."""
 
 
-def inflate_into(stream: BinaryIO, start: int, view: memoryview, declared: int) -> None:
+def inflate_into(stream: BinaryIO, start: int, view: memoryview, declared: int) -> int:
     """Fill `view` with the unpacked bytes from `start` on, and check the rest.
 
     The stream is read to its end, since only there a checksum is compared.
@@ -35,6 +38,11 @@ def inflate_into(stream: BinaryIO, start: int, view: memoryview, declared: int) 
     view : memoryview
     declared : int
         Unpacked bytes that should be there at least.
+
+    Returns
+    -------
+    int
+        Bytes that follow the declared ones.
 
     Raises
     ------
@@ -51,6 +59,14 @@ def inflate_into(stream: BinaryIO, start: int, view: memoryview, declared: int) 
             raise Damaged(f"it unpacks to more than the {declared} bytes declared")
     if done < declared:
         raise Damaged(f"{declared - done} of {declared} bytes are missing")
+    return done - declared
+
+
+def left_over(extra: int) -> tuple[str, ...]:
+    """Return a notice of bytes that nothing declares; none where there are none."""
+    if extra <= 0:
+        return ()
+    return (f"{extra} bytes after the voxels that its header declares were left out.",)
 
 
 def inflate(stream: BinaryIO) -> Iterator[bytes]:
@@ -90,7 +106,17 @@ def inflated_head(head: bytes, size: int) -> bytes:
     """Return the first unpacked bytes of a gzip file's head; the head if it is none."""
     if not head.startswith(GZIP_MARK):
         return head
+    found, worker = b"", zlib.decompressobj(32 + zlib.MAX_WBITS)
     try:
-        return zlib.decompressobj(32 + zlib.MAX_WBITS).decompress(head, size)
+        # Piece by piece: what comes before damage is known all the same.
+        for start in range(0, len(head), PIECE):
+            rest = head[start : start + PIECE]
+            while rest and len(found) < size:
+                found += worker.decompress(rest, size - len(found))
+                rest = worker.unconsumed_tail
+                if worker.eof and worker.unused_data:
+                    rest = worker.unused_data
+                    worker = zlib.decompressobj(32 + zlib.MAX_WBITS)
     except zlib.error:
-        return b""
+        pass
+    return found

@@ -52,7 +52,7 @@ def read_labels(
         If the labels lie outside `like`, or cannot be placed on it.
     """
     path = Path(path)
-    labels = read_uncleaned(path, Selection(frame, series), labels=True)
+    labels = read_uncleaned(path, Selection(frame, series, like), labels=True)
     labels = replace(
         labels, array=_whole_numbers(path, labels.array), modality=Modality.OTHER
     )

@@ -31,8 +31,15 @@ from napari_qmedsam.volumes.inflating import (
     Damaged,
     inflate_into,
     inflated_head,
+    left_over,
 )
-from napari_qmedsam.volumes.nifti_header import header_affine, parse_header, shape_of
+from napari_qmedsam.volumes.nifti_header import (
+    PAIRED,
+    SINGLE,
+    header_affine,
+    parse_header,
+    shape_of,
+)
 from napari_qmedsam.volumes.nifti_writing import write_nifti
 from napari_qmedsam.volumes.segment_fields import TABLE, segments_of_table
 from napari_qmedsam.volumes.segments import Segment
@@ -43,6 +50,11 @@ if TYPE_CHECKING:
 
 EXTENSION_LIMIT = 1 << 22
 """Bytes of header extensions that are looked at."""
+
+NO_OFFSET = (
+    "The header does not say where its voxels begin; they are taken to follow it."
+)
+"""What nibabel, too, assumes of single files without an offset."""
 
 NO_ORIENTATION = (
     "The header gives no orientation; slices are taken to be axial with "
@@ -64,12 +76,14 @@ def read_nifti(path: Path, selection: Selection = WHOLE) -> Volume:
         If the file is damaged, its grid is no grid, or the frame is not in it.
     """
     header, stored = _header(path)
-    affine, factor, remarks = header_affine(path, header)
     shape = shape_of(path, header)
+    affine, factor, remarks = header_affine(path, header)
     frame, notices = choose_frame(path, selection.frame, math.prod(shape[3:]))
-    voxels = _read_voxels(path, header, shape, frame)
+    voxels, extra = _read_voxels(path, header, shape, frame)
     array, more = _to_array(path, voxels, header)
-    notices += remarks + more
+    notices += remarks + more + left_over(extra)
+    if header["vox_offset"] == 0:
+        notices += (NO_OFFSET,)
     if header["sform_code"] == 0 and header["qform_code"] == 0:
         notices += (NO_ORIENTATION,)
     is_packed, is_named_so = _is_packed(path), suffix_of(path) == ".nii.gz"
@@ -128,8 +142,8 @@ def _is_packed(path: Path) -> bool:
 
 def _read_voxels(
     path: Path, header: "Nifti1Header", shape: tuple[int, ...], frame: int
-) -> NDArray:
-    """Read one frame as stored, shape (Z, Y, X).
+) -> tuple[NDArray, int]:
+    """Read one frame as stored, shape (Z, Y, X); and count what follows the frames.
 
     The file runs fastest along x, which is C order of the transposed shape:
     the bytes need no rearranging.
@@ -139,7 +153,7 @@ def _read_voxels(
     stated = float(header["vox_offset"])
     if not math.isfinite(stated):
         raise unreadable(path, f"its voxels begin at byte {stated}", EXPORT_AGAIN)
-    offset = int(stated)
+    offset = int(stated or header.single_vox_offset)
     start, end = offset + frame * size, offset + math.prod(shape) * dtype.itemsize
     present, is_packed = path.stat().st_size, _is_packed(path)
     # Checked first: a damaged header can ask for terabytes.
@@ -153,17 +167,18 @@ def _read_voxels(
     with path.open("rb") as stream:
         if is_packed:
             try:
-                inflate_into(stream, start, buffer.data, end)
+                extra = inflate_into(stream, start, buffer.data, end)
             except Damaged as error:
                 reason = f"the file is damaged: {error}"
                 raise unreadable(path, reason, COPY_AGAIN) from error
         else:
             stream.seek(start)
             stream.readinto(buffer.data)
+            extra = present - end
     voxels = buffer.view(dtype).reshape(shape[:3][::-1])
     if not dtype.isnative:
         voxels = voxels.byteswap(inplace=True).view(dtype.newbyteorder())
-    return voxels
+    return voxels, extra
 
 
 def _to_array(
@@ -203,7 +218,17 @@ def _header_shape(path: Path) -> Shape:
 def _is_nifti(head: bytes) -> bool:
     """Tell NIfTI by the letters of its header, through gzip as well."""
     head = inflated_head(head, HEAD_BYTES)
-    return head[344:348] == b"n+1\0" or head[4:8] == b"n+2\0"
+    return head[344:348] in (SINGLE[348], PAIRED[348]) or head[4:8] in (
+        SINGLE[540],
+        PAIRED[540],
+    )
+
+
+def _is_whole(path: Path) -> bool:
+    """Tell a file of its own from half of a pair, which is left to other readers."""
+    with path.open("rb") as stream:
+        head = inflated_head(stream.read(HEAD_BYTES), HEAD_BYTES)
+    return head[344:348] != PAIRED[348] and head[4:8] != PAIRED[540]
 
 
 NIFTI = Format(
@@ -211,6 +236,7 @@ NIFTI = Format(
     title="NIfTI",
     suffixes=(".nii", ".nii.gz"),
     recognises=_is_nifti,
+    holds_volume=_is_whole,
     read=read_nifti,
     shape=_header_shape,
     written=(".nii.gz", ".nii"),

@@ -3,6 +3,7 @@
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_qmedsam.contents import foreign_contents
-from napari_qmedsam.volumes.files import EXPORT_AGAIN, unreadable
+from napari_qmedsam.volumes.files import COPY_AGAIN, EXPORT_AGAIN, unreadable
 from napari_qmedsam.volumes.grid import bad_spacing
 
 if TYPE_CHECKING:
@@ -18,6 +19,16 @@ if TYPE_CHECKING:
 
 HEADER_BYTES = {348: "Nifti1Header", 540: "Nifti2Header"}
 """Header length, which is also its first field, and nibabel's class."""
+
+SINGLE = {348: b"n+1\0", 540: b"n+2\0"}
+PAIRED = {348: b"ni1\0", 540: b"ni2\0"}
+"""Marks of files of their own, and of halves of a pair, by header length."""
+
+MATRICES = range(3000, 3100)
+"""Intents of CIFTI files: tables of surface points, which are no volumes."""
+
+FORMS_TOLERANCE = 0.5
+"""Voxels by which the two orientations of a header may differ unsaid."""
 
 MM_PER_UNIT = {1: 1000.0, 2: 1.0, 3: 0.001}
 """NIfTI's codes for metre, mm and micron; files without a unit mean mm."""
@@ -28,15 +39,18 @@ def parse_header(path: Path, block: bytes) -> tuple["Nifti1Header", bytes]:
     import nibabel as nib
     from nibabel.spatialimages import HeaderDataError
 
-    sizes = {struct.unpack(order + "i", block[:4].ljust(4, b"\0"))[0] for order in "<>"}
+    first = block[:4].ljust(4, b"\0")
+    sizes = {struct.unpack(order + "i", first)[0]: order for order in "<>"}
     size = next((n for n in HEADER_BYTES if n in sizes), None)
-    marks = (b"n+1\0",) if size == 348 else (b"n+2\0",)
     start = 344 if size == 348 else 4
-    if size == 348 and block[start : start + 4] == b"ni1\0":
+    mark = block[start : start + 4]
+    if size is not None and mark == PAIRED[size]:
         raise unreadable(
             path, "it is half of a pair of .hdr and .img", "Save it as one .nii file."
         )
-    if size is None or block[start : start + 4] not in marks or len(block) < size:
+    if size is not None and len(block) < size:
+        raise unreadable(path, "its header is cut short", COPY_AGAIN)
+    if size is None or mark != SINGLE[size]:
         found = foreign_contents(block)
         raise unreadable(
             path,
@@ -44,7 +58,17 @@ def parse_header(path: Path, block: bytes) -> tuple["Nifti1Header", bytes]:
             (found.advice if found else "") or "Check what it holds.",
         )
     stored = block[:size]
-    header = getattr(nib, HEADER_BYTES[size])(stored, check=False)
+    kind = getattr(nib, HEADER_BYTES[size])
+    # Said here, as nibabel else guesses it, from the number of dimensions.
+    header = kind(stored, endianness=sizes[size], check=False)
+    if not 1 <= header["dim"][0] <= 7:
+        raise unreadable(
+            path, f"its header gives {header['dim'][0]} dimensions", EXPORT_AGAIN
+        )
+    if int(header["intent_code"]) in MATRICES:
+        raise unreadable(
+            path, "it is a CIFTI file, which holds no volume", "Choose a volume."
+        )
     # nibabel would quietly make 1 mm of a spacing of 0, so this comes first.
     pixdim, dim = header["pixdim"][1:4], header["dim"]
     for axis, step, count in zip("xyz", pixdim, dim[1:4], strict=True):
@@ -80,11 +104,9 @@ def header_affine(
     try:
         affine = np.array(header.get_best_affine(), dtype=np.float64)
         reason = bad_spacing(affine)
-        if reason is not None and header["sform_code"] > 0 < header["qform_code"]:
-            turned = np.array(header.get_qform(), dtype=np.float64)
-            if bad_spacing(turned) is None:
-                notices = (f"The sform is no grid ({reason}); the qform is used.",)
-                affine, reason = turned, None
+        if header["sform_code"] > 0:
+            affine, notices = _sform_or_other(header, affine)
+            reason = bad_spacing(affine)
     except (HeaderDataError, ValueError) as error:
         raise unreadable(
             path, f"its orientation is invalid ({error})", EXPORT_AGAIN
@@ -94,6 +116,58 @@ def header_affine(
     factor = mm_per_unit(header)
     affine[:3] *= factor
     return affine, factor, notices
+
+
+def _sform_or_other(
+    header: "Nifti1Header", affine: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+    """Return the sform, or what stands in where it is no grid; and what differs.
+
+    Raises
+    ------
+    HeaderDataError, ValueError
+        If another is needed, and is invalid too.
+    """
+    from nibabel.spatialimages import HeaderDataError
+
+    reason, other = bad_spacing(affine), "qform"
+    try:
+        second = np.array(header.get_qform(), dtype=np.float64)
+    except (HeaderDataError, ValueError):
+        if reason is not None:
+            raise
+        return affine, ()
+    if header["qform_code"] == 0:
+        # Lengths alone: the directions of the sform stand for themselves.
+        second, other = np.array(header.get_base_affine(), dtype=np.float64), "pixdim"
+    if reason is not None:
+        # Without a qform only an sform that was never set may be done without.
+        is_unset = other == "qform" or not affine[:3, :3].any()
+        if not is_unset or bad_spacing(second) is not None:
+            return affine, ()
+        return second, (f"The sform is no grid ({reason}); the {other} is used.",)
+    if other == "pixdim":
+        steps, pixdim = (
+            np.linalg.norm(each[:3, :3], axis=0) for each in (affine, second)
+        )
+        if np.allclose(steps, pixdim, rtol=0.01):
+            return affine, ()
+        own, stored = (" x ".join(f"{n:.4g}" for n in each) for each in (steps, pixdim))
+        notice = (
+            f"The sform has voxels of {own} (x, y, z), but pixdim of {stored}; the "
+            "sform is used."
+        )
+        return affine, (notice,)
+    ends = [n - 1 for n in (*header.get_data_shape(), 1, 1, 1)[:3]]
+    corners = np.array([(*end, 1) for end in product(*((0, end) for end in ends))])
+    apart = float(np.linalg.norm((corners @ (affine - second).T)[:, :3], axis=1).max())
+    if apart <= FORMS_TOLERANCE * min(np.linalg.norm(affine[:3, :3], axis=0)):
+        return affine, ()
+    apart *= mm_per_unit(header)
+    notice = (
+        f"The sform and the qform differ by up to {apart:.4g} mm; the sform is used."
+    )
+    return affine, (notice,)
 
 
 def shape_of(path: Path, header: "Nifti1Header") -> tuple[int, ...]:

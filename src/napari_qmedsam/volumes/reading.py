@@ -7,7 +7,8 @@ from pathlib import Path
 from napari_qmedsam.volumes.cleaning import NoFiniteVoxel, finish
 from napari_qmedsam.volumes.files import COPY_AGAIN, unreadable
 from napari_qmedsam.volumes.formats import Selection, Shape
-from napari_qmedsam.volumes.registry import format_of, guesses_modality
+from napari_qmedsam.volumes.grid import odd_spacing
+from napari_qmedsam.volumes.registry import format_of, guesses_modality, keeps_place
 from napari_qmedsam.volumes.volume import Modality, Volume
 
 logger = logging.getLogger(__name__)
@@ -64,6 +65,9 @@ def read_volume(
         raise unreadable(
             path, "not one voxel is a finite number", "Export it again."
         ) from error
+    odd = odd_spacing(volume) if keeps_place(volume) else None
+    if odd is not None:
+        volume = replace(volume, notices=(*volume.notices, odd))
     if modality is None and guesses_modality(volume):
         volume = replace(volume, notices=(*volume.notices, _told(volume)))
     for notice in volume.notices:

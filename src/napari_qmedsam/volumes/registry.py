@@ -7,7 +7,7 @@ from napari_qmedsam.errors import UnreadableVolume
 from napari_qmedsam.volumes.dicom.reading import DICOM
 from napari_qmedsam.volumes.files import suffix_of, unreadable
 from napari_qmedsam.volumes.formats import HEAD_BYTES, Format
-from napari_qmedsam.volumes.inflating import inflated_head
+from napari_qmedsam.volumes.inflating import GZIP_MARK, inflated_head
 from napari_qmedsam.volumes.metaimage import METAIMAGE
 from napari_qmedsam.volumes.nifti import NIFTI
 from napari_qmedsam.volumes.npz import NPZ
@@ -50,6 +50,8 @@ def format_of(path: Path) -> Format:
     found = next((each for each in FORMATS if each.recognises(head)), None)
     if found is not None:
         return found
+    if named is not None and head.startswith(GZIP_MARK) and not inflated_head(head, 1):
+        return named  # whose reader says that it is damaged
     foreign = foreign_contents(inflated_head(head, HEAD_BYTES) or head)
     if foreign is not None:
         raise unreadable(

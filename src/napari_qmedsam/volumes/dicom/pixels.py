@@ -187,17 +187,26 @@ def _plain(dataset: "Dataset", index: int) -> NDArray:
     """Return a grey frame, bits beside the stored ones cleared."""
     from pydicom.pixels import pixel_array
 
+    if whole_number(dataset, "BitsAllocated") == 1:
+        return _bits(dataset, index)
     array = pixel_array(dataset, index=index, raw=True)
     stored = whole_number(dataset, "BitsStored")
     spare = 8 * array.dtype.itemsize - (stored or 0)
     if array.dtype.kind not in "iu" or not stored or spare <= 0:
         return array
-    if whole_number(dataset, "BitsAllocated") == 1:
-        return array
     high = whole_number(dataset, "HighBit")
     drop = 0 if high is None else max(0, high + 1 - stored)
     # Up to the top, then down again: signs are kept, overlays fall out.
     return (array << max(0, spare - drop)) >> spare
+
+
+def _bits(dataset: "Dataset", index: int) -> NDArray[np.uint8]:
+    """Return a frame of single bits, which may begin within a byte."""
+    rows, columns = (whole_number(dataset, name) or 0 for name in ("Rows", "Columns"))
+    first = index * rows * columns
+    stored = dataset.PixelData[first // 8 : -(-(first + rows * columns) // 8)]
+    bits = np.unpackbits(np.frombuffer(stored, np.uint8), bitorder="little")
+    return bits[first % 8 :][: rows * columns].reshape(rows, columns)
 
 
 def _check_bits(dataset: "Dataset") -> None:

@@ -33,6 +33,7 @@ from napari_qmedsam.volumes.dicom.stack import (
 from napari_qmedsam.volumes.files import unreadable
 from napari_qmedsam.volumes.formats import WHOLE, Selection
 from napari_qmedsam.volumes.frames import choose_frame
+from napari_qmedsam.volumes.grid import LPS_FROM_RAS
 from napari_qmedsam.volumes.segments import (
     TISSUE,
     Code,
@@ -88,13 +89,16 @@ def read_segmentation(path: Path, selection: Selection = WHOLE) -> Volume:
     """
     choose_frame(path, selection.frame, 1)
     header = _choose(path, selection)
+    if whole_number(header.dataset, "NumberOfFrames") == 0:
+        raise unreadable(path, "it holds no frames", EXPORT_AGAIN)
     with quiet_pydicom():
         frames = frames_of(path, header)
         dataset = header.dataset
         kind = text(dataset, "SegmentationType").upper() or "BINARY"
         threshold = 0.5 * (whole_number(dataset, "MaximumFractionalValue") or 255)
         segments = _segments(dataset)
-    affine, spacing, places = _grid(path, frames)
+    affine, spacing, places, notice = _grid(path, frames, selection.like)
+    padding = whole_number(dataset, "PixelPaddingValue")
     labels = np.zeros((max(places) + 1, header.rows, header.columns), np.uint16)
     overlaps = 0
     by_place = defaultdict(list)
@@ -106,7 +110,7 @@ def read_segmentation(path: Path, selection: Selection = WHOLE) -> Volume:
         pixels = read_pixels(path, header, [frames[i].index for i in indices])
         for index, stored in zip(indices, pixels, strict=True):
             if kind == "LABELMAP":
-                plane[...] = stored
+                plane[...] = np.where(stored == padding, 0, stored)
                 continue
             number = frames[index].segment
             if number is None or not 0 < number < 1 << 16:
@@ -122,7 +126,7 @@ def read_segmentation(path: Path, selection: Selection = WHOLE) -> Volume:
         affine=affine,
         modality=Modality.OTHER,
         source=Source(str(path), "dicom"),
-        notices=_notices(kind, overlaps, segments),
+        notices=_notices(kind, overlaps, segments) + notice,
         segments=segments,
     )
 
@@ -180,9 +184,9 @@ def _colour(item: object) -> Colour | None:
 
 
 def _grid(
-    path: Path, frames: list[Frame]
-) -> tuple[NDArray[np.float64], tuple[float, float, float], list[int]]:
-    """Return affine, spacing (z, y, x), and the slice of each frame."""
+    path: Path, frames: list[Frame], like: Volume | None
+) -> tuple[NDArray[np.float64], tuple[float, float, float], list[int], tuple[str, ...]]:
+    """Return affine, spacing (z, y, x), the slice of each frame, and notices."""
     first = frames[0]
     normal, spacing = first.normal, first.spacing
     if normal is None or spacing is None or any(f.position is None for f in frames):
@@ -192,9 +196,8 @@ def _grid(
         raise unreadable(path, "its frames lie in different directions", EXPORT_AGAIN)
     positions = np.array([frame.position for frame in frames])
     along = positions @ normal
-    gaps = np.diff(np.unique(along))
-    gaps = gaps[gaps > SAME_PLACE_MM]
-    gap = first.between or (gaps.min() if gaps.size else None) or first.thickness or 1.0
+    image_gap = None if like is None else _gap_of_image(positions, normal, like)
+    gap, notices = _gap(first, along, image_gap)
     steps = (along - along.min()) / gap
     places = np.rint(steps).astype(np.int64)
     if np.abs(steps - places).max() > GAP_TOLERANCE * max(1, places.max()):
@@ -210,7 +213,54 @@ def _grid(
     origin = positions[int(along.argmin())]
     in_plane = (spacing[0], spacing[1])
     affine = grid_affine(first.orientation, origin, normal, (gap, *in_plane))
-    return affine, (float(gap), *in_plane), places.tolist()
+    return affine, (gap, *in_plane), places.tolist(), notices
+
+
+def _gap(
+    first: Frame, along: NDArray[np.float64], image_gap: float | None
+) -> tuple[float, tuple[str, ...]]:
+    """Return the distance of slices, of which those without a segment are not there.
+
+    That of the image goes first, if it is known and the frames lie on its slices;
+    then what the header says, and the least distance of two frames.
+    """
+    gaps = np.diff(np.unique(along))
+    gaps = gaps[gaps > SAME_PLACE_MM]
+    if image_gap is not None:
+        return image_gap, ()
+    if first.between is not None:
+        return first.between, ()
+    is_even = gaps.size > 1 and np.ptp(gaps) <= GAP_TOLERANCE * gaps.min()
+    thickness = first.thickness
+    if thickness and not is_even and _are_whole(gaps / thickness):
+        return thickness, ()
+    if gaps.size == 0:
+        return 1.0, ("The file carries no slice thickness; 1 mm is assumed.",)
+    least = float(gaps.min())
+    if is_even:
+        return least, ()
+    notice = (
+        "The file does not say how far its slices lie apart; the least distance of two "
+        f"frames, {least:g} mm, is assumed."
+    )
+    return least, (notice,)
+
+
+def _gap_of_image(
+    positions: NDArray[np.float64], normal: NDArray[np.float64], like: Volume
+) -> float | None:
+    """Return the distance of an image's slices; None if the frames lie on none."""
+    gap = like.spacing_mm[0]
+    across = LPS_FROM_RAS[:3, :3] @ like.affine[:3, 2] / gap
+    if abs(across @ normal) < 1 - ORIENTATION_TOLERANCE:
+        return None
+    origin = LPS_FROM_RAS[:3, :3] @ like.affine[:3, 3]
+    return gap if _are_whole((positions - origin) @ across / gap) else None
+
+
+def _are_whole(steps: NDArray[np.float64]) -> bool:
+    apart = np.abs(steps - np.rint(steps))
+    return bool((apart <= GAP_TOLERANCE * np.maximum(1, np.abs(steps))).all())
 
 
 def _notices(
