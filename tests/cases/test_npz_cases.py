@@ -62,3 +62,18 @@ def test_archives_of_others_are_left_to_others(tmp_path, case):
     assert opens(case)
     (tmp_path / "broken.npz").write_bytes(b"PK\x03\x04 cut")
     assert opens(tmp_path / "broken.npz")  # the reader says what is wrong
+
+
+def test_numbers_in_another_byte_order_become_native(tmp_path):
+    array = np.arange(24, dtype=">u2").reshape(2, 3, 4)
+    np.savez(tmp_path / "a.npz", imgs=array)
+    found = read_volume(tmp_path / "a.npz").array
+    np.testing.assert_array_equal(found, array)
+    assert found.dtype.isnative
+
+
+def test_a_spacing_of_words_is_refused(tmp_path):
+    array = np.zeros((2, 3, 4), np.uint8)
+    np.savez(tmp_path / "a.npz", imgs=array, spacing=np.array(["a", "b", "c"]))
+    with pytest.raises(UnreadableVolume, match="its spacing is <U1, not numbers"):
+        read_volume(tmp_path / "a.npz")

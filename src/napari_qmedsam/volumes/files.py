@@ -41,6 +41,9 @@ def file_beside(path: Path, name: str) -> Path:
     name = name.replace("\0", "?")
     folder = path.parent.resolve()
     beside = (path.parent / name).resolve()
+    if "\\" in name and not beside.exists():
+        # Written on Windows.
+        beside = (path.parent / name.replace("\\", "/")).resolve()
     if not beside.is_relative_to(folder):
         raise unreadable(
             path,

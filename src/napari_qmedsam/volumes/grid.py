@@ -13,6 +13,27 @@ LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 USUAL_MM = (0.005, 200.0)
 """Lengths of voxels beyond which a unit was most likely mistaken."""
 
+MM_PER_UNIT = {
+    "nm": 1e-6,
+    "micron": 1e-3,
+    "microns": 1e-3,
+    "um": 1e-3,
+    "\u00b5m": 1e-3,
+    "\u03bcm": 1e-3,
+    "\\u00b5m": 1e-3,
+    "mm": 1.0,
+    "millimeter": 1.0,
+    "cm": 10.0,
+    "centimeter": 10.0,
+    "m": 1000.0,
+    "inch": 25.4,
+    "in": 25.4,
+}
+"""Units of length by their names, with both letters that stand for micro."""
+
+NO_SPACING = "The file carries no voxel size; 1 mm is assumed."
+"""What readers say where nothing tells how large a voxel is."""
+
 SUPERIOR = 2
 """The anatomical axis from foot to head, as :func:`anatomical_axes` counts."""
 
@@ -80,6 +101,13 @@ def bad_spacing(affine: NDArray[np.float64]) -> str | None:
     if abs(np.linalg.det(unit)) < 1e-4:
         return "its affine is singular: two axes point the same way"
     return None
+
+
+def unit_notice(factor: float) -> tuple[str, ...]:
+    """Return a notice of lengths in another unit than mm; none of mm."""
+    if factor == 1.0:
+        return ()
+    return (f"Lengths stored in units of {factor:g} mm were converted.",)
 
 
 def odd_spacing(volume: Volume) -> str | None:

@@ -224,8 +224,13 @@ def explain_itk(path: Path, error: RuntimeError) -> Exception:
         for axis, step in zip("xyz", found.group(1).split(","), strict=False):
             if float(step) == 0:
                 return unreadable(path, f"spacing along {axis} is 0 mm", EXPORT_AGAIN)
-    return unreadable(
-        path,
-        f"the file is damaged, cut short, or not {suffix_of(path)[1:].upper()} data",
-        COPY_AGAIN,
-    )
+    if "determinant is 0" in str(error):
+        reason = "its affine is singular: two axes point the same way"
+        return unreadable(path, reason, EXPORT_AGAIN)
+    # NrrdIO: "[nrrd] _nrrdEncodingAscii_read: couldn't parse element 2 of 210".
+    cause = re.search(r"\[nrrd\] \w+: ([^\n]{1,200})\s*$", str(error))
+    kind = suffix_of(path)[1:].upper()
+    reason = f"the file is damaged, cut short, or not {kind} data"
+    if cause:
+        reason += f" ({cause[1].strip()})"
+    return unreadable(path, reason, COPY_AGAIN)

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_qmedsam.volumes.cleaning import rescaled
 from napari_qmedsam.volumes.files import (
     COPY_AGAIN,
     EXPORT_AGAIN,
@@ -21,15 +22,32 @@ from napari_qmedsam.volumes.files import (
 )
 from napari_qmedsam.volumes.formats import WHOLE, Format, Selection, Shape
 from napari_qmedsam.volumes.frames import choose_frame
-from napari_qmedsam.volumes.grid import affine_from_geometry
-from napari_qmedsam.volumes.inflating import DEFLATE_LIMIT, Damaged, inflate_into
+from napari_qmedsam.volumes.grid import (
+    MM_PER_UNIT,
+    NO_SPACING,
+    affine_from_geometry,
+    unit_notice,
+)
+from napari_qmedsam.volumes.inflating import (
+    DEFLATE_LIMIT,
+    Damaged,
+    inflate_into,
+    left_over,
+)
 from napari_qmedsam.volumes.itk import make_volume, write_itk
 from napari_qmedsam.volumes.segment_fields import segments_of_fields
 from napari_qmedsam.volumes.segments import Segment
-from napari_qmedsam.volumes.volume import Source, Volume
+from napari_qmedsam.volumes.volume import Modality, Source, Volume
 
 HEADER_LIMIT = 1 << 24
 """Bytes of header lines; ultrasound sweeps name thousands of frames."""
+
+MODALITIES = {
+    "MET_MOD_CT": Modality.CT,
+    "MET_MOD_MR": Modality.MR,
+    "MET_MOD_US": Modality.US,
+}
+"""How a header names what made the image; MET_MOD_NM and MET_MOD_OTHER say little."""
 
 TYPES = {
     "MET_CHAR": "i1",
@@ -69,6 +87,11 @@ class _Header:
         Bytes before the voxels in their file; -1 counts from its end.
     is_packed, is_text : bool
     segments : tuple of Segment
+    scale : tuple of float
+        Slope and offset from stored values to intensities.
+    modality : Modality or None
+        If the header names it.
+    notices : tuple of str
     """
 
     path: Path
@@ -82,6 +105,9 @@ class _Header:
     is_packed: bool
     is_text: bool
     segments: tuple[Segment, ...]
+    scale: tuple[float, float]
+    modality: Modality | None
+    notices: tuple[str, ...]
 
     @property
     def voxels(self) -> int:
@@ -113,11 +139,21 @@ def read_metaimage(path: Path, selection: Selection = WHOLE) -> Volume:
     count = slabs * (header.channels if by_channel and slabs == 1 else 1)
     frame, notices = choose_frame(path, selection.frame, count)
     slab = 0 if by_channel and slabs == 1 else frame
-    array = _read_slab(header, slab, slabs)
+    array, extra = _read_slab(header, slab, slabs)
     if by_channel and slabs == 1:
         array = np.ascontiguousarray(array[..., frame])
-    source = Source(str(path), "mha", dimensions=2 if len(header.sizes) == 2 else 3)
+    notices += header.notices + left_over(extra)
+    if header.scale != (1.0, 0.0):
+        array = rescaled(array, *header.scale)
+    source = Source(
+        str(path),
+        "mha",
+        dimensions=2 if len(header.sizes) == 2 else 3,
+        names_modality=header.modality is not None,
+    )
     volume = make_volume(path, array, header.affine, source, notices)
+    if header.modality is not None and not volume.is_colour:
+        volume = replace(volume, modality=header.modality)
     return replace(volume, segments=header.segments)
 
 
@@ -131,6 +167,12 @@ def _parse_header(path: Path) -> _Header:
         raise unreadable(
             path, "its header is cut short or not a MetaImage header", COPY_AGAIN
         )
+    if fields.get("ObjectType", "Image") != "Image":
+        raise unreadable(
+            path,
+            f"it holds the object '{fields['ObjectType'][:40]}', and no image",
+            "Choose an image.",
+        )
     sizes = _sizes(path, fields)
     kind = fields["ElementType"].removesuffix("_ARRAY")
     channels = _number(fields.get("ElementNumberOfChannels", "1")) or 0
@@ -140,21 +182,26 @@ def _parse_header(path: Path) -> _Header:
             f"its voxels are {int(channels)} x {fields['ElementType']}",
             "Export grey values or 8-bit colour.",
         )
+    affine, notices = _affine(path, fields, len(sizes))
+    scale, more = _scale(fields)
     order = ">" if _is_true(fields, "ByteOrderMSB") else "<"
     return _Header(
         path=path,
         sizes=sizes,
         channels=int(channels),
         dtype=np.dtype(order + TYPES[kind]),
-        affine=_affine(path, fields, len(sizes)),
+        affine=affine,
         data_file=data_file,
         start=start,
-        skip=int(_number(fields.get("HeaderSize", "0")) or 0),
+        skip=_skip(path, fields),
         is_packed=_is_true(fields, "CompressedData"),
         is_text=fields.get("BinaryData", "True").lower() in ("false", "0"),
         segments=segments_of_fields(
             {k: v.encode("latin-1").decode(errors="replace") for k, v in fields.items()}
         ),
+        scale=scale,
+        modality=MODALITIES.get(fields.get("Modality", "")),
+        notices=notices + more,
     )
 
 
@@ -186,20 +233,54 @@ def _sizes(path: Path, fields: dict[str, str]) -> tuple[int, ...]:
     return tuple(int(text) for text in texts)
 
 
-def _affine(path: Path, fields: dict[str, str], count: int) -> NDArray[np.float64]:
-    """Return the affine of the first three axes."""
+def _skip(path: Path, fields: dict[str, str]) -> int:
+    skip = _number(fields.get("HeaderSize", "0"))
+    if skip is None or not -1 <= skip < 1 << 40:
+        raise unreadable(
+            path,
+            f"its header gives the HeaderSize '{fields['HeaderSize'][:40]}'",
+            EXPORT_AGAIN,
+        )
+    return int(skip)
+
+
+def _scale(fields: dict[str, str]) -> tuple[tuple[float, float], tuple[str, ...]]:
+    """Return slope and offset of intensities, which ITK leaves out."""
+    names = ("Slope", "Offset")
+    slope, offset = (
+        _number(fields.get(f"ElementToIntensityFunction{name}", "")) for name in names
+    )
+    scale = slope or 1.0, offset or 0.0
+    if scale == (1.0, 0.0):
+        return scale, ()
+    notice = (
+        f"Its intensities are {scale[0]:g} times the stored values, plus {scale[1]:g}."
+    )
+    return scale, (notice,)
+
+
+def _affine(
+    path: Path, fields: dict[str, str], count: int
+) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+    """Return the affine of the first three axes in mm, and notices."""
     spacing = _numbers(path, fields, ("ElementSpacing", "ElementSize"), [1.0] * count)
     for axis, step in zip("xyz", spacing, strict=False):
-        if step == 0:
-            raise unreadable(path, f"spacing along {axis} is 0 mm", EXPORT_AGAIN)
+        if step <= 0:
+            raise unreadable(path, f"spacing along {axis} is {step:g} mm", EXPORT_AGAIN)
     origin = _numbers(path, fields, ("Offset", "Position", "Origin"), [0.0] * count)
     names = ("TransformMatrix", "Rotation", "Orientation")
     flat = _numbers(path, fields, names, np.eye(count).ravel().tolist())
     # The file holds a direction per row, ITK's geometry one per column.
     direction = np.reshape(flat, (count, count)).T[:3, :3]
-    return affine_from_geometry(
+    affine = affine_from_geometry(
         tuple(spacing[:3]), tuple(origin[:3]), tuple(direction.ravel())
     )
+    factor = MM_PER_UNIT.get(fields.get("DistanceUnits", "mm").lower(), 1.0)
+    affine[:3] *= factor
+    notices = unit_notice(factor)
+    if not any(fields.get(name) for name in ("ElementSpacing", "ElementSize")):
+        notices += (NO_SPACING,)
+    return affine, notices
 
 
 def _numbers(
@@ -235,8 +316,12 @@ def _number(text: str) -> float | None:
 # Voxels -------------------------------------------------------------------
 
 
-def _read_slab(header: _Header, slab: int, slabs: int) -> NDArray:
-    """Return one (Z, Y, X) or (Z, Y, X, channels) frame in native byte order."""
+def _read_slab(header: _Header, slab: int, slabs: int) -> tuple[NDArray, int]:
+    """Return one (Z, Y, X) or (Z, Y, X, channels) frame in native byte order.
+
+    And the bytes that follow the voxels.
+    """
+    extra = 0
     shape = header.sizes[:3][::-1]
     size = header.bytes // slabs
     if header.is_text:
@@ -252,20 +337,27 @@ def _read_slab(header: _Header, slab: int, slabs: int) -> NDArray:
                 COPY_AGAIN,
             )
         buffer = np.empty(size, np.uint8)
-        _fill(header, slab * size, buffer)
+        extra = _fill(header, slab * size, buffer)
         array = buffer.view(header.dtype)
     array = array.astype(header.dtype.newbyteorder("="), copy=False)
     channels = () if header.channels == 1 else (header.channels,)
     array = array.reshape(*shape, *channels)
-    return array[np.newaxis] if len(header.sizes) == 2 else array
+    return (array[np.newaxis] if len(header.sizes) == 2 else array), extra
 
 
 def _is_local(header: _Header) -> bool:
     return header.data_file.upper() == "LOCAL"
 
 
-def _fill(header: _Header, start: int, buffer: NDArray[np.uint8]) -> None:
-    """Fill a buffer with the bytes from `start` on, whatever files hold them."""
+def _fill(header: _Header, start: int, buffer: NDArray[np.uint8]) -> int:
+    """Fill a buffer with the bytes from `start` on, whatever files hold them.
+
+    Returns
+    -------
+    int
+        Bytes that follow the voxels in the files.
+    """
+    extra = 0
     parts = list(_parts(header))
     size = header.bytes // len(parts)
     view = buffer.data
@@ -279,7 +371,7 @@ def _fill(header: _Header, start: int, buffer: NDArray[np.uint8]) -> None:
             if header.is_packed:
                 stream.seek(offset)
                 try:
-                    inflate_into(stream, inside, piece, size)
+                    extra += inflate_into(stream, inside, piece, size)
                 except Damaged as error:
                     raise unreadable(
                         header.path, _inside(header, file, str(error)), COPY_AGAIN
@@ -291,8 +383,10 @@ def _fill(header: _Header, start: int, buffer: NDArray[np.uint8]) -> None:
             if present < size:
                 reason = f"{size - present} of {size} bytes are missing"
                 raise unreadable(header.path, _inside(header, file, reason), COPY_AGAIN)
+            extra += present - size
             stream.seek(offset + inside)
             stream.readinto(piece)
+    return extra
 
 
 def _inside(header: _Header, file: Path, reason: str) -> str:
@@ -324,13 +418,13 @@ def _names(header: _Header) -> list[str]:
     # A file holds one slice, unless the header says how many dimensions.
     dimensions = max(1, int(together)) if together else len(header.sizes) - 1
     wanted = math.prod(header.sizes[dimensions:])
-    if len(names) < wanted:
+    if len(names) != wanted:
         raise unreadable(
             header.path,
             f"it names {len(names)} data files, but has {wanted} slices",
             EXPORT_AGAIN,
         )
-    return names[:wanted]
+    return names
 
 
 def _text(header: _Header) -> NDArray:
@@ -348,11 +442,20 @@ def _text(header: _Header) -> NDArray:
             COPY_AGAIN,
         )
     try:
-        return np.array(parts[:wanted], dtype=np.float64).astype(header.dtype)
+        values = np.array(parts[:wanted], dtype=np.float64)
     except ValueError as error:
         raise unreadable(
             header.path, "its values are no numbers", COPY_AGAIN
         ) from error
+    with np.errstate(invalid="ignore", over="ignore"):
+        stored = values.astype(header.dtype)
+    if header.dtype.kind in "iu" and not np.array_equal(stored, values):
+        raise unreadable(
+            header.path,
+            f"its values do not fit the type {header.dtype.name} that it declares",
+            EXPORT_AGAIN,
+        )
+    return stored
 
 
 def _header_shape(path: Path) -> Shape:

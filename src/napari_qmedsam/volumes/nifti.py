@@ -24,7 +24,7 @@ from napari_qmedsam.volumes.formats import (
     Shape,
 )
 from napari_qmedsam.volumes.frames import choose_frame
-from napari_qmedsam.volumes.grid import spacing_from_affine
+from napari_qmedsam.volumes.grid import spacing_from_affine, unit_notice
 from napari_qmedsam.volumes.inflating import (
     DEFLATE_LIMIT,
     GZIP_MARK,
@@ -90,8 +90,7 @@ def read_nifti(path: Path, selection: Selection = WHOLE) -> Volume:
     if is_packed != is_named_so:
         state = "packed with gzip" if is_packed else "not packed"
         notices += (f"The file is {state}, though it is named {suffix_of(path)}.",)
-    if factor != 1.0:
-        notices += (f"Lengths stored in units of {factor:g} mm were converted.",)
+    notices += unit_notice(factor)
     return Volume(
         array=array,
         spacing_mm=spacing_from_affine(affine),

@@ -26,6 +26,7 @@ from napari_qmedsam.volumes.cleaning import NoFiniteVoxel, finish
 from napari_qmedsam.volumes.files import unreadable
 from napari_qmedsam.volumes.formats import WHOLE, Format, Selection, Shape
 from napari_qmedsam.volumes.frames import choose_frame
+from napari_qmedsam.volumes.grid import NO_SPACING
 from napari_qmedsam.volumes.inflating import DEFLATE_LIMIT
 from napari_qmedsam.volumes.segment_fields import (
     json_of_segments,
@@ -239,7 +240,12 @@ def _load(path: Path, names: tuple[str, ...]) -> dict[str, NDArray]:
     try:
         _check_declared(path, names)
         with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in names if name in file.files}
+            found = {name: file[name] for name in names if name in file.files}
+            # Models take numbers in the order of this machine only.
+            return {
+                name: array.astype(array.dtype.newbyteorder("="), copy=False)
+                for name, array in found.items()
+            }
     except DAMAGE as error:
         logger.debug("%s: %s", path, error)
         raise unreadable(
@@ -329,7 +335,11 @@ def _spacing(
 ) -> tuple[tuple[float, float, float], tuple[str, ...]]:
     """Return spacing as (z, y, x); 2D files often give two values or none."""
     if stored is None:
-        return (1.0, 1.0, 1.0), ("The file carries no voxel size; 1 mm is assumed.",)
+        return (1.0, 1.0, 1.0), (NO_SPACING,)
+    if stored.dtype.kind not in "iuf":
+        raise unreadable(
+            path, f"its spacing is {stored.dtype}, not numbers", COPY_AGAIN
+        )
     values = [float(v) for v in np.ravel(stored)]
     if flat and len(values) == 2:
         values.append(1.0)

@@ -5,6 +5,7 @@ gzip streams with a wrong checksum.
 """
 
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,8 +23,19 @@ from napari_qmedsam.volumes.files import (
 )
 from napari_qmedsam.volumes.formats import WHOLE, Format, Selection, Shape
 from napari_qmedsam.volumes.frames import choose_frame
-from napari_qmedsam.volumes.grid import affine_from_geometry
-from napari_qmedsam.volumes.inflating import DEFLATE_LIMIT, Damaged, inflate_into
+from napari_qmedsam.volumes.grid import (
+    MM_PER_UNIT,
+    NO_SPACING,
+    affine_from_geometry,
+    unit_notice,
+)
+from napari_qmedsam.volumes.inflating import (
+    DEFLATE_LIMIT,
+    GZIP_MARK,
+    Damaged,
+    inflate_into,
+    left_over,
+)
 from napari_qmedsam.volumes.itk import (
     explain_itk,
     make_volume,
@@ -58,6 +70,24 @@ TYPES = {
     **dict.fromkeys(("unsigned long long int", "double"), 8),
 }
 """Bytes of each of NRRD's types, in all their spellings."""
+
+SPACES = {
+    "ras",
+    "right-anterior-superior",
+    "las",
+    "left-anterior-superior",
+    "lps",
+    "left-posterior-superior",
+}
+"""Spaces that say where the patient's sides are; "-time" may follow."""
+
+NO_SIDES = (
+    "The header does not say where the patient's sides are; its axes are taken to run "
+    "to the left, to posterior and to superior."
+)
+"""What ITK assumes of other spaces, and of none."""
+
+PART_SPACING = "The file carries no voxel size along every axis; 1 mm is assumed there."
 
 GZIP = ("gzip", "gz")
 TEXT = ("text", "txt", "ascii", "hex")
@@ -99,7 +129,8 @@ def read_nrrd(path: Path, selection: Selection = WHOLE) -> Volume:
     """
     import SimpleITK as sitk
 
-    _check_data(_read_header(path))
+    header = _read_header(path)
+    extra = _check_data(header)
     reader = open_itk(path, IMAGE_IO)
     size = list(reader.GetSize())
     components = reader.GetNumberOfComponents()
@@ -125,6 +156,9 @@ def read_nrrd(path: Path, selection: Selection = WHOLE) -> Volume:
     affine = affine_from_geometry(
         image.GetSpacing(), image.GetOrigin(), image.GetDirection()
     )
+    factor, remarks = _unit(header)
+    affine[:3] *= factor
+    notices += remarks + _assumed(header) + left_over(extra)
     source = Source(str(path), "nrrd", dimensions=2 if len(size) == 2 else 3)
     layer = frame if by_component else 0
     segments = segments_of_fields(text_fields(reader), layer)
@@ -168,8 +202,43 @@ def _read_header(path: Path) -> _Header:
         return _Header(path, fields, stream.tell())
 
 
-def _check_data(header: _Header) -> None:
-    """See that what the header declares is there, whole and undamaged."""
+def _unit(header: _Header) -> tuple[float, tuple[str, ...]]:
+    """Return the mm in the unit of length of a header, and a notice of others."""
+    stored = header.get("space units") or header.get("units")
+    names = {name.strip().lower() for name in re.findall(r'"([^"]*)"', stored)} - {""}
+    lengths = {MM_PER_UNIT[name] for name in names if name in MM_PER_UNIT}
+    if len(lengths) == 1:
+        (factor,) = lengths
+        return factor, unit_notice(factor)
+    if not names:
+        return 1.0, ()
+    listed = ", ".join(f"'{name[:20]}'" for name in sorted(names))
+    return 1.0, (f"The header gives lengths in {listed}; they are taken for mm.",)
+
+
+def _assumed(header: _Header) -> tuple[str, ...]:
+    """Say what of size and direction the header leaves open."""
+    notices: tuple[str, ...] = ()
+    if "space directions" not in header.fields:
+        # An axis of components has none.
+        given = header.get("spacings").lower().split()
+        wanted = min(3, len(header.get("sizes").split()))
+        if sum(word != "nan" for word in given) < wanted:
+            notices += (NO_SPACING if not given else PART_SPACING,)
+    space = header.get("space").lower().removesuffix("-time")
+    if space not in SPACES and len(header.get("sizes").split()) > 2:
+        notices += (NO_SIDES,)
+    return notices
+
+
+def _check_data(header: _Header) -> int:
+    """See that what the header declares is there, whole and undamaged.
+
+    Returns
+    -------
+    int
+        Bytes that follow the voxels.
+    """
     path = header.path
     needed = _declared(header)
     if header.encoding in ("bzip2", "bz2", "zrl"):
@@ -182,9 +251,21 @@ def _check_data(header: _Header) -> None:
         raise unreadable(
             path, f"its encoding is '{header.encoding[:40]}'", "Save it as raw or gzip."
         )
+    if (
+        header.encoding in ("raw", *GZIP)
+        and TYPES[header.get("type").lower()] > 1
+        and not header.get("endian")
+    ):
+        raise unreadable(
+            path, "its header does not give the byte order (endian)", EXPORT_AGAIN
+        )
+    lines, skipped = (_skip(header, name) for name in ("line", "byte"))
     parts = list(_parts(header))
-    share = needed // len(parts)
+    share, extra = needed // len(parts), 0
     for file, start in parts:
+        start = _after_lines(file, start, lines)
+        if header.encoding == "raw":
+            start += max(0, skipped)
         present = file.stat().st_size - start
         beside = "" if file == path else f"of its data file '{file.name}' "
         if header.encoding in GZIP:
@@ -194,14 +275,47 @@ def _check_data(header: _Header) -> None:
             with file.open("rb") as stream:
                 stream.seek(start)
                 try:
-                    inflate_into(stream, 0, memoryview(bytearray()), share)
+                    declared = share + max(0, skipped)
+                    extra += inflate_into(stream, 0, memoryview(bytearray()), declared)
                 except Damaged as error:
                     raise unreadable(path, f"{beside}{error}", COPY_AGAIN) from error
         elif header.encoding == "raw" and present < share:
             missing = f"{share - present} of {share} bytes are missing"
             raise unreadable(path, f"{beside}{missing}", COPY_AGAIN)
+        elif header.encoding == "raw" and present > share and skipped >= 0:
+            extra += present - share
+            with file.open("rb") as stream:
+                stream.seek(start)
+                is_packed = stream.read(3) == GZIP_MARK + b"\x08"
+            if is_packed:
+                reason = "data are packed with gzip, but its header says raw"
+                raise unreadable(path, f"{beside or 'its '}{reason}", EXPORT_AGAIN)
         elif header.encoding in TEXT and 2 * present + 1 < share // 8:
             raise unreadable(path, f"{beside}its values are cut short", COPY_AGAIN)
+    return extra
+
+
+def _skip(header: _Header, what: str) -> int:
+    """Return the lines or bytes before the voxels; -1 byte counts from the end."""
+    stored = header.get(f"{what} skip", f"{what}skip") or "0"
+    if not re.fullmatch(r"-1|\d{1,12}", stored):
+        raise unreadable(
+            header.path,
+            f"its header gives the {what} skip '{stored[:40]}'",
+            EXPORT_AGAIN,
+        )
+    return int(stored)
+
+
+def _after_lines(file: Path, start: int, lines: int) -> int:
+    if lines <= 0:
+        return start
+    with file.open("rb") as stream:
+        stream.seek(start)
+        for _ in range(lines):
+            if not stream.readline():
+                break
+        return stream.tell()
 
 
 def _declared(header: _Header) -> int:

@@ -14,6 +14,7 @@ from napari_qmedsam.volumes.cleaning import as_float32
 from napari_qmedsam.volumes.files import COPY_AGAIN, suffix_of, unreadable
 from napari_qmedsam.volumes.formats import WHOLE, Format, Selection
 from napari_qmedsam.volumes.frames import choose_frame
+from napari_qmedsam.volumes.tiff_pages import complete_pages
 from napari_qmedsam.volumes.tiff_size import tiff_size
 from napari_qmedsam.volumes.volume import Modality, Source, Volume
 
@@ -22,8 +23,14 @@ logger = logging.getLogger(__name__)
 DEFLATE = 8
 """TIFF's number for zlib compression; not every reader knows OpenCV's LZW."""
 
-ENDINGS = {".png": b"IEND", ".jpg": b"\xff\xd9", ".jpeg": b"\xff\xd9"}
-"""What a complete file has near its end; decoders fill the rest with grey."""
+PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
+"""How these begin."""
+
+STUFFED = (b"\0", *(bytes((0xD0 + i,)) for i in range(8)))
+"""What may follow 255 within the pixels of a JPEG."""
+
+TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+"""How TIFF begins, in either byte order, small and big."""
 
 
 def read_picture(path: Path, selection: Selection = WHOLE) -> Volume:
@@ -44,7 +51,7 @@ def read_picture(path: Path, selection: Selection = WHOLE) -> Volume:
     UnreadableVolume
         If the file is damaged, or its pages differ in size.
     """
-    pages = _decode(path)
+    pages, notices = _decode(path)
     if selection.frame is not None:
         index, _ = choose_frame(path, selection.frame, len(pages))
         pages = [pages[index]]
@@ -55,9 +62,11 @@ def read_picture(path: Path, selection: Selection = WHOLE) -> Volume:
             "Choose one page with frame=, or save them one by one.",
         )
     size: tuple[float, float, float] | None = None
-    notices: tuple[str, ...] = ()
-    if suffix_of(path) in (".tif", ".tiff"):
-        size, notices = tiff_size(path)
+    with path.open("rb") as stream:
+        is_tiff = stream.read(4) in TIFF
+    if is_tiff:
+        size, more = tiff_size(path)
+        notices += more
     if size is None:
         notices += ("The picture carries no voxel size; 1 mm is assumed.",)
     array = np.stack(pages)
@@ -122,33 +131,61 @@ def write_picture(array: NDArray, like: Volume, path: Path) -> None:
 # Helpers ------------------------------------------------------------------
 
 
-def _decode(path: Path) -> list[NDArray]:
-    """Return the pages as OpenCV gives them: grey, BGR or BGRA."""
+def _decode(path: Path) -> tuple[list[NDArray], tuple[str, ...]]:
+    """Return the pages as OpenCV gives them: grey, BGR or BGRA; and notices."""
     import cv2
 
     # Not imread: on Windows it cannot open names outside the code page.
     data = path.read_bytes()
-    ending = ENDINGS.get(suffix_of(path))
-    if ending is not None and ending not in data[-64:]:
+    is_tiff = data.startswith(TIFF)
+    # Decoders fill what is missing with grey.
+    if data.startswith(PNG) and not _png_is_whole(data):
         raise unreadable(path, "the picture is damaged or cut short", COPY_AGAIN)
-    if suffix_of(path) == ".png" and not _png_is_whole(data):
-        raise unreadable(path, "the picture is damaged", COPY_AGAIN)
+    if data.startswith(JPEG) and not _jpeg_is_whole(data):
+        raise unreadable(path, "the picture is damaged or cut short", COPY_AGAIN)
     block = np.frombuffer(data, dtype=np.uint8)
     pages: list[NDArray] = []
     with _quiet_opencv():
         try:
-            if ending is None:
+            if is_tiff:
                 pages = list(cv2.imdecodemulti(block, cv2.IMREAD_UNCHANGED)[1])
             else:
                 page = cv2.imdecode(block, cv2.IMREAD_UNCHANGED)
                 pages = [] if page is None else [page]
         except cv2.error as error:
             logger.debug("%s: %s", path, error)
+    if is_tiff:
+        return complete_pages(path, pages)
     if not pages:
         raise unreadable(
             path, "the picture is damaged, or of an unknown kind", COPY_AGAIN
         )
-    return pages
+    return pages, ()
+
+
+def _jpeg_is_whole(data: bytes) -> bool:
+    """Tell whether a JPEG goes on to its end mark, whatever follows that.
+
+    A picture within it, as cameras keep one, has an end mark of its own.
+    """
+    place = 2
+    while data[place : place + 1] == b"\xff":
+        kind = data[place + 1 : place + 2]
+        if kind == b"\xd9":
+            return True
+        if kind == b"\xff":
+            place += 1
+            continue
+        place += 2 + int.from_bytes(data[place + 2 : place + 4])
+        if kind != b"\xda":
+            continue
+        # The pixels: up to a mark that is neither a stuffed byte nor a restart.
+        place = data.find(b"\xff", place)
+        while place >= 0 and data[place + 1 : place + 2] in STUFFED:
+            place = data.find(b"\xff", place + 2)
+        if place < 0:
+            return False
+    return False
 
 
 def _png_is_whole(data: bytes) -> bool:
@@ -199,14 +236,11 @@ def _quiet_opencv() -> Iterator[None]:
         cv2.utils.logging.setLogLevel(before)
 
 
-SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*")
-"""How PNG, JPEG and TIFF of either byte order begin."""
-
 PICTURE = Format(
     name="picture",
     title="Picture",
     suffixes=(".png", ".jpg", ".jpeg", ".tif", ".tiff"),
-    recognises=lambda head: head.startswith(SIGNATURES),
+    recognises=lambda head: head.startswith((PNG, JPEG, *TIFF)),
     read=read_picture,
     shape=lambda path: read_picture(path).shape,
     # JPEG would blur labels.

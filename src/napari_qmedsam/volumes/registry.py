@@ -105,7 +105,8 @@ def guesses_modality(volume: Volume) -> bool:
     """Tell whether a volume's modality is CT or MR by its values only."""
     kind = _kind_of(volume)
     is_guess = volume.modality in (Modality.CT, Modality.MR)
-    return is_guess and kind is not None and not kind.names_modality
+    is_named = volume.source.names_modality or (kind and kind.names_modality)
+    return is_guess and kind is not None and not is_named
 
 
 def tells_sides(volume: Volume) -> bool:

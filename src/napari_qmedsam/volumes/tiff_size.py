@@ -6,24 +6,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-logger = logging.getLogger(__name__)
+from napari_qmedsam.volumes.grid import MM_PER_UNIT
 
-MM_PER_UNIT = {
-    "nm": 1e-6,
-    "micron": 1e-3,
-    "um": 1e-3,
-    "\u00b5m": 1e-3,
-    "\u03bcm": 1e-3,
-    "\\u00b5m": 1e-3,
-    "mm": 1.0,
-    "millimeter": 1.0,
-    "cm": 10.0,
-    "centimeter": 10.0,
-    "m": 1000.0,
-    "inch": 25.4,
-    "in": 25.4,
-}
-"""Units of length by their names, with both letters that stand for micro."""
+logger = logging.getLogger(__name__)
 
 Size = tuple[float, float, float]
 
@@ -41,7 +26,7 @@ def tiff_size(path: Path) -> tuple[Size | None, tuple[str, ...]]:
             if file.imagej_metadata is not None:
                 return _imagej(file)
             if file.ome_metadata:
-                return _ome(file.ome_metadata), ()
+                return _ome(file.ome_metadata), _stacked(file.ome_metadata)
     except Exception as error:  # noqa: BLE001 - tifffile raises what it meets
         # The pixels are read by OpenCV, which judges the file.
         logger.debug("%s: %s", path, error)
@@ -50,14 +35,7 @@ def tiff_size(path: Path) -> tuple[Size | None, tuple[str, ...]]:
 
 def _imagej(file: Any) -> tuple[Size | None, tuple[str, ...]]:
     stored = file.imagej_metadata
-    notices: tuple[str, ...] = ()
-    images = [int(stored.get(name, 1)) for name in ("channels", "frames")]
-    if max(images) > 1:
-        notice = (
-            f"The file holds {images[0]} channels and {images[1]} time points; all its "
-            "pages were read as slices."
-        )
-        notices = (notice,)
+    notices = _images(*(int(stored.get(name, 1)) for name in ("channels", "frames")))
     factor = MM_PER_UNIT.get(str(stored.get("unit", "")).strip().lower())
     tags = file.pages[0].tags
     if factor is None or not {"XResolution", "YResolution"} <= {t.name for t in tags}:
@@ -68,6 +46,24 @@ def _imagej(file: Any) -> tuple[Size | None, tuple[str, ...]]:
         steps.append(factor * length / pixels if pixels else 0.0)
     depth = abs(float(stored.get("spacing", 0.0))) * factor or steps[0]
     return _valid((depth, *steps)), notices
+
+
+def _stacked(text: str) -> tuple[str, ...]:
+    """Say that pages of channels or times stand among the slices."""
+    found = [re.search(rf'\bSize{axis}="(\d{{1,9}})"', text) for axis in "CT"]
+    samples = re.search(r'\bSamplesPerPixel="(\d{1,9})"', text)
+    channels, times = (int(size[1]) if size else 1 for size in found)
+    return _images(channels // max(1, int(samples[1]) if samples else 1), times)
+
+
+def _images(channels: int, times: int) -> tuple[str, ...]:
+    if max(channels, times) <= 1:
+        return ()
+    notice = (
+        f"The file holds {channels} channels and {times} time points; all its pages "
+        "were read as slices."
+    )
+    return (notice,)
 
 
 def _ome(text: str) -> Size | None:

@@ -40,6 +40,8 @@ class Source:
         2 if the file holds one 2D image, so that labels go back as 2D.
     series : str
         UID of the DICOM series, which a folder may hold several of.
+    names_modality : bool
+        Whether this one file says what made the image, of a format that need not.
     """
 
     path: str = ""
@@ -47,6 +49,7 @@ class Source:
     header: bytes | None = field(default=None, repr=False)
     dimensions: int = 3
     series: str = ""
+    names_modality: bool = False
 
 
 @dataclass(frozen=True, eq=False)
