@@ -15,7 +15,7 @@ from napari_qmedsam.checkpoints.source import ModelSource
 from napari_qmedsam.datasets.calibration import CalibrationSet
 from napari_qmedsam.quantization.model_layers import quantizable_layers
 from napari_qmedsam.runtime import load_backend
-from napari_qmedsam.runtime.conversion import converted
+from napari_qmedsam.runtime.conversion import whole_graphs
 from napari_qmedsam.runtime.nncf_int8 import quantize_graphs
 from napari_qmedsam.runtime.protocol import Backend
 
@@ -59,7 +59,7 @@ def make(
     seconds = time.perf_counter() - start
     size, exact = (
         sum(path.with_suffix(".bin").stat().st_size for path in pair)
-        for pair in (read_exported(folder).pair(".xml"), _float_graphs(source))
+        for pair in (read_exported(folder).pair(".xml"), whole_graphs(source))
     )
     count = sum(layer.weight().numel() for layer in quantizable_layers(source.build()))
     return MadeGraphs(
@@ -73,27 +73,22 @@ def make(
     )
 
 
-def _float_graphs(source: ModelSource) -> tuple[Path, Path]:
-    graphs = converted(source)
-    return graphs.encoder, graphs.decoder
-
-
 def _compress(source: ModelSource, samples: CalibrationSet, folder: Path) -> None:
     openvino = import_openvino()  # before NNCF, which would import it with telemetry
     import nncf
     from nncf.quantization.advanced_parameters import GroupSizeFallbackMode
 
     nncf.set_log_level(logging.ERROR)
-    core, graphs = openvino_core(), converted(source)
-    encode = core.compile_model(graphs.encoder, "CPU")
+    core, (encoder, decoder) = openvino_core(), whole_graphs(source)
+    encode = core.compile_model(encoder, "CPU")
     images = [sample.image[None] for sample in samples.samples]
     prompts = [
         [encode([image])[0].copy(), sample.boxes]
         for image, sample in zip(images, samples.samples, strict=True)
     ]
     for part, path, inputs in (
-        ("encoder", graphs.encoder, images),
-        ("decoder", graphs.decoder, prompts),
+        ("encoder", encoder, images),
+        ("decoder", decoder, prompts),
     ):
         compressed = nncf.compress_weights(
             core.read_model(path),

@@ -187,10 +187,12 @@ def test_the_cache_holds_the_graphs_and_no_leftovers(cache):
     assert not [path.name for path in folders if path.name.startswith(".")]
     folder = converted(resolve_model("demo")).encoder.parent
     assert folder in folders
-    names = {"encoder.xml", "encoder.bin", "decoder.xml", "decoder.bin", "compiled"}
-    names.add("checksums.json")
-    # There once a point was set.
-    optional = {"decoder_points.xml", "decoder_points.bin"}
+    graphs = ("encoder", "decoder", "decoder_slice")
+    names = {f"{name}{end}" for name in graphs for end in (".xml", ".bin")}
+    names |= {"compiled", "checksums.json"}
+    # There once a point was set, or the model was exported.
+    later = ("decoder_points", "whole_decoder")
+    optional = {f"{name}{end}" for name in later for end in (".xml", ".bin")}
     assert {path.name for path in folder.iterdir()} - optional == names
 
 

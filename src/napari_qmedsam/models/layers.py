@@ -6,7 +6,9 @@ from torch.nn import functional
 
 
 class LayerNorm2d(nn.Module):
-    """Layer normalisation over the channels of (B, C, H, W), eps 1e-6."""
+    """Layer normalisation over the channels of (B, C, H, W)."""
+
+    eps = 1e-6
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -16,7 +18,9 @@ class LayerNorm2d(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Normalise; shape and memory order stay."""
         x = x.permute(0, 2, 3, 1)  # (B, H, W, C)
-        x = functional.layer_norm(x, self.weight.shape, self.weight, self.bias, 1e-6)
+        x = functional.layer_norm(
+            x, self.weight.shape, self.weight, self.bias, self.eps
+        )
         return x.permute(0, 3, 1, 2)  # (B, C, H, W)
 
 

@@ -84,18 +84,26 @@ class TwoWayBlock(nn.Module):
         self, tokens: Tensor, image: Tensor, token_pe: Tensor, image_pe: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Update (B, T, dim) tokens and (B, E * E, dim) image."""
+        tokens = self.among_tokens(tokens, token_pe)
+        keys = image + image_pe
+        attended = self.cross_attn_token_to_image(tokens + token_pe, keys, image)
+        tokens = self.after_look(tokens, attended)
+        attended = self.cross_attn_image_to_token(keys, tokens + token_pe, tokens)
+        return tokens, self.norm4(image + attended)
+
+    def among_tokens(self, tokens: Tensor, token_pe: Tensor) -> Tensor:
+        """Have (B, T, dim) tokens look at themselves."""
         if self.first:
             tokens = self.self_attn(tokens, tokens, tokens)
         else:
             q = tokens + token_pe
             tokens = tokens + self.self_attn(q, q, tokens)
-        tokens = self.norm1(tokens)
-        keys = image + image_pe
-        attended = self.cross_attn_token_to_image(tokens + token_pe, keys, image)
+        return self.norm1(tokens)
+
+    def after_look(self, tokens: Tensor, attended: Tensor) -> Tensor:
+        """Update (B, T, dim) tokens with what they saw of the image."""
         tokens = self.norm2(tokens + attended)
-        tokens = self.norm3(tokens + self.mlp(tokens))
-        attended = self.cross_attn_image_to_token(keys, tokens + token_pe, tokens)
-        return tokens, self.norm4(image + attended)
+        return self.norm3(tokens + self.mlp(tokens))
 
 
 class TwoWayTransformer(nn.Module):
@@ -212,7 +220,13 @@ class MaskDecoder(nn.Module):
         """(B, dim, E, E) to (B, dim / 8, 4E, 4E), fine features mixed in."""
         if self.refine is None:
             return self.output_upscaling(image)
-        first, norm, act, second, last = self.output_upscaling
-        x = act(norm(first(image)) + fine[0])
+        first, norm, *_ = self.output_upscaling
+        return self.refined(norm(first(image)), fine)
+
+    def refined(self, x: Tensor, fine: list[Tensor]) -> Tensor:
+        """(B, c, 2E, 2E), upscaled once, to (B, c / 2, 4E, 4E), fine features in."""
+        assert self.refine is not None
+        _, _, act, second, last = self.output_upscaling
+        x = act(x + fine[0])
         x = act(self.refine(x))
         return last(second(x) + fine[1])

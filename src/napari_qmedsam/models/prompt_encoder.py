@@ -94,13 +94,9 @@ class PromptEncoder(nn.Module):
         sparse : Tensor (B, tokens, dim)
         dense : Tensor (B, dim, E, E)
         """
-        parts = []
-        if points is not None:
-            parts.append(self._encode_points(*points, pad=boxes is None))
-        if boxes is not None:
-            parts.append(self._encode_boxes(boxes))
-            if masks is None and self.rasterize_boxes:
-                masks = self.draw_boxes(boxes)
+        sparse = self.sparse(points, boxes)
+        if boxes is not None and masks is None and self.rasterize_boxes:
+            masks = self.draw_boxes(boxes)
         given = (boxes, points[0] if points is not None else None, masks)
         batch = next(prompt.shape[0] for prompt in given if prompt is not None)
         if masks is not None:
@@ -109,9 +105,20 @@ class PromptEncoder(nn.Module):
             size = self.embedding_size
             dense = self.no_mask_embed.weight.reshape(1, -1, 1, 1)
             dense = dense.expand(batch, -1, size, size)
-        if parts:
-            return torch.cat(parts, dim=1), dense
-        return self.no_mask_embed.weight.new_zeros(batch, 0, dense.shape[1]), dense
+        if sparse is None:
+            sparse = dense.new_zeros(batch, 0, dense.shape[1])
+        return sparse, dense
+
+    def sparse(
+        self, points: tuple[Tensor, Tensor] | None, boxes: Tensor | None
+    ) -> Tensor | None:
+        """Encode points and boxes as (B, tokens, dim); None without either."""
+        parts = []
+        if points is not None:
+            parts.append(self._encode_points(*points, pad=boxes is None))
+        if boxes is not None:
+            parts.append(self._encode_boxes(boxes))
+        return torch.cat(parts, dim=1) if parts else None
 
     def draw_boxes(self, boxes: Tensor) -> Tensor:
         """Boxes as masks, -1 outside and 1 inside, area-weighted at the edge.

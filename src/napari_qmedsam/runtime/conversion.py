@@ -1,16 +1,19 @@
 """Torch model to OpenVINO graphs, once, kept on disk.
 
-A pair of graphs, encoder and decoder, lies under the user's cache folder in a
-folder named by everything that decides them: weights checksum, configuration,
-OpenVINO version and the version of this code.
+The graphs, encoder and decoder, lie under the user's cache folder in a folder named
+by everything that decides them: weights checksum, configuration, OpenVINO version
+and the version of this code. The decoder of a model that rounds no activations is
+two graphs (:mod:`~napari_qmedsam.models.split_decoder`).
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from napari_qmedsam.checkpoints.arithmetic import Arithmetic
 from napari_qmedsam.checkpoints.openvino_import import import_openvino
 from napari_qmedsam.checkpoints.source import LoadedModel, ModelSource
 from napari_qmedsam.disk import atomic_files
@@ -21,23 +24,42 @@ from napari_qmedsam.runtime.onnx_cleaning import cleaned_pair
 
 if TYPE_CHECKING:
     import openvino
+    from torch import Tensor, nn
 
     from napari_qmedsam.checkpoints.packed.tensor import QuantizedTensor
-    from napari_qmedsam.models.configuration import ModelConfig
 
 log = logging.getLogger(__name__)
 
-CONVERSION_VERSION = 2
+CONVERSION_VERSION = 3
 """Raise it when the conversion changes, so that old graphs are not reused."""
+
+SLICE_HALF = "decoder_slice.xml"
+"""File of the half of the decoder that runs once per slice."""
 
 
 @dataclass(frozen=True)
 class ConvertedModel:
-    """Paths of the two graphs, and a folder for OpenVINO's own cache."""
+    """Paths of the graphs, and a folder for OpenVINO's own cache.
+
+    Parameters
+    ----------
+    encoder, decoder : Path
+    compiled : Path
+    slice_half : Path or None
+        What stands between the two and runs once per slice; None if the decoder
+        takes embeddings themselves.
+    """
 
     encoder: Path
     decoder: Path
     compiled: Path
+    slice_half: Path | None = None
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Every graph, in the order in which they run."""
+        middle = () if self.slice_half is None else (self.slice_half,)
+        return self.encoder, *middle, self.decoder
 
 
 def converted(source: ModelSource) -> ConvertedModel:
@@ -56,8 +78,16 @@ def converted(source: ModelSource) -> ConvertedModel:
         return ConvertedModel(encoder, decoder, folder / "compiled")
     make_once(folder, "decoder.bin", lambda work: _convert(source, work))
     return ConvertedModel(
-        folder / "encoder.xml", folder / "decoder.xml", folder / "compiled"
+        folder / "encoder.xml",
+        folder / "decoder.xml",
+        folder / "compiled",
+        folder / SLICE_HALF if is_split(source) else None,
     )
+
+
+def is_split(source: ModelSource) -> bool:
+    """Whether the decoder of a model runs as two graphs."""
+    return source.graphs is None and source.arithmetic is not Arithmetic.INT8
 
 
 def is_converted(source: ModelSource) -> bool:
@@ -65,11 +95,23 @@ def is_converted(source: ModelSource) -> bool:
     return source.graphs is not None or (_folder(source) / "decoder.bin").exists()
 
 
+def whole_graphs(source: ModelSource) -> tuple[Path, Path]:
+    """Return encoder and decoder as one graph each, converting them the first time.
+
+    For other programs and for NNCF, which know no halves.
+    """
+    graphs = converted(source)
+    if graphs.slice_half is None:
+        return graphs.encoder, graphs.decoder
+    return graphs.encoder, _once(source, "whole_decoder", _decoder_graph)
+
+
 def points_decoder(source: ModelSource) -> Path:
     """Return the decoder of boxes and points, converting it the first time.
 
-    It is a file of its own beside the other two graphs: most users set no
-    point, and boxes alone run faster without it.
+    It is a file of its own beside the other graphs: most users set no point, and
+    boxes alone run faster without it. Where the decoder is split, it is its second
+    half.
 
     Raises
     ------
@@ -80,13 +122,27 @@ def points_decoder(source: ModelSource) -> Path:
         raise InvalidPrompt(
             f"The exported model '{source.name}' takes boxes only, no points."
         )
+    make = _prompt_half if is_split(source) else _decoder_graph
+    return _once(source, "decoder_points", partial(make, with_points=True))
+
+
+def _once(
+    source: ModelSource,
+    name: str,
+    make: "Callable[[LoadedModel, ModelSource], openvino.Model]",
+) -> Path:
+    """Return a graph beside those that every model has, making it the first time."""
     folder = _folder(source)
-    path = folder / "decoder_points.xml"
+    path = folder / f"{name}.xml"
     if not path.with_suffix(".bin").exists():
+        log.info("Converting %s of %s to OpenVINO", name, source.config.name)
         folder.mkdir(parents=True, exist_ok=True)
+        graph = make(_traceable(source), source)
         # The .bin last: it says that both are there.
-        with atomic_files(folder, last="decoder_points.bin") as work:
-            _convert_points_decoder(source, work / path.name)
+        with atomic_files(folder, last=f"{name}.bin") as work:
+            import_openvino().save_model(
+                graph, work / path.name, compress_to_fp16=False
+            )
     return path
 
 
@@ -109,7 +165,6 @@ def _convert(source: ModelSource, folder: Path) -> None:
             example_input=image,
             input=[tuple(image.shape)],
         )
-    decoder = _decoder_graph(loaded, source.config, with_points=False)
     names = {
         f"self.{name.removeprefix('image_encoder.')}.weight": weight
         for name, weight in loaded.packed.items()
@@ -117,14 +172,14 @@ def _convert(source: ModelSource, folder: Path) -> None:
     }
     if names:
         _compress(encoder, names)
-    openvino.save_model(encoder, folder / "encoder.xml", compress_to_fp16=False)
-    openvino.save_model(decoder, folder / "decoder.xml", compress_to_fp16=False)
-
-
-def _convert_points_decoder(source: ModelSource, path: Path) -> None:
-    log.info("Converting the point decoder of %s to OpenVINO", source.config.name)
-    graph = _decoder_graph(_traceable(source), source.config, with_points=True)
-    import_openvino().save_model(graph, path, compress_to_fp16=False)
+    graphs = {"encoder.xml": encoder}
+    if is_split(source):
+        graphs[SLICE_HALF] = _slice_half(loaded, source)
+        graphs["decoder.xml"] = _prompt_half(loaded, source)
+    else:
+        graphs["decoder.xml"] = _decoder_graph(loaded, source)
+    for name, graph in graphs.items():
+        openvino.save_model(graph, folder / name, compress_to_fp16=False)
 
 
 def _traceable(source: ModelSource) -> LoadedModel:
@@ -135,19 +190,55 @@ def _traceable(source: ModelSource) -> LoadedModel:
 
 
 def _decoder_graph(
-    loaded: LoadedModel, config: "ModelConfig", with_points: bool
+    loaded: LoadedModel, source: ModelSource, with_points: bool = False
 ) -> "openvino.Model":
-    """Prompt encoder and mask decoder as one graph, quantized weights compressed."""
+    """Prompt encoder and mask decoder as one graph."""
     from napari_qmedsam.runtime import tracing
 
-    example = tracing.example_prompts(config, with_points)
-    shapes: list[tuple[int, ...]] = [tuple(example[0].shape), (-1, 4)]
-    if with_points:
-        shapes += [(-1, -1, 2), (-1, -1)]
+    example = tracing.example_prompts(source.config, with_points)
+    shapes = [tuple(example[0].shape), *_prompt_shapes(with_points)]
+    return _graph(tracing.Decoder(loaded.model), example, shapes, loaded)
+
+
+def _slice_half(loaded: LoadedModel, source: ModelSource) -> "openvino.Model":
+    from napari_qmedsam.models.split_decoder import SliceHalf
+    from napari_qmedsam.runtime import tracing
+
+    embedding = tracing.example_prompts(source.config)[0]
+    half = SliceHalf(loaded.model)
+    return _graph(half, (embedding,), [tuple(embedding.shape)], loaded)
+
+
+def _prompt_half(
+    loaded: LoadedModel, source: ModelSource, with_points: bool = False
+) -> "openvino.Model":
+    from napari_qmedsam.models.split_decoder import SliceHalf
+    from napari_qmedsam.runtime import tracing
+
+    embedding, *prompts = tracing.example_prompts(source.config, with_points)
     with tracing.quiet_tracing():
-        traced = tracing.trace(tracing.Decoder(loaded.model), example)
+        prepared = SliceHalf(loaded.model)(embedding)
+    shapes = [*_prompt_shapes(with_points), *(tuple(part.shape) for part in prepared)]
+    half = tracing.PromptsFirst(loaded.model, len(prompts))
+    return _graph(half, (*prompts, *prepared), shapes, loaded)
+
+
+def _prompt_shapes(with_points: bool) -> list[tuple[int, ...]]:
+    return [(-1, 4), (-1, -1, 2), (-1, -1)] if with_points else [(-1, 4)]
+
+
+def _graph(
+    module: "nn.Module",
+    example: "tuple[Tensor, ...]",
+    shapes: list[tuple[int, ...]],
+    loaded: LoadedModel,
+) -> "openvino.Model":
+    """Convert a module with the model in it as `model`, packed weights compressed."""
+    from napari_qmedsam.runtime import tracing
+
+    with tracing.quiet_tracing():
         graph = import_openvino().convert_model(
-            traced, example_input=example, input=shapes
+            tracing.trace(module, example), example_input=example, input=shapes
         )
     if loaded.packed:
         names = {f"self.model.{n}.weight": w for n, w in loaded.packed.items()}

@@ -11,7 +11,7 @@ from napari_qmedsam.checkpoints.openvino_import import openvino_core
 from napari_qmedsam.checkpoints.source import ModelSource
 from napari_qmedsam.disk import atomic_write
 from napari_qmedsam.errors import InvalidSettings, UnsupportedQuantization
-from napari_qmedsam.runtime.conversion import converted
+from napari_qmedsam.runtime.conversion import whole_graphs
 from napari_qmedsam.runtime.executed import ExecutedProducts, executed_products
 from napari_qmedsam.runtime.onnx_conversion import write_onnx
 from napari_qmedsam.runtime.overflow import IN_FLOAT, would_overflow
@@ -87,10 +87,9 @@ def export_model(source: ModelSource, form: ExportFormat, folder: Path) -> Expor
             f"Cannot make the folder '{folder}': {reason}."
         ) from error
     if form is ExportFormat.OPENVINO:
-        graphs = converted(source)
-        for path in (graphs.encoder, graphs.decoder):
-            for file in (path.with_suffix(".bin"), path):
-                _copy(file, folder / file.name)
+        for part, path in zip(PARTS, whole_graphs(source), strict=True):
+            for suffix in (".bin", ".xml"):
+                _copy(path.with_suffix(suffix), folder / f"{part}{suffix}")
         names = [f"{part}{end}" for part in PARTS for end in (".xml", ".bin")]
     else:
         write_onnx(source, folder)

@@ -20,11 +20,15 @@ from napari_qmedsam.checkpoints.openvino_import import (
 from napari_qmedsam.checkpoints.source import ModelSource
 from napari_qmedsam.datasets.calibration import CalibrationSet
 from napari_qmedsam.errors import InvalidSettings, MissingDependency
-from napari_qmedsam.runtime.conversion import converted
+from napari_qmedsam.runtime.conversion import whole_graphs
 
 LEFT_FLOAT = ".*prompt_encoder.*"
 """Operations that stay float, as in QMedSAM (section 2.2): on a grid of 8 bits the
 corners of boxes and the positions of pixels would lie off by pixels."""
+
+BOXES = 4
+"""Boxes of a slice that the decoder is calibrated with, at most. Its ranges are of
+whole tensors, and further boxes on the same slice say little new."""
 
 PASSES = 2
 """Times that NNCF goes over the calibration slices of a transformer."""
@@ -71,19 +75,19 @@ def quantize_graphs(
     except ImportError as error:
         raise MissingDependency(MISSING) from error
     nncf.set_log_level(logging.ERROR)
-    graphs = converted(source)
+    encoder, decoder = whole_graphs(source)
     core = openvino_core()
-    encode = core.compile_model(graphs.encoder, "CPU")
+    encode = core.compile_model(encoder, "CPU")
     images = [sample.image[None] for sample in samples.samples]
     prompts = [
-        [encode([image])[0].copy(), sample.boxes]
+        [encode([image])[0].copy(), sample.boxes[:BOXES]]
         for image, sample in zip(images, samples.samples, strict=True)
     ]
     steps = PASSES * len(images)
     done = 0
     for name, path, inputs in (
-        ("encoder", graphs.encoder, images),
-        ("decoder", graphs.decoder, prompts),
+        ("encoder", encoder, images),
+        ("decoder", decoder, prompts),
     ):
         quantized = nncf.quantize(
             core.read_model(path),

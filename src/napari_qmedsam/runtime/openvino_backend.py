@@ -16,6 +16,7 @@ from napari_qmedsam.runtime.conversion import converted, points_decoder
 from napari_qmedsam.runtime.executed import any_int8
 from napari_qmedsam.runtime.graph_inputs import as_logits, decoder_inputs
 from napari_qmedsam.runtime.overflow import IN_FLOAT, would_overflow
+from napari_qmedsam.runtime.prepared import PreparedSlices
 from napari_qmedsam.runtime.protocol import Points, info_of
 from napari_qmedsam.runtime.registry import BackendName, Device, Runtime
 
@@ -51,7 +52,7 @@ class OpenVINOBackend:
         if runtime.threads:
             options["INFERENCE_NUM_THREADS"] = runtime.threads
         int8 = source.arithmetic is Arithmetic.INT8
-        if int8 and would_overflow((graphs.encoder, graphs.decoder)):
+        if int8 and would_overflow(graphs.files):
             int8 = False
             log.warning(
                 "8-bit weights overflow in this processor's 8-bit kernels: '%s' "
@@ -69,6 +70,10 @@ class OpenVINOBackend:
         self._points_decoder: openvino.CompiledModel | None = None
         self._encoder = compiled(graphs.encoder)
         self._decoder = compiled(graphs.decoder)
+        self._prepared: PreparedSlices[openvino.InferRequest] | None = None
+        if graphs.slice_half is not None:
+            self._slice_half = compiled(graphs.slice_half)
+            self._prepared = PreparedSlices(self._prepare)
         self._request: openvino.InferRequest | None = None
         self._ranks = [len(i.get_partial_shape()) for i in self._decoder.inputs]
         # Told by what was compiled, not by what the file promises.
@@ -78,7 +83,7 @@ class OpenVINOBackend:
             BackendName.OPENVINO,
             Device.CPU,
             Precision.INT8 if int8 else Precision.FP32,
-            sum(_constants(path) for path in (graphs.encoder, graphs.decoder)),
+            sum(_constants(path) for path in graphs.files),
         )
 
     def encode(self, model_input: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -106,16 +111,32 @@ class OpenVINOBackend:
         points: Points | None = None,
     ) -> NDArray[np.float32]:
         """Decode boxes; see :class:`~napari_qmedsam.runtime.protocol.Backend`."""
-        boxes = np.ascontiguousarray(boxes, np.float32)
-        if points is None:
-            inputs = decoder_inputs(self._ranks, image_embedding, boxes)
-            return as_logits(self._decoder(inputs)[0], boxes)
-        # A graph of its own, converted when the first point is set.
-        if self._points_decoder is None:
-            self._points_decoder = self._compiled(points_decoder(self._source))
-        inputs = [image_embedding, boxes]
-        inputs += [np.ascontiguousarray(part, np.float32) for part in points]
-        return as_logits(self._points_decoder(inputs)[0], boxes)
+        prompts = [
+            np.ascontiguousarray(p, np.float32) for p in (boxes, *(points or ()))
+        ]
+        decoder = self._decoder
+        if points is not None:
+            # A graph of its own, converted when the first point is set.
+            if self._points_decoder is None:
+                self._points_decoder = self._compiled(points_decoder(self._source))
+            decoder = self._points_decoder
+        if self._prepared is not None:
+            request = self._prepared.of(image_embedding)
+            given = [
+                request.get_output_tensor(i)
+                for i in range(len(self._slice_half.outputs))
+            ]
+            return as_logits(decoder([*prompts, *given])[0], boxes)
+        if points is not None:
+            return as_logits(decoder([image_embedding, *prompts])[0], boxes)
+        inputs = decoder_inputs(self._ranks, image_embedding, prompts[0])
+        return as_logits(decoder(inputs)[0], boxes)
+
+    def _prepare(self, embedding: NDArray[np.float32]) -> "openvino.InferRequest":
+        """Return a request of its own: its outputs are kept with it."""
+        request = self._slice_half.create_infer_request()
+        request.infer([np.ascontiguousarray(embedding, np.float32)])
+        return request
 
 
 def _constants(graph: Path) -> int:

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from napari_qmedsam.cancelling import check_cancelled
 from napari_qmedsam.checkpoints.source import ModelSource
 from napari_qmedsam.errors import UnsupportedBackend
+from napari_qmedsam.models.split_decoder import PromptHalf, SliceHalf
+from napari_qmedsam.runtime.prepared import PreparedSlices
 from napari_qmedsam.runtime.protocol import Points, info_of
 from napari_qmedsam.runtime.registry import BackendName, Device, Runtime
 
@@ -38,6 +40,11 @@ class TorchBackend:
         for module in self._model.image_encoder.modules():
             if not any(module.children()):
                 module.register_forward_pre_hook(lambda *_: check_cancelled())
+        self._prepared: PreparedSlices[tuple[torch.Tensor, ...]] | None = None
+        if self._model.fake_quant is None:
+            self._slice_half = SliceHalf(self._model)
+            self._prompt_half = PromptHalf(self._model)
+            self._prepared = PreparedSlices(self._prepare)
         held = sum(value.nbytes for value in self._model.state_dict().values())
         self.info = info_of(
             source, BackendName.TORCH, str(self._device), memory_bytes=held
@@ -58,13 +65,41 @@ class TorchBackend:
         points: Points | None = None,
     ) -> NDArray[np.float32]:
         """Decode boxes; see :class:`~napari_qmedsam.runtime.protocol.Backend`."""
-        embedding, prompt = self._tensor(image_embedding), self._tensor(boxes)
-        refining = None
+        prompt, refining = self._tensor(boxes), None
         if points is not None:
             refining = self._tensor(points[0]), self._tensor(points[1])
         with self._float32():
-            logits = self._model.decode(embedding, prompt, refining)[0]
-        return logits[:, 0].cpu().numpy()
+            if self._prepared is None:
+                embedding = self._tensor(image_embedding)
+                logits = self._model.decode(embedding, prompt, refining)[0][:, 0]
+            else:
+                logits = self._answer(image_embedding, prompt, refining)
+        return logits.cpu().numpy()
+
+    def _answer(
+        self,
+        embedding: NDArray[np.float32],
+        boxes: torch.Tensor,
+        points: tuple[torch.Tensor, torch.Tensor] | None,
+    ) -> torch.Tensor:
+        """Logits by the decoder's halves: on a CPU box by box, within its cache."""
+        assert self._prepared is not None
+        prepared = self._prepared.of(embedding)
+        step = 1 if self._device.type == "cpu" else max(1, len(boxes))
+        blocks = [slice(i, i + step) for i in range(0, len(boxes), step)]
+        return torch.cat(
+            [
+                self._prompt_half(
+                    prepared,
+                    boxes[block],
+                    points and (points[0][block], points[1][block]),
+                )
+                for block in blocks
+            ]
+        )
+
+    def _prepare(self, embedding: NDArray[np.float32]) -> tuple[torch.Tensor, ...]:
+        return self._slice_half(self._tensor(embedding))
 
     def _tensor(self, values: NDArray) -> torch.Tensor:
         return torch.from_numpy(np.asarray(values, np.float32)).to(self._device)

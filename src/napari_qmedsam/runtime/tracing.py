@@ -1,4 +1,4 @@
-"""A model as the two torch graphs that are converted: encoder and decoder."""
+"""A model as the torch graphs that are converted: encoder, decoder and its halves."""
 
 import warnings
 from collections.abc import Iterator
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from napari_qmedsam.models.configuration import ModelConfig
 from napari_qmedsam.models.medsam import MedSAM
+from napari_qmedsam.models.split_decoder import PromptHalf
 
 
 class Decoder(nn.Module):
@@ -30,6 +31,21 @@ class Decoder(nn.Module):
         if positions is not None and labels is not None:
             points = positions, labels
         return self.model.decode(image_embedding, boxes, points)[0][:, 0]
+
+
+class PromptsFirst(nn.Module):
+    """The second half of the decoder as a graph: prompts, then what is prepared."""
+
+    def __init__(self, model: MedSAM, prompts: int) -> None:
+        super().__init__()
+        self.model, self.prompts = model, prompts
+        self.second = PromptHalf(model)
+
+    def forward(self, *given: Tensor) -> Tensor:
+        """(n, 4), perhaps points as well, and results of SliceHalf: (n, L, L)."""
+        boxes, *points = given[: self.prompts]
+        both = (points[0], points[1]) if points else None
+        return self.second(given[self.prompts :], boxes, both)
 
 
 def traceable(model: MedSAM) -> MedSAM:

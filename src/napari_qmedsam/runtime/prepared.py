@@ -1,0 +1,38 @@
+"""What a decoder computes once per slice, kept for the next boxes on it."""
+
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+Prepared = TypeVar("Prepared")
+
+KEPT = 4
+"""Slices whose results are kept: each takes some 27 MB in LiteMedSAM, and a
+fraction of an encoding to compute again."""
+
+
+class PreparedSlices(Generic[Prepared]):
+    """The results of the latest embeddings, told apart by identity.
+
+    An embedding is never changed once it is encoded, and is kept alive here.
+
+    Parameters
+    ----------
+    prepare : callable
+        From an embedding to what decoding needs of it.
+    """
+
+    def __init__(self, prepare: Callable[[NDArray[np.float32]], Prepared]) -> None:
+        self._prepare = prepare
+        self._kept: list[tuple[NDArray[np.float32], Prepared]] = []
+
+    def of(self, embedding: NDArray[np.float32]) -> Prepared:
+        """Return what belongs to an embedding, computing it if it is new."""
+        found = [each for each in self._kept if each[0] is embedding]
+        if not found:
+            found = [(embedding, self._prepare(embedding))]
+        others = [each for each in self._kept if each[0] is not embedding]
+        self._kept = (found + others)[:KEPT]
+        return found[0][1]
