@@ -54,7 +54,12 @@ def quantize(
     calibration: Annotated[
         str, typer.Option(help="phantoms, or an image file or a folder of them.")
     ] = "phantoms",
-    slices: Annotated[int, typer.Option(min=1, help="Calibration slices.")] = 32,
+    slices: Annotated[
+        int,
+        typer.Option(
+            min=1, help="Calibration slices. nncf-int8 takes 16 unless it is given."
+        ),
+    ] = 32,
     damping: Annotated[
         float | None,
         typer.Option(
@@ -112,11 +117,14 @@ def quantize(
     )
     from napari_qmedsam.quantization.recipe import Recipe, dump_recipe, load_recipe
     from napari_qmedsam.quantization.settings import QuantizationSettings
+    from napari_qmedsam.runtime import nncf_subprocess
 
     model, weights = resolve_auto(model, weights)
     if method == NNCF:
         idle = {*context.params} - NNCF_TAKES
         shared.refuse_idle(context, idle, f"{NNCF} has its own settings.")
+        if "slices" not in shared.given(context):
+            slices = nncf_subprocess.PLAN.slices
         _nncf(model, weights, (calibration, slices, seed), output, as_json)
         return
     known = (*METHODS, NNCF)
