@@ -260,3 +260,53 @@ def tiny_config(monkeypatch: pytest.MonkeyPatch) -> ModelConfig:
     """Make 'tiny' a model that can be built by name."""
     monkeypatch.setitem(CONFIGS, "tiny", TINY)
     return TINY
+
+
+@pytest.fixture
+def float_file(tiny_config: ModelConfig, tmp_path: Path) -> Path:
+    """Write a float model of that kind, with random weights."""
+    import torch
+
+    from napari_qmedsam.checkpoints.saving import save_model
+    from napari_qmedsam.models import build_model
+
+    torch.manual_seed(0)
+    return save_model(build_model(tiny_config), tmp_path / "float.safetensors")
+
+
+@pytest.fixture
+def nncf_stand_in(
+    tiny_config: ModelConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> list[str]:
+    """Have graphs of a model that was trained for int8 at once, in place of NNCF's.
+
+    Returns the models they were asked of, one by one.
+    """
+    import torch
+
+    from napari_qmedsam.cancelling import check_cancelled
+    from napari_qmedsam.checkpoints.resolve import resolve_model
+    from napari_qmedsam.checkpoints.saving import save_model
+    from napari_qmedsam.models import build_model
+    from napari_qmedsam.models.fake_quantized.model import (
+        collect_statistics,
+        fake_quantize,
+    )
+    from napari_qmedsam.models.fake_quantized.settings import FakeQuantSettings
+    from napari_qmedsam.runtime import nncf_subprocess
+    from napari_qmedsam.runtime.exporting import ExportFormat, export_model
+
+    model = fake_quantize(build_model(tiny_config), FakeQuantSettings(7))
+    image, boxes = torch.rand(1, 3, 64, 64), torch.tensor([[4.0, 6.0, 40.0, 50.0]])
+    collect_statistics(model, [(image, boxes)])
+    trained = resolve_model(str(save_model(model, tmp_path / "qat.safetensors")))
+    asked: list[str] = []
+
+    def quantize(source: Any, plan: Any, folder: Path) -> None:
+        asked.append(source.name)
+        check_cancelled()
+        export_model(trained, ExportFormat.OPENVINO, folder)
+
+    monkeypatch.setattr(nncf_subprocess, "quantize_graphs_in_subprocess", quantize)
+    monkeypatch.setenv("QMEDSAM_CACHE", str(tmp_path / "cache"))
+    return asked

@@ -9,9 +9,7 @@ import pytest
 import SimpleITK as sitk
 
 from napari_qmedsam import cli
-from napari_qmedsam.checkpoints.saving import save_model
 from napari_qmedsam.cli import shared
-from napari_qmedsam.models import build_model
 from napari_qmedsam.segmentation.segmenter import SliceSegmenter
 from napari_qmedsam.volumes.volume import Volume
 from napari_qmedsam.volumes.writing import write_volume
@@ -64,11 +62,6 @@ def scan(tmp_path):
 def small_scan(tmp_path) -> Path:
     array = np.random.default_rng(0).integers(0, 255, (2, 40, 50)).astype(np.int16)
     return write_volume(Volume(array), tmp_path / "scan.nii.gz")
-
-
-@pytest.fixture
-def float_file(tiny_config, tmp_path) -> Path:
-    return save_model(build_model(tiny_config), tmp_path / "float.safetensors")
 
 
 @pytest.fixture

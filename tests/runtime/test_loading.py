@@ -5,17 +5,13 @@ import sys
 import pytest
 import torch
 
-from napari_qmedsam.cancelling import cancellable, check_cancelled
+from napari_qmedsam.cancelling import cancellable
 from napari_qmedsam.checkpoints.arithmetic import Arithmetic
 from napari_qmedsam.checkpoints.resolve import resolve_model
-from napari_qmedsam.checkpoints.saving import save_model
 from napari_qmedsam.cli import main
 from napari_qmedsam.datasets.calibration_plan import CalibrationPlan
 from napari_qmedsam.errors import Cancelled, UnsupportedBackend
 from napari_qmedsam.evaluation.variants import GRAPHS, load_variant, variant_of
-from napari_qmedsam.models import build_model
-from napari_qmedsam.models.fake_quantized.model import collect_statistics, fake_quantize
-from napari_qmedsam.models.fake_quantized.settings import FakeQuantSettings
 from napari_qmedsam.quantization.job import QuantizationJob
 from napari_qmedsam.quantization.settings import QuantizationSettings
 from napari_qmedsam.runtime import (
@@ -26,42 +22,15 @@ from napari_qmedsam.runtime import (
     find_model,
     load,
     load_backend,
-    nncf_subprocess,
 )
-from napari_qmedsam.runtime.exporting import ExportFormat, export_model
 from napari_qmedsam.volumes.volume import Volume
 from napari_qmedsam.volumes.writing import write_volume
 
 INT8 = Runtime(precision=Precision.INT8)
 
 
-@pytest.fixture
-def float_file(tiny_config, tmp_path):
-    torch.manual_seed(0)
-    return save_model(build_model(tiny_config), tmp_path / "float.safetensors")
-
-
-@pytest.fixture
-def nncf(tiny_config, tmp_path, monkeypatch):
-    """Stand-in for NNCF: graphs of a model that was trained for int8, at once."""
-    model = fake_quantize(build_model(tiny_config), FakeQuantSettings(7))
-    image, boxes = torch.rand(1, 3, 64, 64), torch.tensor([[4.0, 6.0, 40.0, 50.0]])
-    collect_statistics(model, [(image, boxes)])
-    trained = resolve_model(str(save_model(model, tmp_path / "qat.safetensors")))
-    asked = []
-
-    def quantize(source, plan, folder):
-        asked.append(source.name)
-        check_cancelled()
-        export_model(trained, ExportFormat.OPENVINO, folder)
-
-    monkeypatch.setattr(nncf_subprocess, "quantize_graphs_in_subprocess", quantize)
-    monkeypatch.setenv("QMEDSAM_CACHE", str(tmp_path / "cache"))
-    return asked
-
-
 def test_python_shell_and_variants_run_the_same_int8_graphs(
-    nncf, float_file, tmp_path, monkeypatch, capsys
+    nncf_stand_in, float_file, tmp_path, monkeypatch, capsys
 ):
     backend = load_backend(str(float_file), precision="int8")
     assert (backend.info.precision, backend.info.model) == ("int8", "tiny-int8")
@@ -78,34 +47,23 @@ def test_python_shell_and_variants_run_the_same_int8_graphs(
     assert not stop.value.code
     assert '"model": "tiny-int8"' in out
     assert "NNCF makes one" in error
-    assert nncf == ["tiny"]  # once
+    assert nncf_stand_in == ["tiny"]  # once
 
 
-def test_the_window_loads_what_python_loads(nncf, float_file):
-    pytest.importorskip("qtpy")
-    from napari_qmedsam.gui.shared.loading import ModelChoice, load_choice
-
-    said = []
-    choice = ModelChoice(str(float_file), INT8)
-    backend = load_choice(choice, said.append)
-    assert backend.info == load_backend(str(float_file), precision="int8").info
-    assert "NNCF makes one" in said[0]
-
-
-def test_a_sibling_that_was_trained_is_taken_first(nncf):
+def test_a_sibling_that_was_trained_is_taken_first(nncf_stand_in):
     assert find_model("demo", INT8).name == "demo-qat"
     assert find_model("demo").name == "demo"
     variant = variant_of("demo", backend="torch", precision="int8")
     assert load_variant(variant).info.model == "demo-qat"
-    assert not nncf
+    assert not nncf_stand_in
 
 
-def test_making_graphs_can_be_cancelled(nncf, float_file):
+def test_making_graphs_can_be_cancelled(nncf_stand_in, float_file):
     with cancellable(lambda: True), pytest.raises(Cancelled):
         find_model(str(float_file), INT8)
 
 
-def test_packed_weights_have_no_int8_form(nncf, float_file, tmp_path):
+def test_packed_weights_have_no_int8_form(nncf_stand_in, float_file, tmp_path):
     target = tmp_path / "packed.qmedsam.safetensors"
     settings = QuantizationSettings.of(method="rtn")
     plan = CalibrationPlan(slices=1)
@@ -113,7 +71,7 @@ def test_packed_weights_have_no_int8_form(nncf, float_file, tmp_path):
     assert resolve_model(str(target)).arithmetic is Arithmetic.PACKED
     with pytest.raises(UnsupportedBackend, match="Start from the float model"):
         load_backend(str(target), precision="int8")
-    assert not nncf
+    assert not nncf_stand_in
 
 
 def test_a_runtime_is_read_from_text_and_valid_from_then_on():

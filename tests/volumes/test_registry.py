@@ -1,6 +1,7 @@
 """One record for each kind of file, and one decision which kind a file is."""
 
 import ast
+import runpy
 from collections import Counter
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from napari_qmedsam.volumes.registry import FORMATS, WRITABLE, format_of, keeps_
 from napari_qmedsam.volumes.writing import write_volume
 
 PACKAGE = Path(napari_qmedsam.__file__).parent
+ROOT = Path(__file__).parents[2]
 
 
 def test_no_two_formats_claim_a_suffix():
@@ -73,6 +75,16 @@ def test_the_manifest_names_the_same_suffixes():
     suffixes = {s for kind in kinds for s in kind.suffixes}
     assert {f"*{suffix}" for suffix in suffixes} <= set(reader["filename_patterns"])
     assert set(writer["filename_extensions"]) == {s for k in kinds for s in k.written}
+
+
+def test_the_manifest_is_what_its_script_writes():
+    """Nobody has to edit it for a new kind of file: run scripts/manifest.py."""
+    script = runpy.run_path(str(ROOT / "scripts" / "manifest.py"))
+    text = (PACKAGE / "napari.yaml").read_text(encoding="utf-8")
+    assert script["with_suffixes"](text) == text
+    bare = text.replace("        - '*.mha'\n", "").replace("'.npz', ", "")
+    assert bare != text
+    assert script["with_suffixes"](bare) == text
 
 
 def test_a_format_is_named_in_its_module_and_the_registry_only():
