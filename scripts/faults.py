@@ -27,6 +27,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from tiny_model import TINY
 
 from napari_qmedsam import Session, cli, quantize, read_labels
 from napari_qmedsam.checkpoints.catalogue import CheckpointEntry
@@ -34,39 +35,11 @@ from napari_qmedsam.checkpoints.download import fetch, weights_path
 from napari_qmedsam.checkpoints.saving import save_model
 from napari_qmedsam.errors import QMedSAMError
 from napari_qmedsam.models import build_model
-from napari_qmedsam.models.configuration import (
-    CONFIGS,
-    ModelConfig,
-    PreprocessingKind,
-    TinyViTConfig,
-)
+from napari_qmedsam.models.configuration import CONFIGS
 from napari_qmedsam.prompts import Box3D
 from napari_qmedsam.segmentation.autosave import Autosave
 from napari_qmedsam.volumes import write_volume
 from napari_qmedsam.volumes.volume import Volume
-
-SMALL = ModelConfig(
-    name="small",
-    input_size=64,
-    preprocessing=PreprocessingKind.PAD,
-    encoder=TinyViTConfig(
-        dims=(8, 16),
-        depths=(1, 1),
-        heads=(1, 1),
-        windows=(4, 4),
-        stem_kernel=3,
-        stem_stride=2,
-        strides=(2,),
-        neck_stages=(1,),
-        embedding_size=8,
-        lateral_channels=(4, 2),
-    ),
-    prompt_dim=16,
-    decoder_mlp=16,
-    decoder_heads=2,
-    rasterize_boxes=True,
-)
-"""The layers of the demo model in a hundredth of its size."""
 
 SHAPE = (24, 96, 96)
 
@@ -141,7 +114,7 @@ def quantizing() -> Action:
 
     def run(folder: Path, bits: int | None = None) -> None:
         bits = bits or (4 if next_value(folder) == 1 else 3)
-        source = folder.parent / "small.safetensors"
+        source = folder.parent / "tiny.safetensors"
         quantize(str(source), folder / target, bits=bits, slices=1, backend="torch")
 
     def check(folder: Path) -> None:
@@ -162,12 +135,12 @@ def training() -> Action:
     def run(folder: Path) -> None:
         config = folder / "few.yaml"
         config.write_text(json.dumps({"steps": 6, **few}))
-        where = ("--out", folder / "run", "--model", "small", "--workers", 0)
+        where = ("--out", folder / "run", "--model", "tiny", "--workers", 0)
         # The log of a run that has nothing left to do is no output of ours.
         command("train", "float", *where, "--config", config)
 
     def check(folder: Path) -> None:
-        weights = folder / "run" / "small.safetensors"
+        weights = folder / "run" / "tiny.safetensors"
         if weights.exists():
             from napari_qmedsam.checkpoints.source import read_card
 
@@ -180,7 +153,7 @@ def evaluating() -> Action:
     def run(folder: Path) -> None:
         data = folder.parent
         inputs = ("--image", data / "image.nii", "--labels", data / "truth.nii")
-        model = ("--model", data / "small.safetensors", "--backend", "torch")
+        model = ("--model", data / "tiny.safetensors", "--backend", "torch")
         command("evaluate", *inputs, *model, "--json", folder / "report.json")
 
     def check(folder: Path) -> None:
@@ -285,7 +258,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    CONFIGS["small"] = SMALL
+    CONFIGS["tiny"] = TINY
     lost = 0
     with tempfile.TemporaryDirectory(prefix="faults-") as scratch:
         base = Path(scratch)
@@ -296,7 +269,7 @@ def main() -> int:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         address = f"http://127.0.0.1:{server.server_port}/made-up.pth"
         torch.manual_seed(0)
-        save_model(build_model("small"), base / "small.safetensors")
+        save_model(build_model("tiny"), base / "tiny.safetensors")
         write_volume(Volume(labels(200).astype(np.int16)), base / "image.nii")
         write_volume(Volume(labels(1).astype(np.uint8)), base / "truth.nii")
         actions = [

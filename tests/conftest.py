@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tiny_model import TINY
 
 from napari_qmedsam.checkpoints.catalogue import CATALOGUE
 from napari_qmedsam.checkpoints.download import data_folder
@@ -229,30 +230,6 @@ def bright_volume():
         return Volume(array)
 
     return make
-
-
-TINY = ModelConfig(
-    name="tiny",
-    input_size=64,
-    preprocessing=PreprocessingKind.PAD,
-    encoder=TinyViTConfig(
-        dims=(8, 16),
-        depths=(1, 1),
-        heads=(1, 1),
-        windows=(4, 4),
-        stem_kernel=3,
-        stem_stride=2,
-        strides=(2,),
-        neck_stages=(1,),
-        embedding_size=8,
-        lateral_channels=(4, 2),
-    ),
-    prompt_dim=16,
-    decoder_mlp=16,
-    decoder_heads=2,
-    rasterize_boxes=True,
-)
-"""Every kind of layer the demo model has, in a hundredth of its size."""
 
 
 @pytest.fixture

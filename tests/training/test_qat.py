@@ -223,7 +223,7 @@ import torch
 from pathlib import Path
 sys.path[:0] = sys.argv[2:]
 from napari_qmedsam.models.configuration import CONFIGS
-from conftest import TINY
+from tiny_model import TINY
 CONFIGS["tiny"] = TINY
 import test_qat
 from napari_qmedsam.training.processes import leave_processes
@@ -242,7 +242,8 @@ def test_two_processes_match_one_with_the_doubled_batch(tmp_path):
     subprocess.run(
         [
             sys.executable, "-m", "torch.distributed.run", "--standalone",
-            "--nproc-per-node", "2", script, tmp_path / "two", here, here.parent,
+            "--nproc-per-node", "2", script, tmp_path / "two", here,
+            here.parents[1] / "scripts",
         ],
         check=True,
         timeout=300,
