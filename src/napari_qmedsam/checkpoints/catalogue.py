@@ -3,7 +3,7 @@
 No torch here. What is not published is None, not guessed.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from napari_qmedsam.errors import UnknownModel
 
@@ -75,12 +75,12 @@ class CheckpointEntry:
     title: str
     architecture: str
     filename: str
-    urls: tuple[str, ...]
-    page: str
-    licence: str
-    size_bytes: int | None
-    sha256: str | None
-    citation: str
+    urls: tuple[str, ...] = ()
+    page: str = ""
+    licence: str = "Apache-2.0"
+    size_bytes: int | None = None
+    sha256: str | None = None
+    citation: str = ""
     notes: str = ""
     int8: str = ""
     wheel: PublishedWheel | None = None
@@ -109,29 +109,17 @@ DEMO = CheckpointEntry(
     title="Demo model, small, trained on generated phantoms",
     architecture="demo",
     filename="demo.safetensors",
-    urls=(),
-    page="",
-    licence="Apache-2.0",
-    size_bytes=None,
-    sha256=None,
-    citation="",
     notes="Comes with the package. For trying things out, never for clinical use.",
     int8="demo-qat",
 )
 """The default: works without a download."""
 
-DEMO_QAT = CheckpointEntry(
+DEMO_QAT = replace(
+    DEMO,
     name="demo-qat",
     title="Demo model, trained on for int8",
-    architecture="demo",
     filename="demo-qat.safetensors",
-    urls=(),
-    page="",
-    licence="Apache-2.0",
-    size_bytes=None,
-    sha256=None,
-    citation="",
-    notes="Comes with the package. For trying things out, never for clinical use.",
+    int8="",
 )
 """The demo model after quantization-aware training."""
 
@@ -142,7 +130,6 @@ LITE_MEDSAM = CheckpointEntry(
     filename="lite_medsam.pth",
     urls=(google_drive("18Zed-TUTsmr2zc5CHUWd5Tu13nb6vq6z"),),
     page="https://drive.google.com/file/d/18Zed-TUTsmr2zc5CHUWd5Tu13nb6vq6z/view",
-    licence="Apache-2.0",
     size_bytes=39_370_479,
     sha256="79d8c9dca6db4d69d3f905579e5250af05e859fff9c1f543e89a513c3028ce76",
     citation=MEDSAM_CITATION,
@@ -173,7 +160,6 @@ MEDSAM_VIT_B = CheckpointEntry(
         google_drive("1UAmWL88roYR7wKlnApw5Bcuzf2iQgk6_"),
     ),
     page="https://drive.google.com/drive/folders/1ETWmi4AiniJeWOt6HAsYgTjYv_fkgzoN",
-    licence="Apache-2.0",
     size_bytes=375_049_145,
     sha256="34b34b78c1d18cb8c6bf84cf9c00e135d6d6c965699f3c0e31ef1bc9dcb5be74",
     citation=MEDSAM_CITATION,

@@ -18,6 +18,7 @@ from napari_qmedsam.cli import (
     exporting,
     measuring,
     models,
+    options,
     quantizing,
     segmenting,
     shared,
@@ -35,7 +36,7 @@ app = typer.Typer(
 )
 
 app.command()(segmenting.demo)
-app.command(epilog=segmenting.COORDINATES)(segmenting.segment)
+app.command(epilog=options.COORDINATES)(segmenting.segment)
 app.command()(evaluating.evaluate)
 app.command()(evaluating.evaluate_modalities)
 app.command()(measuring.score)

@@ -6,24 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from napari_qmedsam.cli import cohorts, shared
-from napari_qmedsam.cli.shared import (
-    Against,
-    BackendOption,
-    BoxJitter,
-    DeviceOption,
-    Frame,
-    MarginDsc,
-    MarginNsd,
-    MaxBoxes,
-    ModalityOption,
-    PrecisionOption,
-    PropagationOption,
-    SeriesOption,
-    Tolerance,
-    Weights,
-    WindowOption,
-)
+from napari_qmedsam.cli import cohorts, options, shared
 from napari_qmedsam.errors import InvalidSettings
 from napari_qmedsam.evaluation.margins import STANDARD, Margins
 from napari_qmedsam.evaluation.rules import TOLERANCE_MM
@@ -82,8 +65,8 @@ def evaluate(
             "5, one on every slice, and by a user who redraws the worst slice.",
         ),
     ] = False,
-    box_jitter: BoxJitter = 0,
-    tolerance_mm: Tolerance = TOLERANCE_MM,
+    box_jitter: options.BoxJitterOption = 0,
+    tolerance_mm: options.ToleranceOption = TOLERANCE_MM,
     model: cohorts.Models = None,
     bits: Annotated[
         str | None,
@@ -93,20 +76,20 @@ def evaluate(
             "is enough.",
         ),
     ] = None,
-    margin_dsc: MarginDsc = STANDARD.dsc,
-    margin_nsd: MarginNsd = STANDARD.nsd,
-    against: Against = None,
-    weights: Weights = None,
-    backend: BackendOption = "openvino",
-    device: DeviceOption = "auto",
-    precision: PrecisionOption = "fp32",
-    window: WindowOption = "auto",
-    propagation: PropagationOption = "box",
-    max_boxes: MaxBoxes = 32,
+    margin_dsc: options.MarginDscOption = STANDARD.dsc,
+    margin_nsd: options.MarginNsdOption = STANDARD.nsd,
+    against: options.AgainstOption = None,
+    weights: options.WeightsOption = None,
+    backend: options.BackendOption = "openvino",
+    device: options.DeviceOption = "auto",
+    precision: options.PrecisionOption = "fp32",
+    window: options.WindowOption = "auto",
+    propagation: options.PropagationOption = "box",
+    max_boxes: options.MaxBoxesOption = 32,
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of the jitter.")] = 0,
-    frame: Frame = None,
-    modality: ModalityOption = None,
-    series: SeriesOption = None,
+    frame: options.FrameOption = None,
+    modality: options.ModalityOption = None,
+    series: options.SeriesOption = None,
     json_path: Annotated[
         Path | None,
         typer.Option("--json", metavar="FILE", help="Write JSON there; - prints it."),
@@ -166,7 +149,7 @@ def evaluate(
     segmenter = shared.segmenter(
         chosen_model, weights, backend, max_boxes, precision, device
     )
-    options: dict[str, Any] = {
+    asked: dict[str, Any] = {
         "classes": wanted,
         "box_jitter": box_jitter,
         "tolerance_mm": tolerance_mm,
@@ -175,12 +158,12 @@ def evaluate(
     }
     report: EvaluationReport | EffortReport
     with shared.bar("Evaluating", quiet=json_path == Path("-")) as advance:
-        options["progress"] = advance
+        asked["progress"] = advance
         if effort:
-            report = measure_effort(segmenter, volume, reference, **options)
+            report = measure_effort(segmenter, volume, reference, **asked)
         else:
-            options |= {"mode": chosen_mode, "propagation": way}
-            report = evaluate_volume(segmenter, volume, reference, **options)
+            asked |= {"mode": chosen_mode, "propagation": way}
+            report = evaluate_volume(segmenter, volume, reference, **asked)
     content = json.dumps(report.to_dict(), indent=2)
     if json_path not in (None, Path("-")):
         shared.write_report(json_path, content + "\n")
@@ -213,8 +196,8 @@ def evaluate_modalities(
             "'Stage 1:=run/stage-1.safetensors'. Repeatable; default: demo.",
         ),
     ] = None,
-    backend: BackendOption = "openvino",
-    device: DeviceOption = "auto",
+    backend: options.BackendOption = "openvino",
+    device: options.DeviceOption = "auto",
     mode: Annotated[
         str,
         typer.Option(
@@ -234,12 +217,12 @@ def evaluate_modalities(
     run_time: Annotated[
         bool, typer.Option(help="Add columns with the seconds for a case.")
     ] = True,
-    box_jitter: BoxJitter = 0,
-    tolerance_mm: Tolerance = TOLERANCE_MM,
+    box_jitter: options.BoxJitterOption = 0,
+    tolerance_mm: options.ToleranceOption = TOLERANCE_MM,
     seed: Annotated[
         int, typer.Option(min=0, metavar="N", help="Of jitter and phantoms.")
     ] = 0,
-    max_boxes: MaxBoxes = 32,
+    max_boxes: options.MaxBoxesOption = 32,
     out: Annotated[
         Path | None,
         typer.Option(

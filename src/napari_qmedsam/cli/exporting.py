@@ -6,14 +6,14 @@ from typing import Annotated
 
 import typer
 
-from napari_qmedsam.cli import shared
+from napari_qmedsam.cli import options, shared
 
 
 def export(
     model: Annotated[
         str, typer.Argument(metavar="MODEL", help="A model name or weights file.")
     ] = "auto",
-    weights: shared.Weights = None,
+    weights: options.WeightsOption = None,
     form: Annotated[
         str, typer.Option("--format", help="openvino, onnx or onnx-qcdq.")
     ] = "openvino",

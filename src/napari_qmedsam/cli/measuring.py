@@ -8,20 +8,12 @@ from typing import Annotated, Any
 
 import typer
 
-from napari_qmedsam.cli import shared
-from napari_qmedsam.cli.shared import (
-    Against,
-    Frame,
-    MarginDsc,
-    MarginNsd,
-    SeriesOption,
-    Tolerance,
-)
+from napari_qmedsam.cli import options, shared
 from napari_qmedsam.errors import InvalidSettings
 from napari_qmedsam.evaluation.margins import STANDARD, Margins
 from napari_qmedsam.evaluation.rules import TOLERANCE_MM, Matching
 
-Names = Annotated[
+NamesOption = Annotated[
     str | None,
     typer.Option(
         "--class-list",
@@ -30,11 +22,11 @@ Names = Annotated[
         "JSON or YAML file with id, name and colour. Default: those in the file.",
     ),
 ]
-Output = Annotated[
+OutputOption = Annotated[
     Path | None,
     typer.Option("-o", "--output", metavar="FILE", help="Table, .csv or .md."),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+AsJsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def score(
@@ -57,9 +49,9 @@ def score(
         str | None,
         typer.Option(metavar="IDS", help="Comma-separated, like 1,2,3; default: all."),
     ] = None,
-    tolerance_mm: Tolerance = TOLERANCE_MM,
-    output: Output = None,
-    as_json: AsJson = False,
+    tolerance_mm: options.ToleranceOption = TOLERANCE_MM,
+    output: OutputOption = None,
+    as_json: AsJsonOption = False,
 ) -> None:
     """Score labels against others, object by object; no model is needed.
 
@@ -124,7 +116,7 @@ def report(
     labels: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Label file or DICOM folder.")
     ] = None,
-    class_list: Names = None,
+    class_list: NamesOption = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -134,12 +126,12 @@ def report(
             help="Table, .csv or .md. Of runs a folder; default: report, in the first.",
         ),
     ] = None,
-    margin_dsc: MarginDsc = STANDARD.dsc,
-    margin_nsd: MarginNsd = STANDARD.nsd,
-    against: Against = None,
-    frame: Frame = None,
-    series: SeriesOption = None,
-    as_json: AsJson = False,
+    margin_dsc: options.MarginDscOption = STANDARD.dsc,
+    margin_nsd: options.MarginNsdOption = STANDARD.nsd,
+    against: options.AgainstOption = None,
+    frame: options.FrameOption = None,
+    series: options.SeriesOption = None,
+    as_json: AsJsonOption = False,
 ) -> None:
     """Measure every object: slices, ml, HU or intensity, longest axial diameter.
 

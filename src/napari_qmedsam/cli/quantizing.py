@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from napari_qmedsam.cli import shared
+from napari_qmedsam.cli import options, shared
 from napari_qmedsam.errors import InvalidSettings
 from napari_qmedsam.quantization.methods import METHODS, NNCF
 
@@ -29,8 +29,8 @@ CALIBRATING = {"calibration", "slices", "seed", "damping", "sequential", "sums"}
 
 def quantize(
     context: typer.Context,
-    model: shared.Model = "auto",
-    weights: shared.Weights = None,
+    model: options.ModelOption = "auto",
+    weights: options.WeightsOption = None,
     method: Annotated[
         str, typer.Option(help=f"{', '.join(METHODS)}, or {NNCF}.")
     ] = "permutation-comq",

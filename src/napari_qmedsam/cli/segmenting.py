@@ -6,35 +6,19 @@ from typing import Annotated, Any
 
 import typer
 
-from napari_qmedsam.cli import cohorts, shared
-from napari_qmedsam.cli.shared import (
-    COORDINATES,
-    BackendOption,
-    DeviceOption,
-    Frame,
-    MaxBoxes,
-    ModalityOption,
-    Model,
-    PrecisionOption,
-    PropagationOption,
-    SeriesOption,
-    Weights,
-    WindowOption,
-)
+from napari_qmedsam.cli import cohorts, options, shared
 from napari_qmedsam.errors import InvalidSettings
-
-__all__ = ["COORDINATES", "demo", "segment"]
 
 
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path(
         "qmedsam-demo"
     ),
-    model: Model = "auto",
-    weights: Weights = None,
-    backend: BackendOption = "openvino",
-    precision: PrecisionOption = "fp32",
-    device: DeviceOption = "auto",
+    model: options.ModelOption = "auto",
+    weights: options.WeightsOption = None,
+    backend: options.BackendOption = "openvino",
+    precision: options.PrecisionOption = "fp32",
+    device: options.DeviceOption = "auto",
 ) -> None:
     """Segment a sample CT and a sample MR volume from boxes around their organs."""
     from rich.table import Table
@@ -102,12 +86,12 @@ def segment(
         ),
     ] = None,
     model: cohorts.Models = None,
-    weights: Weights = None,
-    backend: BackendOption = "openvino",
-    precision: PrecisionOption = "fp32",
-    device: DeviceOption = "auto",
-    window: WindowOption = "auto",
-    propagation: PropagationOption = "box",
+    weights: options.WeightsOption = None,
+    backend: options.BackendOption = "openvino",
+    precision: options.PrecisionOption = "fp32",
+    device: options.DeviceOption = "auto",
+    window: options.WindowOption = "auto",
+    propagation: options.PropagationOption = "box",
     output: Annotated[
         Path | None,
         typer.Option(
@@ -117,10 +101,10 @@ def segment(
             help="Label file; default INPUT_labels.nii.gz.",
         ),
     ] = None,
-    max_boxes: MaxBoxes = 32,
-    frame: Frame = None,
-    modality: ModalityOption = None,
-    series: SeriesOption = None,
+    max_boxes: options.MaxBoxesOption = 32,
+    frame: options.FrameOption = None,
+    modality: options.ModalityOption = None,
+    series: options.SeriesOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     run: cohorts.Run = cohorts.RUN,
     workers: cohorts.Workers = None,

@@ -1,115 +1,20 @@
-"""What the commands share: options, progress bar, loading a model."""
+"""What the commands share: progress bar, loading a model, options that are refused."""
 
 import shlex
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from napari_qmedsam import disk
-from napari_qmedsam.checkpoints.catalogue import CATALOGUE
 from napari_qmedsam.disk import nearest_folder, why_not_writable
 from napari_qmedsam.errors import InvalidSettings
-from napari_qmedsam.runtime.registry import BackendName, Device
 
 if TYPE_CHECKING:
     from napari_qmedsam.segmentation.segmenter import SliceSegmenter
     from napari_qmedsam.volumes.volume import Modality
-
-COORDINATES = (
-    "Coordinates are voxel indices of the (Z, Y, X) array as napari shows it; "
-    "maxima are excluded."
-)
-
-Model = Annotated[
-    str,
-    typer.Option(
-        metavar="MODEL",
-        help=f"auto (the best on this machine), {', '.join(CATALOGUE)}, a weights "
-        "file, or a folder with exported graphs.",
-    ),
-]
-Weights = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="FILE", help="Weights file for a named model, instead of the download."
-    ),
-]
-BackendOption = Annotated[
-    str, typer.Option(metavar="NAME", help=f"{', '.join(BackendName)}.")
-]
-DeviceOption = Annotated[
-    str,
-    typer.Option(
-        metavar="NAME",
-        help=f"{', '.join(Device)}, as the backend has it. auto: a GPU if there.",
-    ),
-]
-PrecisionOption = Annotated[
-    str,
-    typer.Option(
-        metavar="KIND",
-        help="fp32, or int8: the model's quantized sibling if it has one, or its "
-        "graphs quantized by NNCF on phantoms. Quantized models run in int8 anyway.",
-    ),
-]
-WindowOption = Annotated[
-    str,
-    typer.Option(
-        metavar="WINDOW",
-        help="auto, soft-tissue, mediastinum, lung, bone, brain, liver, angiography, "
-        "or lower,upper. auto: soft-tissue for CT, 0.5 to 99.5 percentile for MR.",
-    ),
-]
-MaxBoxes = Annotated[
-    int,
-    typer.Option(
-        min=1, metavar="N", help="Boxes decoded at once; fewer need less memory."
-    ),
-]
-Frame = Annotated[
-    int | None, typer.Option(metavar="N", help="Frame of a 4D file, from 0.")
-]
-SeriesOption = Annotated[
-    str | None,
-    typer.Option(metavar="TEXT", help="DICOM series, by UID or exact description."),
-]
-ModalityOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAME",
-        help="CT, MR, PET, US or X-Ray, where the file does not say or is wrong; it "
-        "decides the automatic window. Default: what the file says, or a guess.",
-    ),
-]
-PropagationOption = Annotated[
-    str,
-    typer.Option(
-        metavar="WAY",
-        help="How a 3D box prompts its slices. box: the same box on each; mask: "
-        "from the middle outwards, each by its neighbour's mask.",
-    ),
-]
-BoxJitter = Annotated[
-    int,
-    typer.Option(min=0, metavar="N", help="Each box side moves by up to N voxels."),
-]
-Tolerance = Annotated[float, typer.Option(min=0, metavar="MM", help="Of the NSD.")]
-MarginDsc = Annotated[
-    float, typer.Option(metavar="POINTS", help="Of DSC that may be lost.")
-]
-MarginNsd = Annotated[
-    float, typer.Option(metavar="POINTS", help="Of NSD that may be lost.")
-]
-Against = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAME",
-        help="Model that the others are compared with. Default: the float one.",
-    ),
-]
 
 OVERFLOWS = (
     "8-bit weights overflow in this processor's 8-bit kernels, so the integers are "

@@ -22,10 +22,10 @@ app = typer.Typer(
     "on with it. Start with torchrun to use several processes.",
 )
 
-Out = Annotated[
+OutOption = Annotated[
     Path, typer.Option(metavar="DIR", help="Folder of the run; resumed if it exists.")
 ]
-Data = Annotated[
+DataOption = Annotated[
     str,
     typer.Option(
         metavar="DIR|phantoms",
@@ -33,7 +33,7 @@ Data = Annotated[
         "mixture (the phantoms as one modality).",
     ),
 ]
-ValidationData = Annotated[
+ValidationOption = Annotated[
     str | None,
     typer.Option(
         "--validation",
@@ -41,29 +41,29 @@ ValidationData = Annotated[
         help="What the best epoch is chosen by; default: a tenth of the files.",
     ),
 ]
-Config = Annotated[
+ConfigOption = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="Settings as YAML; options below win."),
 ]
-Samples = Annotated[
+SamplesOption = Annotated[
     int | None,
     typer.Option(min=1, metavar="N", help="Slices per modality and epoch."),
 ]
-Seed = Annotated[
+SeedOption = Annotated[
     int | None, typer.Option(min=0, metavar="N", help="Of weights and samples.")
 ]
-Workers = Annotated[
+WorkersOption = Annotated[
     int | None, typer.Option(min=0, metavar="N", help="Processes that make samples.")
 ]
-Threads = Annotated[
+ThreadsOption = Annotated[
     int | None,
     typer.Option(min=0, metavar="N", help="Of torch; 0 leaves it to torch."),
 ]
-Export = Annotated[
+ExportOption = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="Where the weights go; default in DIR."),
 ]
-Steps = Annotated[
+StepsOption = Annotated[
     int | None, typer.Option(min=1, metavar="N", help="Optimizer steps in all.")
 ]
 
@@ -71,8 +71,8 @@ Steps = Annotated[
 @app.command("float")
 def train_float(
     context: typer.Context,
-    out: Out,
-    data: Data = "phantoms",
+    out: OutOption,
+    data: DataOption = "phantoms",
     model: Annotated[
         str,
         typer.Option(metavar="NAME", help=f"{', '.join(CONFIGS)}."),
@@ -92,14 +92,14 @@ def train_float(
             "is right (mask_distillation). Default: the weights of --start.",
         ),
     ] = None,
-    validation: ValidationData = None,
-    config: Config = None,
-    steps: Steps = None,
-    samples: Samples = None,
-    seed: Seed = None,
-    workers: Workers = None,
-    threads: Threads = None,
-    export: Export = None,
+    validation: ValidationOption = None,
+    config: ConfigOption = None,
+    steps: StepsOption = None,
+    samples: SamplesOption = None,
+    seed: SeedOption = None,
+    workers: WorkersOption = None,
+    threads: ThreadsOption = None,
+    export: ExportOption = None,
 ) -> None:
     """Train a float model, from nothing or from weights.
 
@@ -148,8 +148,8 @@ def train_float(
 @app.command("qat")
 def train_qat(
     context: typer.Context,
-    out: Out,
-    data: Data = "phantoms",
+    out: OutOption,
+    data: DataOption = "phantoms",
     model: Annotated[
         str,
         typer.Option(metavar="MODEL", help="The float model: a name or a file."),
@@ -162,13 +162,13 @@ def train_qat(
             "lite_medsam. Default: the float model.",
         ),
     ] = None,
-    validation: ValidationData = None,
-    config: Config = None,
-    samples: Samples = None,
-    seed: Seed = None,
-    workers: Workers = None,
-    threads: Threads = None,
-    export: Export = None,
+    validation: ValidationOption = None,
+    config: ConfigOption = None,
+    samples: SamplesOption = None,
+    seed: SeedOption = None,
+    workers: WorkersOption = None,
+    threads: ThreadsOption = None,
+    export: ExportOption = None,
     compact: Annotated[
         bool,
         typer.Option(
@@ -219,13 +219,13 @@ def train_qat(
 @app.command("demo")
 def train_demo(
     context: typer.Context,
-    out: Out,
-    config: Config = None,
-    steps: Steps = None,
-    seed: Seed = None,
-    workers: Workers = None,
-    threads: Threads = None,
-    export: Export = None,
+    out: OutOption,
+    config: ConfigOption = None,
+    steps: StepsOption = None,
+    seed: SeedOption = None,
+    workers: WorkersOption = None,
+    threads: ThreadsOption = None,
+    export: ExportOption = None,
 ) -> None:
     """Train a demo model from nothing: train float --data mixture."""
     train_float(

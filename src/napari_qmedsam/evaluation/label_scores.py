@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,12 +10,7 @@ from scipy.optimize import linear_sum_assignment
 from napari_qmedsam.errors import InvalidSettings
 from napari_qmedsam.evaluation.rules import TOLERANCE_MM, Matching
 from napari_qmedsam.evaluation.scores import Scores, headings
-from napari_qmedsam.evaluation.tables import (
-    Cells,
-    html_text,
-    plain_text,
-    save_table,
-)
+from napari_qmedsam.evaluation.tables import Cells, PrintedTable
 from napari_qmedsam.volumes.grid import voxel_volume_ml
 from napari_qmedsam.volumes.label_bounds import Bounds, label_bounds
 from napari_qmedsam.volumes.labels import labels_on_grid
@@ -61,8 +55,8 @@ class ScoredPair:
     reference_volume: float
 
 
-@dataclass(frozen=True)
-class LabelScores:
+@dataclass(frozen=True, repr=False)
+class LabelScores(PrintedTable):
     """Scores of all objects; prints itself as a table.
 
     Parameters
@@ -119,24 +113,6 @@ class LabelScores:
         if self.left_out:
             said.append(f"Not scored, nothing lies there: {', '.join(self.left_out)}.")
         return " ".join(said)
-
-    def save(self, path: str | Path) -> Path:
-        """Write the table; the name ends in ``.csv`` or ``.md``.
-
-        Raises
-        ------
-        InvalidSettings
-            If it ends otherwise, or cannot be written.
-        """
-        return save_table(self.cells, Path(path), self.note)
-
-    def __str__(self) -> str:
-        return f"{plain_text(self.cells)}\n{self.note}".rstrip()
-
-    __repr__ = __str__
-
-    def _repr_html_(self) -> str:
-        return html_text(self.cells, self.note)
 
 
 Names = Mapping[int, str] | Iterable[Segment] | None

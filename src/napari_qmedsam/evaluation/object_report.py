@@ -3,19 +3,12 @@
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_qmedsam.evaluation.diameters import longest_diameter
-from napari_qmedsam.evaluation.tables import (
-    Cells,
-    html_text,
-    markdown_text,
-    plain_text,
-    save_table,
-)
+from napari_qmedsam.evaluation.tables import Cells, PrintedTable
 from napari_qmedsam.volumes.grid import SUPERIOR, anatomical_axes, voxel_volume_ml
 from napari_qmedsam.volumes.label_bounds import Bounds, label_bounds
 from napari_qmedsam.volumes.labels import labels_on_grid
@@ -59,8 +52,8 @@ class ReportedObject:
     diameter_slice: int
 
 
-@dataclass(frozen=True)
-class ObjectReport:
+@dataclass(frozen=True, repr=False)
+class ObjectReport(PrintedTable):
     """All objects of a label volume; prints itself as a table.
 
     Parameters
@@ -96,27 +89,6 @@ class ObjectReport:
             for item in self.objects
         )
         return replace(self, objects=objects)
-
-    def save(self, path: str | Path) -> Path:
-        """Write the table; the name ends in ``.csv`` or ``.md``.
-
-        Raises
-        ------
-        InvalidSettings
-            If it ends otherwise, or cannot be written.
-        """
-        return save_table(self.cells, Path(path))
-
-    def __str__(self) -> str:
-        return plain_text(self.cells)
-
-    __repr__ = __str__
-
-    def _repr_html_(self) -> str:
-        return html_text(self.cells)
-
-    def _repr_markdown_(self) -> str:
-        return markdown_text(self.cells)
 
     def _row(self, item: ReportedObject) -> list[str]:
         row = [str(item.number), item.name, str(item.slices), str(item.voxels)]

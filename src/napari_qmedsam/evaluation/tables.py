@@ -3,6 +3,7 @@
 import csv
 import html
 import io
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -104,3 +105,38 @@ def save_table(cells: Cells, path: Path, note: str = "") -> Path:
     except OSError as error:
         raise InvalidSettings(f"Cannot write the table '{path}': {error}.") from error
     return path
+
+
+class PrintedTable(ABC):
+    """A result that prints itself as a table; notebooks show it as one."""
+
+    @property
+    @abstractmethod
+    def cells(self) -> Cells:
+        """Rows of text, headings first."""
+
+    @property
+    def note(self) -> str:
+        """What the table does not show, in a sentence or two; may be empty."""
+        return ""
+
+    def save(self, path: str | Path) -> Path:
+        """Write the table; the name ends in ``.csv`` or ``.md``.
+
+        Raises
+        ------
+        InvalidSettings
+            If it ends otherwise, or cannot be written.
+        """
+        return save_table(self.cells, Path(path), self.note)
+
+    def __str__(self) -> str:
+        return f"{plain_text(self.cells)}\n{self.note}".rstrip()
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return html_text(self.cells, self.note)
+
+    def _repr_markdown_(self) -> str:
+        return f"{markdown_text(self.cells)}\n{self.note}".rstrip() + "\n"

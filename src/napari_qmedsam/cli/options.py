@@ -1,0 +1,104 @@
+"""Options that several commands have."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from napari_qmedsam.checkpoints.catalogue import CATALOGUE
+from napari_qmedsam.runtime.registry import BackendName, Device
+
+COORDINATES = (
+    "Coordinates are voxel indices of the (Z, Y, X) array as napari shows it; "
+    "maxima are excluded."
+)
+
+ModelOption = Annotated[
+    str,
+    typer.Option(
+        metavar="MODEL",
+        help=f"auto (the best on this machine), {', '.join(CATALOGUE)}, a weights "
+        "file, or a folder with exported graphs.",
+    ),
+]
+WeightsOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", help="Weights file for a named model, instead of the download."
+    ),
+]
+BackendOption = Annotated[
+    str, typer.Option(metavar="NAME", help=f"{', '.join(BackendName)}.")
+]
+DeviceOption = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help=f"{', '.join(Device)}, as the backend has it. auto: a GPU if there.",
+    ),
+]
+PrecisionOption = Annotated[
+    str,
+    typer.Option(
+        metavar="KIND",
+        help="fp32, or int8: the model's quantized sibling if it has one, or its "
+        "graphs quantized by NNCF on phantoms. Quantized models run in int8 anyway.",
+    ),
+]
+WindowOption = Annotated[
+    str,
+    typer.Option(
+        metavar="WINDOW",
+        help="auto, soft-tissue, mediastinum, lung, bone, brain, liver, angiography, "
+        "or lower,upper. auto: soft-tissue for CT, 0.5 to 99.5 percentile for MR.",
+    ),
+]
+MaxBoxesOption = Annotated[
+    int,
+    typer.Option(
+        min=1, metavar="N", help="Boxes decoded at once; fewer need less memory."
+    ),
+]
+FrameOption = Annotated[
+    int | None, typer.Option(metavar="N", help="Frame of a 4D file, from 0.")
+]
+SeriesOption = Annotated[
+    str | None,
+    typer.Option(metavar="TEXT", help="DICOM series, by UID or exact description."),
+]
+ModalityOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="CT, MR, PET, US or X-Ray, where the file does not say or is wrong; it "
+        "decides the automatic window. Default: what the file says, or a guess.",
+    ),
+]
+PropagationOption = Annotated[
+    str,
+    typer.Option(
+        metavar="WAY",
+        help="How a 3D box prompts its slices. box: the same box on each; mask: "
+        "from the middle outwards, each by its neighbour's mask.",
+    ),
+]
+BoxJitterOption = Annotated[
+    int,
+    typer.Option(min=0, metavar="N", help="Each box side moves by up to N voxels."),
+]
+ToleranceOption = Annotated[
+    float, typer.Option(min=0, metavar="MM", help="Of the NSD.")
+]
+MarginDscOption = Annotated[
+    float, typer.Option(metavar="POINTS", help="Of DSC that may be lost.")
+]
+MarginNsdOption = Annotated[
+    float, typer.Option(metavar="POINTS", help="Of NSD that may be lost.")
+]
+AgainstOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Model that the others are compared with. Default: the float one.",
+    ),
+]
