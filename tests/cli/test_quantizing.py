@@ -5,11 +5,24 @@ import os
 import sys
 
 import pytest
+from annotated_types import Ge, Le
+from typer.main import get_command
 
 from napari_qmedsam.checkpoints.fake_quantized import empty_model
 from napari_qmedsam.checkpoints.saving import save_model
+from napari_qmedsam.cli import app
 from napari_qmedsam.models import build_model
 from napari_qmedsam.models.fake_quantized.settings import FakeQuantSettings
+from napari_qmedsam.quantization.settings import QuantizationSettings
+
+SETTINGS = {
+    "method": "method",
+    "bits": "bit_width",
+    "granularity": "granularity",
+    "permutation": "permutation",
+    "sweeps": "sweeps",
+}
+"""Options that are settings, and which."""
 
 OPTIONS = {
     "--bits": ["3"],
@@ -58,6 +71,21 @@ IDLE = [
     ),
     (["--method", "rtn"], "--sequential", "rtn looks at no inputs"),
 ]
+
+
+def test_options_say_of_a_setting_what_the_setting_says():
+    options = {p.name: p for p in get_command(app).commands["quantize"].params}
+    for name, setting in SETTINGS.items():
+        field, option = QuantizationSettings.model_fields[setting], options[name]
+        assert option.default == field.default, name
+        limits = {type(limit): limit for limit in field.metadata}
+        assert option.min == getattr(limits.get(Ge), "ge", None), name
+        assert option.max == getattr(limits.get(Le), "le", None), name
+        if name != "method":  # which are listed
+            said = field.description
+            titled = f"{field.title} {said[0].lower()}{said[1:]}"
+            text = option.help.rstrip(".")
+            assert said.startswith(text) or titled.startswith(text), name
 
 
 @pytest.mark.parametrize(("before", "option", "why"), IDLE)

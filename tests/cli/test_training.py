@@ -14,7 +14,13 @@ from typer.main import get_command
 
 from napari_qmedsam.checkpoints.saving import save_model
 from napari_qmedsam.cli import app, shared, training
+from napari_qmedsam.errors import InvalidSettings
 from napari_qmedsam.models import build_model
+from napari_qmedsam.training.settings import (
+    QATSettings,
+    TrainingSettings,
+    load_settings,
+)
 
 FUNCTIONS = {
     "float": training.train_float,
@@ -51,7 +57,7 @@ def read(name: str, typed: list[str]):
 def test_the_command_can_be_read_back(name, seed):
     rng = random.Random(seed)
     known = get_command(training.app).commands
-    assert known.keys() == FUNCTIONS.keys()
+    assert known.keys() - {"settings"} == FUNCTIONS.keys()
     options = [p for p in known[name].params if p.name != "out"]
     chosen = rng.sample(options, rng.randint(0, len(options)))
     typed = [word for option in chosen for word in words(name, option, rng)]
@@ -64,6 +70,28 @@ def test_the_command_can_be_read_back(name, seed):
         # Cards say no folders.
         expected = before.name if isinstance(before, Path) else before
         assert (after.name if isinstance(after, Path) else after) == expected, key
+
+
+@pytest.mark.parametrize("name", ["float", "qat"])
+def test_options_say_of_a_setting_what_the_setting_says(name):
+    kind = {"float": TrainingSettings, "qat": QATSettings}[name]
+    options = {p.name: p for p in get_command(training.app).commands[name].params}
+    both = options.keys() & kind.model_fields.keys()
+    assert {"samples", "seed", "workers", "threads"} <= both
+    for setting in both:
+        field, option = kind.model_fields[setting], options[setting]
+        assert field.description.startswith(option.help.rstrip("."))
+        least = option.min
+        with pytest.raises(InvalidSettings, match=setting):
+            load_settings(kind, None, {setting: least - 1})
+        assert getattr(load_settings(kind, None, {setting: least}), setting) == least
+
+
+def test_settings_are_printed_for_a_file_of_ones_own(run, tmp_path):
+    status, out, _ = run("train", "settings", "float")
+    assert status == 0
+    (tmp_path / "mine.yaml").write_text(out)
+    assert load_settings(TrainingSettings, tmp_path / "mine.yaml") == TrainingSettings()
 
 
 def test_settled_values_are_told_where_none_is_given():

@@ -7,6 +7,7 @@ from napari_qmedsam.training.settings import (
     QATSettings,
     TrainingSettings,
     load_settings,
+    settings_text,
 )
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -33,6 +34,18 @@ def test_defaults_are_those_of_the_paper():
     quantized = settings.fake_quant(decoder=True)
     assert quantized.weight_bit_width == quantized.activation_bit_width == 8
     assert not quantized.per_channel
+
+
+@pytest.mark.parametrize("kind", [TrainingSettings, QATSettings])
+def test_all_settings_are_printed_with_their_help_and_read_again(tmp_path, kind):
+    text = settings_text(kind)
+    (tmp_path / "all.yaml").write_text(text)
+    assert load_settings(kind, tmp_path / "all.yaml") == kind()
+    said = " ".join(line.removeprefix("# ") for line in text.splitlines())
+    for name, field in kind.model_fields.items():
+        assert field.description.endswith("."), name
+        assert f"{field.description} {name}: " in said
+        assert field.title is None
 
 
 def test_settings_come_from_file_and_options(tmp_path):

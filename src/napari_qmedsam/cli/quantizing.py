@@ -34,7 +34,9 @@ def quantize(
     method: Annotated[
         str, typer.Option(help=f"{', '.join(METHODS)}, or {NNCF}.")
     ] = "permutation-comq",
-    bits: Annotated[int, typer.Option(min=1, max=8, help="Bits per code.")] = 4,
+    bits: Annotated[
+        int, typer.Option(min=1, max=8, help="Bits of each weight's code.")
+    ] = 4,
     granularity: Annotated[
         str | None,
         typer.Option(help="How far a scale reaches: layer, channel, group:G."),
@@ -42,7 +44,9 @@ def quantize(
     permutation: Annotated[
         str | None, typer.Option(help="rows or elements, for permutation-comq.")
     ] = None,
-    sweeps: Annotated[int, typer.Option(help="Sweeps of coordinate descent.")] = 3,
+    sweeps: Annotated[
+        int, typer.Option(min=1, help="Sweeps of coordinate descent.")
+    ] = 3,
     budget_mb: Annotated[
         float | None,
         typer.Option(help="Bits per layer chosen for a model of this many MB."),

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -239,6 +240,27 @@ def train_demo(
         threads=threads,
         export=export,
     )
+
+
+class Kind(str, Enum):
+    """What settings are for."""
+
+    FLOAT = "float"
+    QAT = "qat"
+
+
+@app.command("settings")
+def print_settings(
+    kind: Annotated[Kind, typer.Argument(help="Of train float or of train qat.")],
+) -> None:
+    """Print all settings with their defaults and help, for a file of your own."""
+    from napari_qmedsam.training.settings import (
+        QATSettings,
+        TrainingSettings,
+        settings_text,
+    )
+
+    typer.echo(settings_text(TrainingSettings if kind is Kind.FLOAT else QATSettings))
 
 
 def _command(context: typer.Context, settings: "CommonSettings") -> str:

@@ -58,14 +58,13 @@ class QuantizationSettings(BaseModel):
     granularity: GranularityField | None = Field(
         None,
         title="Granularity",
-        description="How many weights share one scale: those of a layer, an output "
-        "channel or a group of inputs (layer, channel or group:G). Left out: channel, "
-        "or group:32 for permuted rows.",
+        description="How far a scale reaches: layer, channel, group:G. Left out: "
+        "channel, or group:32 for permuted rows.",
     )
     permutation: Permutation | None = Field(
         None,
         title="Permutation",
-        description="Whether permutation-comq sorts rows or single elements by size "
+        description="rows or elements, for permutation-comq, which sorts them by size "
         "before they are cut into units; the order is stored. Left out: rows.",
     )
     sweeps: int = Field(
@@ -76,25 +75,24 @@ class QuantizationSettings(BaseModel):
     )
     order: Order = Field(
         Order.DESCENDING,
-        title="Order of a sweep",
-        description="natural, descending (by the energy of inputs; as good as "
-        "greedy and as fast as natural) or greedy (each channel its own).",
+        description="In which a sweep visits inputs: natural, descending (by their "
+        "energy; as good as greedy and as fast as natural) or greedy (each channel its "
+        "own).",
     )
     shrinkage: float | None = Field(
         None,
         gt=0,
         le=1,
-        title="Shrinkage of the first scale",
-        description="λ in the papers. Left out: searched for each unit up to 3 bits "
-        "for comq and permutation-comq, 1 otherwise.",
+        description="Of the first scale; λ in the papers. Left out: searched for each "
+        "unit up to 3 bits for comq and permutation-comq, 1 otherwise.",
     )
     update_scales: bool = Field(
-        True, title="Fit scales after each sweep", description="Eq. (5)."
+        True, description="Fit scales after each sweep, eq. (5)."
     )
-    scale_format: ScaleFormat = Field(ScaleFormat.AUTO, title="Stored scales")
-    block_size: int = Field(
-        128, ge=1, title="Rows of a block", description="Speed only."
+    scale_format: ScaleFormat = Field(
+        ScaleFormat.AUTO, description="In which scales are stored."
     )
+    block_size: int = Field(128, ge=1, description="Rows of a block; speed only.")
 
     @model_validator(mode="before")
     @classmethod
