@@ -75,6 +75,7 @@ def draw_coronal(panel):
     import numpy as np
 
     from napari_qmedsam.gui.samples import phantom
+    from napari_qmedsam.gui.segment.point_layer import PointLayer
     from napari_qmedsam.gui.shared.rectangles import rectangle
     from napari_qmedsam.prompts import Box2D
     from napari_qmedsam.volumes.volume import Modality
@@ -92,12 +93,12 @@ def draw_coronal(panel):
     finish(panel)
     new = max(panel.workspace.session.objects)
     panel.edits.rename(new, "kidney, coronal")
-    panel.workspace.set_points(new, True)
+    panel.workspace.refine(new, PointLayer.tools[0])
     inside = np.argwhere(mask)
-    panel.workspace.point_layer.layer.add(
+    panel.workspace.refining["points"].layer.add(
         [[inside[0][0] + 4, row, int(inside[:, 1].mean())]]
     )
-    panel.workspace.point_layer.layer.selected_data = set()
+    panel.workspace.refining["points"].layer.selected_data = set()
     panel.workspace.box_layer.layer.selected_data = set()
     finish(panel)
 

@@ -246,7 +246,7 @@ class Refinement(Protocol):
     A kind is a frozen dataclass with what is named here, and an entry in
     `REFINEMENTS`. Sessions then keep it, undo and autosave bring it back, and models
     are shown its clicks. To be set in the window it takes a layer
-    (``gui/segment/point_layer.py``) and a button.
+    with its tools (``gui/segment/point_layer.py``), named in ``refinement_layers.py``.
     """
 
     @property

@@ -7,9 +7,12 @@ from napari.utils.notifications import notification_manager
 
 from napari_qmedsam.checkpoints.saving import save_model
 from napari_qmedsam.gui.segment.object_table import LOCKED, VISIBLE
+from napari_qmedsam.gui.segment.point_layer import PointLayer
 from napari_qmedsam.gui.shared.rectangles import rectangle
 from napari_qmedsam.models import build_model
 from napari_qmedsam.prompts import Box2D, Point
+
+INSIDE = PointLayer.tools[0]
 
 pytestmark = pytest.mark.gui
 
@@ -45,7 +48,7 @@ def click(panel, place):
         mouse_release_callbacks,
     )
 
-    layer = panel.workspace.point_layer.layer
+    layer = panel.workspace.refining["points"].layer
     position = panel.workspace.image.data_to_world(place)
     for kind, callbacks in (
         ("mouse_press", mouse_press_callbacks),
@@ -192,25 +195,25 @@ def test_a_corrected_slice_is_propagated_up_and_down(panel, finish):
 def test_points_are_set_with_the_mouse_and_belong_to_the_object(panel):
     panel.workspace.view.go_to(2)
     draw(panel, 2, FIRST)
-    panel.controls.positive.click()
+    panel.controls.buttons["set_positive"].click()
     click(panel, (2, 12, 6))
-    panel.controls.negative.click()
+    panel.controls.buttons["set_negative"].click()
     click(panel, (2, 19, 24))
     points = panel.workspace.session.objects[1].points
     expected = (Point(2, 6, 12, True), Point(2, 24, 19, False))
     for point, wanted in zip(points, expected, strict=True):
         assert (point.slice_index, point.is_positive) == (2, wanted.is_positive)
         assert (point.x, point.y) == pytest.approx((wanted.x, wanted.y))
-    colours = panel.workspace.point_layer.layer.face_color
+    colours = panel.workspace.refining["points"].layer.face_color
     assert colours[0][1] > colours[0][0]  # green
     assert colours[1][0] > colours[1][1]  # red
     panel.undo()
-    assert len(panel.workspace.point_layer.layer.data) == 1
+    assert len(panel.workspace.refining["points"].layer.data) == 1
     panel.undo()
     panel.redo()
     panel.redo()
-    assert len(panel.workspace.point_layer.layer.data) == 2
-    panel.viewer.layers.remove(panel.workspace.point_layer.layer)
+    assert len(panel.workspace.refining["points"].layer.data) == 2
+    panel.viewer.layers.remove(panel.workspace.refining["points"].layer)
     assert panel.workspace.session.objects[1].points == ()
 
 
@@ -220,21 +223,21 @@ def test_points_are_warned_of_where_a_model_knows_boxes_alone(panel, tmp_path):
     for name in ("demo", "lite_medsam"):
         models.choose(name)
         panel.say("")
-        panel.controls.positive.click()
+        panel.controls.buttons["set_positive"].click()
         assert status.text().startswith(f"'{name}' was trained on boxes alone")
-        assert panel.workspace.point_layer.layer.mode == "add"
+        assert panel.workspace.refining["points"].layer.mode == "add"
     card = {"training": {"points": 0.5}}
     clicks = save_model(build_model("demo"), tmp_path / "clicks.safetensors", card)
     models.choose(str(clicks))
     panel.say("")
-    panel.controls.negative.click()
+    panel.controls.buttons["set_negative"].click()
     assert status.text() == ""
 
 
 def test_points_without_an_object_are_refused(panel):
-    panel.set_points(True)
+    panel.refine(INSIDE)
     assert last_message() == "There is no object yet. Draw a box first."
-    assert panel.workspace.point_layer.layer is None
+    assert panel.workspace.refining["points"].layer is None
 
 
 def test_locked_objects_cannot_be_moved_nor_removed(panel, finish):
@@ -340,13 +343,13 @@ def test_only_own_layers_have_the_keys_and_none_is_one_of_naparis(panel):
     from napari_qmedsam.gui.segment.keys import ACTIONS
 
     draw(panel, 2, FIRST)
-    panel.workspace.set_points(1, True)
+    panel.workspace.refine(1, INSIDE)
     workspace = panel.workspace
     keys = {KeyBinding.from_str(action.key) for action in ACTIONS}
     assert len(keys) == len(ACTIONS)
     for layer in (
         workspace.box_layer.layer,
-        workspace.point_layer.layer,
+        workspace.refining["points"].layer,
         workspace.labels_layer.layer,
     ):
         assert keys <= set(layer.keymap)

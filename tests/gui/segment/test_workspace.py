@@ -6,11 +6,14 @@ from napari.components import ViewerModel
 from napari.layers import Labels, Layer
 
 from napari_qmedsam.errors import GridMismatch, InvalidSettings
+from napari_qmedsam.gui.segment.point_layer import PointLayer
 from napari_qmedsam.gui.segment.workspace import Workspace
 from napari_qmedsam.gui.shared.layers import image_layer_data
 from napari_qmedsam.gui.shared.rectangles import rectangle
 from napari_qmedsam.gui.shared.session_layer import Edit
 from napari_qmedsam.prompts import Box2D, Box3D
+
+INSIDE = PointLayer.tools[0]
 
 pytestmark = pytest.mark.gui
 
@@ -110,18 +113,18 @@ def test_labels_that_were_moved_off_their_image_are_not_painted(workspace):
 def test_hidden_objects_are_hidden_in_every_layer(workspace):
     with workspace.edit() as session:
         session.add_object(BOX, "bar")
-    workspace.set_points(1, True)
-    workspace.point_layer.layer.add([[2, 15, 10]])
+    workspace.refine(1, INSIDE)
+    workspace.refining["points"].layer.add([[2, 15, 10]])
     assert len(workspace.session.objects[1].points) == 1
     with workspace.edit() as session:
         session.change_object(1, is_visible=False)
-    assert len(workspace.point_layer.layer.data) == 0
+    assert len(workspace.refining["points"].layer.data) == 0
     assert workspace.box_layer.layer.edge_color[0][3] == 0
     colour = workspace.labels_layer.layer.colormap.map(np.uint16(1))
     assert np.ravel(colour)[3] == 0
     with workspace.edit(paints=True) as session:
         session.change_object(1, is_visible=True)
-    assert len(workspace.point_layer.layer.data) == 1
+    assert len(workspace.refining["points"].layer.data) == 1
 
 
 def test_undo_and_redo_are_edits_like_others(workspace):

@@ -1,38 +1,16 @@
 """Keys of the panel: bound on its own layers only, each also a button."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from napari.layers import Layer
 from qtpy.QtWidgets import QDialog, QDialogButtonBox, QLabel, QVBoxLayout, QWidget
 
+from napari_qmedsam.gui.segment.actions import KeyAction
+from napari_qmedsam.gui.segment.refinement_layers import TOOLS
 from napari_qmedsam.gui.segment.workspace import Workspace
 from napari_qmedsam.gui.segment.workspaces import Workspaces
 
-
-@dataclass(frozen=True)
-class KeyAction:
-    """One action of the panel with its key.
-
-    Parameters
-    ----------
-    name : str
-        What the panel calls it.
-    key : str
-        As napari writes it.
-    button : str
-        Text or purpose of the button that does the same.
-    help : str
-        One sentence.
-    """
-
-    name: str
-    key: str
-    button: str
-    help: str
-
-
-ACTIONS = (
+ACTIONS: tuple[KeyAction, ...] = (
     KeyAction(
         "draw_boxes",
         "N",
@@ -47,8 +25,7 @@ ACTIONS = (
         "Put the object's box on this slice, to be adjusted; the slices between key "
         "boxes are interpolated.",
     ),
-    KeyAction("set_positive", "O", "Point (+)", "Click where the object is."),
-    KeyAction("set_negative", "Shift-O", "Point (−)", "Click where the object is not."),
+    *TOOLS,
     KeyAction("segment_slice", "G", "Segment slice", "Segment the slice in view."),
     KeyAction(
         "segment_range",

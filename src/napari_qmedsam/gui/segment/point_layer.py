@@ -4,9 +4,10 @@ import numpy as np
 from napari.layers import Layer, Points
 
 from napari_qmedsam.errors import InvalidSettings
+from napari_qmedsam.gui.segment.actions import RefinementLayer, RefinementTool
 from napari_qmedsam.gui.shared.layers import is_of
 from napari_qmedsam.gui.shared.rectangles import ID
-from napari_qmedsam.gui.shared.session_layer import Objects, PromptLayer
+from napari_qmedsam.gui.shared.session_layer import Objects
 from napari_qmedsam.prompts import Point
 from napari_qmedsam.segmentation.objects import SegmentObject
 from napari_qmedsam.volumes.reslicing import axis_order
@@ -18,8 +19,29 @@ COLOURS = {True: "#3ddc84", False: "#ff4d4d"}
 """Green where the object is, red where it is not."""
 
 
-class PointLayer(PromptLayer[Points]):
+class PointLayer(RefinementLayer[Points]):
     """Points to objects when the user sets some, objects to points otherwise."""
+
+    tools = (
+        RefinementTool(
+            "set_positive",
+            "O",
+            "Point (+)",
+            "Click where the object is.",
+            text="Point",
+            icon="positive",
+            aim=True,
+        ),
+        RefinementTool(
+            "set_negative",
+            "Shift-O",
+            "Point (−)",
+            "Click where the object is not.",
+            text="Point",
+            icon="negative",
+            aim=False,
+        ),
+    )
 
     def make(self) -> Points:
         """Return an empty layer that lies on the image."""
@@ -48,12 +70,12 @@ class PointLayer(PromptLayer[Points]):
         if _seen(before) != _seen(self.session.objects):
             self.show()
 
-    def aim(self, object_id: int, is_positive: bool) -> None:
-        """Let the points that are set from now on be of this object and kind."""
+    def aim(self, object_id: int, how: bool) -> None:
+        """Let the points that are set from now on be inside this object, or outside."""
         layer = self.taken
-        layer.feature_defaults = {ID: object_id, POSITIVE: is_positive}
+        layer.feature_defaults = {ID: object_id, POSITIVE: how}
         layer.selected_data = set()
-        layer.current_face_color = COLOURS[is_positive]
+        layer.current_face_color = COLOURS[how]
         layer.mode = "add"
 
     def retarget(self, object_id: int) -> None:

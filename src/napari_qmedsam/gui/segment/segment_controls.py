@@ -20,6 +20,7 @@ from napari_qmedsam.gui.segment.keys import tip
 from napari_qmedsam.gui.segment.model_loader import size_of
 from napari_qmedsam.gui.segment.object_table import ObjectTable
 from napari_qmedsam.gui.segment.preview import Preview
+from napari_qmedsam.gui.segment.refinement_layers import TOOLS
 from napari_qmedsam.gui.segment.runner import SegmentOptions
 from napari_qmedsam.gui.segment.window_form import WindowForm
 from napari_qmedsam.gui.shared.forms import (
@@ -160,8 +161,9 @@ class SegmentControls(Controls):
         """Those that keys work as well, by the names of their actions."""
         self.draw = self._key_button("draw_boxes", "Box", "box")
         self.key_box = self._key_button("add_key_box", "Key box", "key_box")
-        self.positive = self._key_button("set_positive", "Point", "positive")
-        self.negative = self._key_button("set_negative", "Point", "negative")
+        self.tools = [
+            self._key_button(tool.name, tool.text, tool.icon) for tool in TOOLS
+        ]
         self.from_here = self._button(
             "From here",
             "Let the selected objects, or all, start on the slice in view.",
@@ -186,8 +188,7 @@ class SegmentControls(Controls):
         self.help = self._key_button("show_help", "Keys", "help")
         self.of_objects = (
             self.key_box,
-            self.positive,
-            self.negative,
+            *self.tools,
             self.from_here,
             self.to_here,
         )
@@ -253,7 +254,7 @@ class SegmentControls(Controls):
             fields,
             seen,
             row(self.from_here, self.to_here, self.remove),
-            row(self.draw, self.key_box, self.positive, self.negative),
+            row(self.draw, self.key_box, *self.tools),
             (self.objects, 1),
         )
         column(self.footer, work, self.status)

@@ -18,6 +18,7 @@ from napari_qmedsam.checkpoints.arithmetic import Precision
 from napari_qmedsam.checkpoints.card import is_trained_on_boxes_alone
 from napari_qmedsam.checkpoints.default_model import AUTO, better_model
 from napari_qmedsam.errors import InvalidSettings
+from napari_qmedsam.gui.segment.actions import RefinementTool
 from napari_qmedsam.gui.segment.autosaver import Autosaver
 from napari_qmedsam.gui.segment.canvas_marks import CanvasMarks
 from napari_qmedsam.gui.segment.keys import HelpDialog, KeyBindings
@@ -27,6 +28,7 @@ from napari_qmedsam.gui.segment.object_menu import ObjectMenu
 from napari_qmedsam.gui.segment.object_table import SliderSpan
 from napari_qmedsam.gui.segment.planes import Planes
 from napari_qmedsam.gui.segment.recovery_bar import RecoveryBar
+from napari_qmedsam.gui.segment.refinement_layers import TOOLS
 from napari_qmedsam.gui.segment.runner import Request, Runner
 from napari_qmedsam.gui.segment.segment_controls import SegmentChoices, SegmentControls
 from napari_qmedsam.gui.segment.slice_display import SliceDisplay
@@ -128,10 +130,10 @@ class SegmentPanel(Panel[SegmentControls, SegmentChoices]):
             self.chosen().draw_boxes()
         self.enable()
 
-    def set_points(self, is_positive: bool) -> None:
-        """Turn the point tool on, for points inside the selected object or outside."""
+    def refine(self, tool: RefinementTool) -> None:
+        """Turn a tool on that refines the boxes of the selected object."""
         with errors_shown(self.say):
-            self.chosen().set_points(self.edits.target(), is_positive)
+            self.chosen().refine(self.edits.target(), tool)
             model = self.controls.models.choice().model
             if is_trained_on_boxes_alone(model):
                 self.say(
@@ -207,8 +209,7 @@ class SegmentPanel(Panel[SegmentControls, SegmentChoices]):
         return {
             "draw_boxes": self.draw_boxes,
             "add_key_box": self.edits.add_key_box,
-            "set_positive": partial(self.set_points, True),
-            "set_negative": partial(self.set_points, False),
+            **{tool.name: partial(self.refine, tool) for tool in TOOLS},
             "segment_slice": self.segment_slice,
             "segment_range": self.segment_range,
             "propagate_up": partial(self.propagate, Direction.UP),

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from qtpy.QtCore import QObject, Signal
 
 from napari_qmedsam.errors import InvalidSettings
+from napari_qmedsam.gui.segment.actions import RefinementLayer, RefinementTool
 from napari_qmedsam.gui.segment.box_tool import BoxTool
 from napari_qmedsam.gui.segment.doubts import Doubts
 from napari_qmedsam.gui.segment.labels_layer import LabelsLayer
-from napari_qmedsam.gui.segment.point_layer import PointLayer
+from napari_qmedsam.gui.segment.refinement_layers import REFINEMENT_LAYERS, TOOLS
 from napari_qmedsam.gui.shared.box_layer import BoxLayer
 from napari_qmedsam.gui.shared.colours import colour_of
 from napari_qmedsam.gui.shared.layers import window_of
@@ -89,7 +90,11 @@ class Workspace(QObject):
             self.select,
         )
         self.box_tool = BoxTool(self.box_layer, self.view)
-        self.point_layer = PointLayer(image, session, say, self._edited)
+        self.refining: dict[str, RefinementLayer] = {
+            kind: layer(image, session, say, self._edited)
+            for kind, layer in REFINEMENT_LAYERS.items()
+        }
+        """What refines boxes, by its name in the session."""
         self.labels_layer = LabelsLayer(
             image, session, say, self._brushed, self._recoloured, self._label_chosen
         )
@@ -100,9 +105,9 @@ class Workspace(QObject):
         self._known = set(session.objects)
 
     @property
-    def layers(self) -> tuple[SessionLayer, SessionLayer, SessionLayer]:
-        """The boxes, the points and the labels, each with its layer if it has one."""
-        return self.box_layer, self.point_layer, self.labels_layer
+    def layers(self) -> tuple[SessionLayer, ...]:
+        """Boxes, what refines them, and labels, each with its layer if it has one."""
+        return self.box_layer, *self.refining.values(), self.labels_layer
 
     @property
     def is_unsaved(self) -> bool:
@@ -170,7 +175,8 @@ class Workspace(QObject):
         self.box_layer.mark(selected, self.view.place)
         if len(selected) == 1:
             self.labels_layer.aim(selected[0])
-            self.point_layer.retarget(selected[0])
+            for layer in self.refining.values():
+                layer.retarget(selected[0])
         self.selection_changed.emit()
 
     # Tools ----------------------------------------------------------------
@@ -224,11 +230,12 @@ class Workspace(QObject):
         self.box_layer.select(object_id, here)
         self._edited([Edit(object_id, old.axis, here)])
 
-    def set_points(self, object_id: int, is_positive: bool) -> None:
-        """Turn the point tool on: each point is one where an object is, or not."""
+    def refine(self, object_id: int, tool: RefinementTool) -> None:
+        """Turn a tool on: what it sets refines the boxes of an object."""
         self.show_labels()
-        self.viewer.layers.selection.active = self._shown(self.point_layer)
-        self.point_layer.aim(object_id, is_positive)
+        layer = self.refining[TOOLS[tool]]
+        self.viewer.layers.selection.active = self._shown(layer)
+        layer.aim(object_id, tool.aim)
 
     def look_along(self, axis: int) -> None:
         """Show slices across another axis, the middle one of what is selected.
