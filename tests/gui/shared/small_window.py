@@ -2,6 +2,9 @@
 
 from qtpy.QtWidgets import QDockWidget
 
+from napari_qmedsam.gui.compare.compare_panel import ComparePanel
+from napari_qmedsam.gui.quantize.quantize_panel import QuantizePanel
+
 
 def test_a_small_window_keeps_its_picture_and_what_saves(window, panel, qtbot):
     main = window.window._qt_window
@@ -17,6 +20,14 @@ def test_a_small_window_keeps_its_picture_and_what_saves(window, panel, qtbot):
     assert set(own) <= set(main.tabifiedDockWidgets(dock))
     for control in (panel.controls.save, panel.controls.undo, panel.controls.status):
         assert control.visibleRegion().boundingRect().size() == control.size()
-    # Nothing is cut off at the right.
-    area = panel.controls.parentWidget()
-    assert panel.controls.minimumSizeHint().width() <= area.width()
+    others = ComparePanel(window), QuantizePanel(window)
+    for other in (panel, *others):
+        if other is not panel:
+            window.window.add_dock_widget(other)
+        qtbot.wait(100)
+        assert 3 * canvas.width() >= 2 * 1024, other
+        # Nothing is cut off at the right.
+        area = other.controls.parentWidget()
+        assert other.controls.minimumSizeHint().width() <= area.width(), other
+    for other in others:
+        other.close_down()

@@ -81,7 +81,7 @@ class CompareControls(Controls):
         self.scope.addItems([RANGE, SLICE])
         self.tolerance = tolerance_field(self)
         self.spacing = StatusLine(self, "Voxel size of the image along z, y and x.")
-        self.scores = combo_box(self, "Object whose scores the table shows.", 4)
+        self.scores = combo_box(self, "Object whose scores the table shows.", 2)
         self.scores.addItem(MEAN, None)
         self.table = VariantTable(self)
         self.plot = SizePlot(viewer)
@@ -89,11 +89,11 @@ class CompareControls(Controls):
             self,
             "Show the masks of the variants as layers, side by side in a grid, one "
             "after the other in place, or left and right of a divider.",
-            4,
+            2,
         )
         self.view.addItems([view.value for view in MaskView])
-        self.left = combo_box(self, "Variant left of the divider.")
-        self.right = combo_box(self, "Variant right of the divider.")
+        self.left = combo_box(self, "Variant left of the divider.", 2)
+        self.right = combo_box(self, "Variant right of the divider.", 2)
         self.divider = QSlider(Qt.Orientation.Horizontal, self)
         self.divider.setRange(0, DIVIDER_STEPS)
         self.divider.setToolTip(

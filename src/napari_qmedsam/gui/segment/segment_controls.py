@@ -77,11 +77,10 @@ class SegmentControls(Controls):
 
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent, "What happens.")
-        self.image = combo_box(self, "Image layer to segment.", 4)
+        self.image = combo_box(self, "Image layer to segment.")
         self.view = combo_box(
             self,
             "Slices to look at and to draw boxes on; the model segments along them.",
-            4,
         )
         self.planes = button(
             self, "", "Show all three planes and a 3D view beside each other, linked."

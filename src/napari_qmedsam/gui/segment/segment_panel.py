@@ -63,8 +63,6 @@ class SegmentPanel(Panel[SegmentControls, SegmentChoices]):
         How a chosen model is loaded; exchanged by tests.
     """
 
-    MARGIN = 6
-
     def __init__(
         self, viewer: "napari.viewer.Viewer", load: LoadModel = load_choice
     ) -> None:

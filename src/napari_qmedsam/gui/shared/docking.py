@@ -1,7 +1,7 @@
 """Docking a panel as a tab: in a window that is low, or too narrow for two docks."""
 
 from qtpy.QtCore import QEvent, QObject, Qt, QTimer
-from qtpy.QtWidgets import QDockWidget, QMainWindow, QWidget
+from qtpy.QtWidgets import QDockWidget, QMainWindow, QScrollArea, QWidget
 
 LEAST_CANVAS = 600
 """Pixels of width that are to be left for the picture."""
@@ -57,6 +57,9 @@ class TabsWhereLow(QObject):
         if beside and needed > window.height():
             window.tabifyDockWidget(_dock_of(beside[-1]._panel), dock)
             dock.raise_()
+        # Styled by now, controls need other widths than the layout was told at first.
+        for area in self._panel.findChildren(QScrollArea):
+            area.updateGeometry()
         least = self._panel.minimumSizeHint().width()
         picture = window.centralWidget().width()
         if picture >= LEAST_CANVAS or dock.isFloating():

@@ -26,8 +26,11 @@ from napari_qmedsam.evaluation.rules import TOLERANCE_MM
 
 Item = QWidget | QLayout
 
+GAP = 4
+"""Pixels between what stands side by side."""
 
-def combo_box(parent: QWidget, tip: str, characters: int = 6) -> QComboBox:
+
+def combo_box(parent: QWidget, tip: str, characters: int = 4) -> QComboBox:
     """Return a combo box that takes what room there is, `characters` at least."""
     combo = QComboBox(parent)
     combo.setToolTip(tip)
@@ -135,6 +138,7 @@ def form(*rows: tuple[str, Item]) -> QFormLayout:
     """Return labelled fields one below the other."""
     layout = QFormLayout()
     layout.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
+    layout.setHorizontalSpacing(GAP)
     for label, field in rows:
         layout.addRow(label, field)
     return layout
@@ -144,6 +148,7 @@ def row(*fields: QWidget | tuple[QWidget, int]) -> QHBoxLayout:
     """Return fields side by side, each with its share of the width, 1 unless told."""
     layout = QHBoxLayout()
     layout.setContentsMargins(0, 0, 0, 0)
+    layout.setSpacing(GAP)
     for field in fields:
         widget, share = field if isinstance(field, tuple) else (field, 1)
         layout.addWidget(widget, share)
@@ -165,7 +170,7 @@ class Scrolled(QScrollArea):
     def minimumSizeHint(self) -> QSize:
         """Ask for the width of the controls and of the bar beside them."""
         # napari's style draws the bar wider than its hint says.
-        bar = self.verticalScrollBar().sizeHint().width() + 4
+        bar = self.verticalScrollBar().sizeHint().width() + 2
         width = self.widget().minimumSizeHint().width() + bar
         return QSize(width, super().minimumSizeHint().height())
 

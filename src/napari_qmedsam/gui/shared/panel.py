@@ -36,8 +36,8 @@ class Panel(QWidget, Generic[ControlsType, ChoicesType]):
         What is remembered from one start to the next.
     """
 
-    MARGIN: ClassVar[int | None] = None
-    """Pixels around the controls, where the style's are too many."""
+    MARGIN: ClassVar[int] = 6
+    """Pixels around the controls; the style's are too many in a small window."""
 
     def __init__(
         self,
@@ -62,8 +62,7 @@ class Panel(QWidget, Generic[ControlsType, ChoicesType]):
     def start(self) -> None:
         """Lay the controls out and show what is so far."""
         layout = QVBoxLayout(self)
-        if self.MARGIN is not None:
-            layout.setContentsMargins(*(4 * [self.MARGIN]))
+        layout.setContentsMargins(*(4 * [self.MARGIN]))
         layout.addWidget(Scrolled(self.controls))
         if self.controls.footer is not None:
             layout.addWidget(self.controls.footer)
