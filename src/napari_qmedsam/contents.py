@@ -19,7 +19,6 @@ MARKS: tuple[tuple[bytes, str, str], ...] = (
     (b"\0\x05\x16\x07", "a macOS ._ file of attributes", "Choose the file beside it."),
     (b"%PDF-", "a PDF document", ""),
     (b"GIF8", "a GIF picture", "Save it as PNG or TIFF."),
-    (b"BM", "a BMP picture", "Save it as PNG or TIFF."),
     (b"\0\0\0\x0cjP  \r\n", "a JPEG 2000 picture", "Save it as PNG or TIFF."),
     (b"BZh", "packed with bzip2", "Unpack it first."),
     (b"\xfd7zXZ\0", "packed with xz", "Unpack it first."),
@@ -69,6 +68,9 @@ def foreign_contents(head: bytes) -> Contents | None:
             "an HTML page, such as a web server sends in place of a file",
             "Download the file again, signed in if need be.",
         )
+    # Two letters alone would be the length of many a safetensors header too.
+    if head.startswith(b"BM") and head[6:10] == bytes(4):
+        return Contents("a BMP picture", "Save it as PNG or TIFF.")
     if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
         return Contents("a WebP picture", "Save it as PNG or TIFF.")
     if start.startswith(b"<?xml"):

@@ -2,6 +2,7 @@
 
 import argparse
 import pickle
+import zipfile
 
 import numpy as np
 import pytest
@@ -113,3 +114,65 @@ def test_weights_that_are_not_finite_are_refused(tmp_path, state, suffix, value)
     count = broken[name].numel()
     with pytest.raises(BadCheckpoint, match=f"1 of {count} values.*tensor '{name}'"):
         ModelSource(DEMO, path).build()
+
+
+@pytest.mark.parametrize(
+    "prefix", ["module.", "_orig_mod.", "model.", "net.", "module._orig_mod.model."]
+)
+def test_prefixes_of_training_go(tmp_path, state, prefix):
+    torch.save({prefix + key: value for key, value in state.items()}, tmp_path / "a.pt")
+    assert list(read_state(tmp_path / "a.pt")) == list(state)
+
+
+@pytest.mark.parametrize("key", ["model_state_dict", "weights", "student"])
+def test_a_wrapped_state_dict_is_found_under_any_name(tmp_path, state, key):
+    torch.save({key: state, "epoch": 3, "log": {"loss": 0.1}}, tmp_path / "a.pth")
+    assert list(read_state(tmp_path / "a.pth")) == list(state)
+
+
+def test_several_state_dicts_are_named(tmp_path, state):
+    torch.save({"student": state, "teacher": state}, tmp_path / "a.pth")
+    with pytest.raises(BadCheckpoint, match="several state dicts: student, teacher"):
+        read_state(tmp_path / "a.pth")
+
+
+def test_weights_as_numpy_arrays_are_read(tmp_path, state):
+    torch.save({key: value.numpy() for key, value in state.items()}, tmp_path / "a.pth")
+    found = read_state(tmp_path / "a.pth")
+    assert all(torch.equal(found[key], value) for key, value in state.items())
+
+
+def test_codes_without_scales_are_no_weights(tmp_path, state):
+    codes = {key: value.to(torch.int8) for key, value in state.items()}
+    torch.save(codes, tmp_path / "a.pth")
+    with pytest.raises(BadCheckpoint, match="mistyped.*of int8"):
+        ModelSource(DEMO, tmp_path / "a.pth").build()
+
+
+def test_files_under_the_suffix_of_another_kind_are_called_so(tmp_path, state):
+    save_file(state, tmp_path / "a.pth")
+    with pytest.raises(BadCheckpoint, match=r"Rename it to 'a\.safetensors'"):
+        read_state(tmp_path / "a.pth")
+    torch.save(state, tmp_path / "b.safetensors")
+    with pytest.raises(BadCheckpoint, match=r"Rename it to 'b\.pth'"):
+        read_state(tmp_path / "b.safetensors")
+
+
+def test_a_zip_archive_is_told_from_a_cut_file(tmp_path, state):
+    with zipfile.ZipFile(tmp_path / "a.pth", "w") as archive:
+        archive.writestr("inner.pth", "x")
+    with pytest.raises(BadCheckpoint, match="zip archive, which holds 'inner.pth'"):
+        read_state(tmp_path / "a.pth")
+    torch.save(state, tmp_path / "b.pth")
+    content = (tmp_path / "b.pth").read_bytes()
+    (tmp_path / "b.pth").write_bytes(content[:-500])
+    with pytest.raises(BadCheckpoint, match="the file is damaged or cut short"):
+        read_state(tmp_path / "b.pth")
+
+
+def test_a_header_as_long_as_two_letters_say_is_no_picture(tmp_path):
+    length = int.from_bytes(b"BM", "little")
+    text = b'{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}'.ljust(length)
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(length.to_bytes(8, "little") + text + b"x")
+    assert tensor_names(path) == ["a"]

@@ -27,7 +27,7 @@ def read_card(path: str | os.PathLike) -> dict[str, Any]:
         If the file is damaged, or of a later format version.
     """
     path = existing(path)
-    if path.suffix != ".safetensors":
+    if not is_safetensors(path):
         return {}
     from safetensors import SafetensorError, safe_open
 
@@ -48,6 +48,31 @@ def read_card(path: str | os.PathLike) -> dict[str, Any]:
             f"{FORMAT_VERSION}. Update napari-qmedsam."
         )
     return card
+
+
+def is_safetensors(path: Path) -> bool:
+    """Tell whether a weights file is one of safetensors, which its suffix says.
+
+    Raises
+    ------
+    BadCheckpoint
+        If it holds something else than its suffix says.
+    """
+    is_named_so = path.suffix == ".safetensors"
+    with path.open("rb") as file:
+        head = file.read(9)
+    if not is_named_so and head[5:] == b"\0\0\0{":
+        other = path.with_suffix(".safetensors").name
+        raise BadCheckpoint(
+            f"'{path.name}' is a safetensors file under another suffix. Rename it to "
+            f"'{other}'."
+        )
+    if is_named_so and head.startswith((b"PK\x03\x04", b"\x80\x02")):
+        raise BadCheckpoint(
+            f"'{path.name}' is a PyTorch file under another suffix. Rename it to "
+            f"'{path.with_suffix('.pth').name}'."
+        )
+    return is_named_so
 
 
 def existing(path: str | os.PathLike) -> Path:

@@ -7,12 +7,20 @@ Nothing here ever runs code from a file: `.pth` is read with
 import os
 import pickle
 import re
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 from napari_qmedsam.checkpoints.checksum import check_tensors
-from napari_qmedsam.checkpoints.header import QUANTIZED_KEY, existing, read_card
+from napari_qmedsam.checkpoints.header import (
+    QUANTIZED_KEY,
+    existing,
+    is_safetensors,
+    read_card,
+)
 from napari_qmedsam.checkpoints.transformers_names import official_names
 from napari_qmedsam.errors import BadCheckpoint
 
@@ -22,8 +30,11 @@ if TYPE_CHECKING:
     from napari_qmedsam.checkpoints.packed.tensor import QuantizedTensor
     from napari_qmedsam.models.medsam import MedSAM
 
-WRAPPERS = ("model", "state_dict")
-"""Keys under which training scripts wrap a state dict."""
+WRAPPERS = ("model", "state_dict", "model_state_dict")
+"""Keys under which training scripts wrap a state dict, those asked first."""
+
+PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.")
+"""What parallel training, compiling and trainers put before every name."""
 
 REBUILT = (".attention_bias_idxs", ".attn.ab")
 """Tables that some files carry and that are made anew from the weights."""
@@ -57,7 +68,7 @@ def read_state(path: str | os.PathLike) -> dict[str, "Tensor"]:
 
 
 def read_weights(path: str | os.PathLike) -> Weights:
-    """Read a plain or wrapped state dict; prefixes of parallel training go.
+    """Read a plain or wrapped state dict; prefixes of training go.
 
     Raises
     ------
@@ -65,7 +76,7 @@ def read_weights(path: str | os.PathLike) -> Weights:
         If the file is damaged or holds no tensors.
     """
     path = existing(path)
-    if path.suffix == ".safetensors":
+    if is_safetensors(path):
         card = read_card(path)  # refuses damaged files and later versions
         from safetensors.torch import load_file
 
@@ -97,7 +108,7 @@ def tensor_names(path: str | os.PathLike) -> list[str]:
         If the file is damaged or holds no tensors.
     """
     path = existing(path)
-    if path.suffix == ".safetensors":
+    if is_safetensors(path):
         read_card(path)  # refuses damaged files
         from safetensors import safe_open
 
@@ -111,7 +122,10 @@ def _torch_content(path: Path, names_only: bool = False) -> Mapping[Any, Any]:
     from torch.serialization import _is_zipfile, safe_globals
 
     with open(path, "rb") as file:
-        mapped = names_only and _is_zipfile(file)
+        is_archive = _is_zipfile(file)
+    if is_archive:
+        _check_archive(path)
+    mapped = names_only and is_archive
     try:
         with safe_globals(_harmless()):
             content = torch.load(
@@ -121,12 +135,61 @@ def _torch_content(path: Path, names_only: bool = False) -> Mapping[Any, Any]:
         raise BadCheckpoint(
             f"Cannot read weights from '{path.name}': {_reason(error)}"
         ) from error
-    for wrapper in WRAPPERS:
-        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
-            content = content[wrapper]
     if not isinstance(content, Mapping) or not content:
         raise BadCheckpoint(f"'{path.name}' holds no state dict.")
-    return content
+    return _unwrapped(content, path)
+
+
+def _check_archive(path: Path) -> None:
+    """Refuse a zip archive that torch did not write, which it explains at length."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError):
+        raise BadCheckpoint(
+            f"Cannot read weights from '{path.name}': the file is damaged or cut "
+            "short. Download or export the file again."
+        ) from None
+    if not any(name.endswith("data.pkl") for name in names):
+        held = f", which holds '{names[0]}'" if names else ""
+        raise BadCheckpoint(
+            f"'{path.name}' is a zip archive{held}, and no PyTorch file. Unpack it "
+            "first."
+        )
+
+
+def _unwrapped(content: Mapping[Any, Any], path: Path) -> Mapping[Any, Any]:
+    """Return the state dict that a training script wrapped, whatever it called it.
+
+    Raises
+    ------
+    BadCheckpoint
+        If several of its entries may be the one.
+    """
+    for wrapper in WRAPPERS:
+        if isinstance(content.get(wrapper), Mapping):
+            return _unwrapped(content[wrapper], path)
+    if any(_is_array(value) for value in content.values()):
+        return content
+    inner = {
+        str(name): value
+        for name, value in content.items()
+        if isinstance(value, Mapping) and any(_is_array(v) for v in value.values())
+    }
+    if len(inner) > 1:
+        raise BadCheckpoint(
+            f"'{path.name}' holds several state dicts: {_few(list(inner))}. Save the "
+            "one that is meant alone."
+        )
+    return next(iter(inner.values()), content)
+
+
+def _is_array(value: object) -> bool:
+    import torch
+
+    if isinstance(value, np.ndarray):
+        return value.dtype.kind in "biuf"
+    return isinstance(value, torch.Tensor)
 
 
 def _harmless() -> list[Any]:
@@ -137,8 +200,6 @@ def _harmless() -> list[Any]:
     """
     import argparse
     import codecs
-
-    import numpy as np
 
     core = np._core.multiarray  # type: ignore[attr-defined]
     kinds = "?bBhHiIlLqQefd"
@@ -171,12 +232,21 @@ def load_state(model: "MedSAM", state: Mapping[str, "Tensor"], name: str) -> Non
         for key in own
         if key in state and state[key].shape != own[key].shape
     ]
+    # Codes of a quantizer are no weights without their scales.
+    mistyped = [
+        f"{key} of {str(state[key].dtype).removeprefix('torch.')}"
+        for key in own
+        if key in state
+        and own[key].is_floating_point()
+        and not state[key].is_floating_point()
+    ]
     parts = [
         f"{len(keys)} {what} ({_few(keys)})"
         for what, keys in (
             ("missing", missing),
             ("unexpected", unexpected),
             ("mis-shaped", misshaped),
+            ("mistyped", mistyped),
         )
         if keys
     ]
@@ -223,10 +293,17 @@ def _cleaned(content: Mapping[Any, Any], path: Path) -> dict[str, "Tensor"]:
     import torch
 
     state = {
-        str(name).removeprefix("module."): value
+        str(name): torch.as_tensor(value)
         for name, value in content.items()
-        if isinstance(value, torch.Tensor) and not str(name).endswith(REBUILT)
+        if _is_array(value)
     }
+    prefix: str | None = ""
+    while state and prefix is not None:
+        state = {name.removeprefix(prefix): value for name, value in state.items()}
+        prefix = next(
+            (p for p in PREFIXES if all(n.startswith(p) for n in state)), None
+        )
+    state = {n: value for n, value in state.items() if not n.endswith(REBUILT)}
     if not state:
         raise BadCheckpoint(f"'{path.name}' holds no tensors.")
     return official_names(state)
