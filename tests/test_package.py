@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -244,6 +245,32 @@ def test_upper_rooms_do_not_import_what_lies_above(room):
             assert not any(inside(name, above) for above in UPPER[room]), (
                 f"{dotted_name(path)} imports {name}"
             )
+
+
+INTERFACES = {"quantize_layer", "main"}
+"""Names that a module must have, so that a registry finds it."""
+
+
+def public_names(path):
+    """Yield the classes, functions and types that a module defines at its top."""
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, (ast.ClassDef, ast.FunctionDef)):
+            yield node.name
+        elif isinstance(node, ast.Assign) and "TypeVar" not in ast.dump(node.value):
+            names = [t.id for t in node.targets if isinstance(t, ast.Name)]
+            yield from (n for n in names if n[0].isupper() and not n.isupper())
+
+
+def test_no_two_things_share_a_name():
+    """Commands apart, which are named after the functions that they call."""
+    homes = defaultdict(set)
+    for path in MODULES:
+        if "cli" not in path.parts:
+            for name in public_names(path):
+                homes[name].add(dotted_name(path))
+    assert "dice" in homes
+    shared = {name: found for name, found in homes.items() if len(found) > 1}
+    assert {n for n in shared if not n.startswith("_")} <= INTERFACES, shared
 
 
 def test_version_is_the_installed_one():

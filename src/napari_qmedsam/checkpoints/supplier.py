@@ -15,7 +15,7 @@ from napari_qmedsam.checkpoints.catalogue import CheckpointEntry
 POLL_SECONDS = 0.1
 """Time between two looks at whether to stop, whatever is waited for meanwhile."""
 
-Progress = Callable[[int, int | None], None]
+DownloadProgress = Callable[[int, int | None], None]
 """Called with the bytes there so far, and the bytes in all if known."""
 
 
@@ -33,7 +33,7 @@ class Supplier(Protocol):
     def supply(
         self,
         part: Path,
-        progress: Progress | None = None,
+        progress: DownloadProgress | None = None,
     ) -> None:
         """Complete `part`, whose folder exists, and verify it.
 

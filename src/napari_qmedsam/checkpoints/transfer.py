@@ -9,7 +9,7 @@ from napari_qmedsam.checkpoints.catalogue import CheckpointEntry
 from napari_qmedsam.checkpoints.supplier import (
     POLL_SECONDS,
     Broken,
-    Progress,
+    DownloadProgress,
     Unusable,
     stored_bytes,
 )
@@ -38,7 +38,11 @@ class Transfer(threading.Thread):
     """
 
     def __init__(
-        self, entry: CheckpointEntry, url: str, part: Path, progress: Progress | None
+        self,
+        entry: CheckpointEntry,
+        url: str,
+        part: Path,
+        progress: DownloadProgress | None,
     ) -> None:
         super().__init__(daemon=True)
         self.entry, self.part = entry, part

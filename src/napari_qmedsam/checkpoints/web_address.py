@@ -6,7 +6,7 @@ from pathlib import Path
 from napari_qmedsam.checkpoints.catalogue import CheckpointEntry
 from napari_qmedsam.checkpoints.supplier import (
     Broken,
-    Progress,
+    DownloadProgress,
     Unusable,
     stored_bytes,
     verify,
@@ -27,7 +27,7 @@ class WebAddress:
     def supply(
         self,
         part: Path,
-        progress: Progress | None = None,
+        progress: DownloadProgress | None = None,
     ) -> None:
         """Append what is missing of `part`; what stops half-way is kept."""
         for attempt in range(1, ATTEMPTS + 1):

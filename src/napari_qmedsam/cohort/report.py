@@ -65,7 +65,7 @@ class Section:
 
 
 @dataclass(frozen=True)
-class Report:
+class CohortReport:
     """A report, ready to be written in any form.
 
     Parameters
@@ -87,7 +87,7 @@ class Report:
 
 def make_report(
     runs: MergedRuns, margins: Margins = STANDARD, against: str | None = None
-) -> Report:
+) -> CohortReport:
     """Say what runs found: scores, verdict, worst cases, costs, provenance.
 
     Parameters
@@ -107,7 +107,7 @@ def make_report(
     scores = CohortScores(runs.results)
     verdict = judge_run(runs.models, runs.results, margins, against)
     pairs = scores.paired(references_of(runs.models, against))
-    figure = report_figure.draw(scores, pairs, margins)
+    figure = report_figure.draw_scores(scores, pairs, margins)
     groups, tolerance = scores.groups(), runs.plan["task"]["tolerance_mm"]
     few = [group for group in groups if group.class_id is None]
     by_class = [group for group in groups if group.class_id is not None]
@@ -127,7 +127,7 @@ def make_report(
         *_provenance(runs),
     )
     png, svg = report_figure.png(figure), report_figure.svg(figure)
-    return Report("Segmentation from boxes, scored", sections, summary, png, svg)
+    return CohortReport("Segmentation from boxes, scored", sections, summary, png, svg)
 
 
 # Sections -----------------------------------------------------------------

@@ -22,7 +22,7 @@ POINTS, MEAN, MARGIN = "#7a8ba3", "#0b5cad", "#c4421a"
 """Colours that stay apart for colour-blind eyes, and in print."""
 
 
-def draw(
+def draw_scores(
     scores: CohortScores, pairs: Sequence[PairedScores], margins: Margins
 ) -> "Figure":
     """Draw DSC and NSD of all patients, and the differences of those in pairs.

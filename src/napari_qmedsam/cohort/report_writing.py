@@ -4,7 +4,7 @@ import base64
 import html
 from pathlib import Path
 
-from napari_qmedsam.cohort.report import Report, Section
+from napari_qmedsam.cohort.report import CohortReport, Section
 from napari_qmedsam.disk import atomic_write
 from napari_qmedsam.evaluation.tables import Cells, csv_text, markdown_text
 
@@ -31,12 +31,12 @@ FILES = ("report.html", "report.md", "report.csv", "figure.png", "figure.svg")
 """What is written; the HTML needs none of the others."""
 
 
-def write_report(report: Report, folder: Path) -> Path:
+def write_report(report: CohortReport, folder: Path) -> Path:
     """Write a report in every form; each file whole or not at all.
 
     Parameters
     ----------
-    report : Report
+    report : CohortReport
     folder : Path
         Made if need be. Files of an earlier report are replaced.
 
@@ -64,7 +64,7 @@ def write_report(report: Report, folder: Path) -> Path:
     return folder / FILES[0]
 
 
-def html_report(report: Report) -> str:
+def html_report(report: CohortReport) -> str:
     """Return a report as one page that loads nothing."""
     title = html.escape(report.title)
     body = "".join(_html_section(section, report) for section in report.sections)
@@ -77,7 +77,7 @@ def html_report(report: Report) -> str:
     )
 
 
-def markdown_report(report: Report) -> str:
+def markdown_report(report: CohortReport) -> str:
     """Return a report as Markdown; pictures are in the HTML only, the figure beside."""
     parts = [f"# {report.title}\n"]
     for section in report.sections:
@@ -95,7 +95,7 @@ def markdown_report(report: Report) -> str:
 # Helpers ------------------------------------------------------------------
 
 
-def _html_section(section: Section, report: Report) -> str:
+def _html_section(section: Section, report: CohortReport) -> str:
     parts = [f"<h2>{html.escape(section.title)}</h2>"]
     parts += [f"<p>{html.escape(text)}</p>" for text in section.text]
     if section.has_figure:

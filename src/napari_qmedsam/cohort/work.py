@@ -37,7 +37,7 @@ _one_at_a_time = Lock()
 """A backend takes one call at a time; workers of a cluster may have more threads."""
 
 
-class LoadedModel(NamedTuple):
+class WorkerModel(NamedTuple):
     """A model in memory, and what its embeddings are known by."""
 
     backend: Backend
@@ -52,13 +52,13 @@ class Finished(NamedTuple):
 
 
 @cache
-def loaded(model: PlannedModel) -> LoadedModel:
+def loaded(model: PlannedModel) -> WorkerModel:
     """Load a model, once in a process."""
     source = model.find()
     backend = load(source, model.variant.runtime)
     info = backend.info
     runs_on = f"{info.backend}/{info.precision}/{info.device}"
-    return LoadedModel(backend, f"{encoder_sha256(source)}/{runs_on}")
+    return WorkerModel(backend, f"{encoder_sha256(source)}/{runs_on}")
 
 
 def run_case(plan: Plan, case: Case) -> Finished:

@@ -29,7 +29,7 @@ HELD_OUT = 0x7E57
 
 
 @dataclass(frozen=True, eq=False)
-class Case:
+class LabelledCase:
     """A volume with its reference labels.
 
     Parameters
@@ -73,7 +73,7 @@ class ModalitySlices(Protocol):
         """Return slice `index`, or one of the same file that has labels."""
         ...
 
-    def cases(self, limit: int | None = None) -> Iterator[Case]:
+    def cases(self, limit: int | None = None) -> Iterator[LabelledCase]:
         """Return whole cases, the first `limit` of them."""
         ...
 
@@ -119,7 +119,7 @@ class FileSlices:
         file, slice_index = self.locate(index)
         return self._open(file).nearest_labelled(slice_index)
 
-    def cases(self, limit: int | None = None) -> Iterator[Case]:
+    def cases(self, limit: int | None = None) -> Iterator[LabelledCase]:
         """Read the files one by one."""
         for file in self.files[:limit]:
             yield read_case(file)
@@ -137,7 +137,7 @@ class FileSlices:
 class _OpenCase:
     """A case with its window, and the slices of it that have labels."""
 
-    def __init__(self, case: Case) -> None:
+    def __init__(self, case: LabelledCase) -> None:
         self.case = case
         self.window = case.volume.default_window()
         self.labelled = np.flatnonzero(case.labels.any(axis=(1, 2)))
@@ -185,16 +185,16 @@ class PhantomSlices:
         drawn = random_slice(np.random.default_rng(sequence), self.size, self.kind)
         return LabelledSlice(drawn.image, drawn.labels)
 
-    def cases(self, limit: int | None = None) -> Iterator[Case]:
+    def cases(self, limit: int | None = None) -> Iterator[LabelledCase]:
         """Draw slices as volumes of one slice of 1 mm pixels."""
         modality = Modality.MR if self.kind is PhantomKind.MR else Modality.OTHER
         for index in range(len(self) if limit is None else min(limit, len(self))):
             drawn = self.read(index)
             volume = Volume(drawn.image[np.newaxis], modality=modality)
-            yield Case(f"{self.name} {index}", volume, drawn.labels[np.newaxis])
+            yield LabelledCase(f"{self.name} {index}", volume, drawn.labels[np.newaxis])
 
 
-def read_case(file: LabelledFile) -> Case:
+def read_case(file: LabelledFile) -> LabelledCase:
     """Read image and labels of a file.
 
     Raises
@@ -205,6 +205,8 @@ def read_case(file: LabelledFile) -> Case:
     if file.image == file.labels:
         case = read_npz_case(file.image)
         assert case.labels is not None  # the index lists files with labels only
-        return Case(file.image.name, case.volume, case.labels.array)
+        return LabelledCase(file.image.name, case.volume, case.labels.array)
     volume = read_volume(file.image, modality=file.reader_modality)
-    return Case(file.image.name, volume, read_labels(file.labels, like=volume).array)
+    return LabelledCase(
+        file.image.name, volume, read_labels(file.labels, like=volume).array
+    )

@@ -41,10 +41,10 @@ LABELS_NAME = re.compile(
 )
 """In the names of files that hold labels, such as ``ct_labels.nii.gz``."""
 
-Reader = Callable[[str | Sequence[str]], list[LayerData]]
+LayerReader = Callable[[str | Sequence[str]], list[LayerData]]
 
 
-def get_reader(path: str | Sequence[str]) -> Reader | None:
+def get_reader(path: str | Sequence[str]) -> LayerReader | None:
     """Return a reader if the core opens this, else None.
 
     So other plugins get what is theirs: folders without DICOM, ``.npz`` files

@@ -4,14 +4,14 @@ import math
 
 import numpy as np
 
-from napari_qmedsam.phantoms.parts import Part, Point, Span
+from napari_qmedsam.phantoms.parts import Part, Position, Span
 from napari_qmedsam.phantoms.shapes import Tube, tube
 from napari_qmedsam.phantoms.tissues import Tissue as T
 
 
 def stomach(rng: np.random.Generator) -> list[Part]:
     """Oesophagus, stomach and duodenum."""
-    points: list[Point] = [
+    points: list[Position] = [
         (12, 8, 80),
         (45, 8, 92),
         (66, -4, 72),
@@ -92,7 +92,7 @@ def small_bowel(rng: np.random.Generator, span: Span) -> list[Part]:
 
 def colon(rng: np.random.Generator) -> list[Part]:
     """Colon and rectum in segments, with stool, gas or fluid."""
-    segments: dict[str, tuple[list[Point], list[float]]] = {
+    segments: dict[str, tuple[list[Position], list[float]]] = {
         "ascending": (
             [(-100, 5, -180), (-108, 10, -110), (-104, 12, -55), (-92, 0, -15)],
             [24, 25, 23, 20],

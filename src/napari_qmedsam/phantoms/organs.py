@@ -3,7 +3,7 @@
 import numpy as np
 
 from napari_qmedsam.phantoms.bowel import colon, small_bowel, stomach
-from napari_qmedsam.phantoms.parts import Part, Point, Span
+from napari_qmedsam.phantoms.parts import Part, Position, Span
 from napari_qmedsam.phantoms.shapes import EllipseStack, Tube, stack, tube
 from napari_qmedsam.phantoms.tissues import Tissue as T
 from napari_qmedsam.phantoms.vessels import vessels
@@ -185,7 +185,7 @@ def spleen(rng: np.random.Generator) -> list[Part]:
 
 def _lesions(
     rng: np.random.Generator,
-    centre: Point,
+    centre: Position,
     spread: float,
     over: T,
     name: str,

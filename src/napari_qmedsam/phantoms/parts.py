@@ -9,7 +9,7 @@ from napari_qmedsam.phantoms.fields import Mask
 from napari_qmedsam.phantoms.shapes import Solid
 from napari_qmedsam.phantoms.tissues import Tissue
 
-Point = tuple[float, float, float]
+Position = tuple[float, float, float]
 """x, y, z in mm."""
 
 Span = tuple[float, float]

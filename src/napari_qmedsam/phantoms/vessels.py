@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from napari_qmedsam.phantoms.parts import Part, Point, Span
+from napari_qmedsam.phantoms.parts import Part, Position, Span
 from napari_qmedsam.phantoms.shapes import Tube, tube
 from napari_qmedsam.phantoms.tissues import Tissue as T
 
@@ -11,7 +11,7 @@ def vessels(rng: np.random.Generator, span: Span) -> list[Part]:
     """Great vessels, and small ones in the mesentery."""
     wide = float(np.exp(rng.normal(0, 0.12)))
     trunk_x = rng.normal(8, 4)
-    lines: list[tuple[str, T, list[Point], list[float], str]] = [
+    lines: list[tuple[str, T, list[Position], list[float], str]] = [
         (
             "iliac right",
             T.ARTERY,

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_qmedsam.datasets.dataset import DataSet
-from napari_qmedsam.datasets.modality import Case, LabelledSlice, ModalitySlices
+from napari_qmedsam.datasets.modality import LabelledCase, LabelledSlice, ModalitySlices
 from napari_qmedsam.datasets.sampling import samples_per_modality
 from napari_qmedsam.disk import atomic_write
 from napari_qmedsam.errors import InvalidSettings, UnusableData
@@ -62,7 +62,7 @@ class EmbeddedSlices:
                 content["image"], content["labels"], content["embedding"]
             )
 
-    def cases(self, limit: int | None = None) -> Iterator[Case]:
+    def cases(self, limit: int | None = None) -> Iterator[LabelledCase]:
         """Yield nothing: slices alone are kept."""
         return iter(())
 

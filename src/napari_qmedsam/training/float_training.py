@@ -14,8 +14,8 @@ from napari_qmedsam.datasets.dataset import (
 )
 from napari_qmedsam.models import build_model, config_of
 from napari_qmedsam.models.medsam import MedSAM
-from napari_qmedsam.training.folder import RunFolder
-from napari_qmedsam.training.loop import Progress, RunHistory, Stage, TrainingLoop
+from napari_qmedsam.training.folder import TrainingFolder
+from napari_qmedsam.training.loop import RunHistory, Stage, StepProgress, TrainingLoop
 from napari_qmedsam.training.objective import MaskObjective
 from napari_qmedsam.training.plot import write_loss_plot
 from napari_qmedsam.training.processes import Processes, join_processes
@@ -82,7 +82,7 @@ class FloatTraining:
             data = open_data(MIXTURE_SOURCE, settings.seed, self.config.input_size)
         if validation is None and settings.validation_slices:
             data, validation = split_tenth(data, settings.seed)
-        self.data, self.folder = data, RunFolder(folder)
+        self.data, self.folder = data, TrainingFolder(folder)
         self.history = RunHistory()
         state = self.folder.read(self.config.name, settings)
         self.teacher: MedSAM | None = None
@@ -119,7 +119,7 @@ class FloatTraining:
 
     def run(
         self,
-        progress: Progress | None = None,
+        progress: StepProgress | None = None,
     ) -> None:
         """Train until the last step, saving as it goes, and draw the losses.
 

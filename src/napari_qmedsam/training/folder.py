@@ -27,7 +27,7 @@ OF_THE_SAMPLES = (
 """Settings that say which samples a step sees; a run keeps them."""
 
 
-class RunFolder:
+class TrainingFolder:
     """Reads and writes the files of a run, each whole or not at all.
 
     Parameters

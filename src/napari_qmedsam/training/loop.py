@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 
 from napari_qmedsam.cancelling import is_cancelled
 from napari_qmedsam.models.medsam import MedSAM
-from napari_qmedsam.training.folder import Row, RunFolder
+from napari_qmedsam.training.folder import Row, TrainingFolder
 from napari_qmedsam.training.interrupts import (
     interrupt_held,
     one_thread,
@@ -31,7 +31,7 @@ from napari_qmedsam.training.validation import Validation, overall
 
 log = logging.getLogger(__name__)
 
-Progress = Callable[[int, int, dict[str, float]], None]
+StepProgress = Callable[[int, int, dict[str, float]], None]
 """Called every step with the step, the steps in all, and the losses."""
 
 
@@ -83,7 +83,7 @@ class TrainingLoop:
     Parameters
     ----------
     stage : Stage
-    folder : RunFolder
+    folder : TrainingFolder
     settings : CommonSettings
     validation : Validation or None
         None: every epoch counts as better than the one before.
@@ -95,7 +95,7 @@ class TrainingLoop:
     def __init__(
         self,
         stage: Stage,
-        folder: RunFolder,
+        folder: TrainingFolder,
         settings: CommonSettings,
         validation: Validation | None,
         history: RunHistory,
@@ -125,7 +125,7 @@ class TrainingLoop:
         self.step = state["step"]
         log.info("Resumed %s at step %d", self.stage.name, self.step)
 
-    def run(self, progress: Progress | None = None) -> bool:
+    def run(self, progress: StepProgress | None = None) -> bool:
         """Train until the last step, saving on the way, or until it is cancelled.
 
         Returns

@@ -15,8 +15,8 @@ from napari_qmedsam.models.fake_quantized.model import (
 )
 from napari_qmedsam.models.fake_quantized.statistics import ATTENTION
 from napari_qmedsam.models.medsam import MedSAM
-from napari_qmedsam.training.folder import RunFolder
-from napari_qmedsam.training.loop import Progress, RunHistory, Stage, TrainingLoop
+from napari_qmedsam.training.folder import TrainingFolder
+from napari_qmedsam.training.loop import RunHistory, Stage, StepProgress, TrainingLoop
 from napari_qmedsam.training.objective import (
     MaskObjective,
     check_teacher,
@@ -97,7 +97,7 @@ class QuantizationAwareTraining:
         self.validation = None
         if validation is not None and settings.validation_slices:
             self.validation = Validation(validation, settings)
-        self.folder, self.history = RunFolder(folder), RunHistory()
+        self.folder, self.history = TrainingFolder(folder), RunHistory()
         self._streams = [self._stream(number) for number in range(len(STAGES))]
         self._state = self.folder.read(start.config.name, settings)
         if self._state:
@@ -126,7 +126,7 @@ class QuantizationAwareTraining:
         first = STAGES.index(self._state["stage"]) if self._state else 0
         for number in range(first, len(STAGES)):
             loop = self._loop(number)
-            report: Progress | None = None
+            report: StepProgress | None = None
             if progress is not None:
                 report = _of_stage(progress, STAGES[number])
             if not loop.run(report):
@@ -249,5 +249,5 @@ def _scales(model: MedSAM) -> Iterator[nn.Parameter]:
 
 def _of_stage(
     progress: Callable[[str, int, int, dict[str, float]], None], name: str
-) -> Progress:
+) -> StepProgress:
     return lambda step, steps, losses: progress(name, step, steps, losses)

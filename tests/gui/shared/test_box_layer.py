@@ -6,7 +6,7 @@ from napari.components import ViewerModel
 from napari.layers import Image, Layer
 
 from napari_qmedsam.errors import InvalidBox, InvalidSettings
-from napari_qmedsam.gui.shared.box_layer import BoxLayer, read_boxes
+from napari_qmedsam.gui.shared.box_layer import BoxLayer, read_drawn_boxes
 from napari_qmedsam.gui.shared.colours import colour_of
 from napari_qmedsam.gui.shared.layers import image_layer_data
 from napari_qmedsam.gui.shared.rectangles import (
@@ -134,7 +134,7 @@ def viewer_with_boxes(volume):
 def test_boxes_are_read_without_a_workspace(viewer_with_boxes, said):
     viewer = viewer_with_boxes
     session = state_of(viewer).session_of(viewer.layers["bars"])
-    read_boxes(viewer, viewer.layers["bars"], session)
+    read_drawn_boxes(viewer, viewer.layers["bars"], session)
     (found,) = session.objects.values()
     assert (found.object_id, found.name) == (4, "bar")
     assert (found.box.z_min, found.box.z_max) == (1, 5)
@@ -142,18 +142,18 @@ def test_boxes_are_read_without_a_workspace(viewer_with_boxes, said):
     np.testing.assert_allclose(colours[0], colour_of(4), atol=1e-6)
     viewer.layers["boxes"].data = []  # nobody listens
     assert session.objects
-    read_boxes(viewer, viewer.layers["bars"], session)
+    read_drawn_boxes(viewer, viewer.layers["bars"], session)
     assert not session.objects
 
 
 def test_reading_boxes_refuses_what_is_locked(viewer_with_boxes):
     viewer = viewer_with_boxes
     session = state_of(viewer).session_of(viewer.layers["bars"])
-    read_boxes(viewer, viewer.layers["bars"], session)
+    read_drawn_boxes(viewer, viewer.layers["bars"], session)
     session.change_object(4, is_locked=True)
     viewer.layers["boxes"].data = [rectangle(2, SECOND, 3)]
     with pytest.raises(InvalidSettings, match="locked"):
-        read_boxes(viewer, viewer.layers["bars"], session)
+        read_drawn_boxes(viewer, viewer.layers["bars"], session)
 
 
 def test_boxes_of_another_volume_do_not_fit(boxes, volume, image):

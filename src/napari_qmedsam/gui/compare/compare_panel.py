@@ -39,7 +39,7 @@ from napari_qmedsam.gui.compare.compare_controls import (
 )
 from napari_qmedsam.gui.compare.compare_views import CompareViews
 from napari_qmedsam.gui.compare.layer_pair import LayerPair
-from napari_qmedsam.gui.shared.box_layer import read_boxes
+from napari_qmedsam.gui.shared.box_layer import read_drawn_boxes
 from napari_qmedsam.gui.shared.layer_placement import labels_beside
 from napari_qmedsam.gui.shared.layers import window_of
 from napari_qmedsam.gui.shared.loading import LoadModel, ModelChoice, load_choice
@@ -191,7 +191,7 @@ class ComparePanel(Panel[CompareControls, CompareChoices]):
         """Return the image's session, its boxes taken from their layer."""
         image = self.pair.image()
         session = self.state.session_of(image)
-        read_boxes(self.viewer, image, session)
+        read_drawn_boxes(self.viewer, image, session)
         return session
 
     def _place(self, image: Image) -> tuple[int | None, int]:

@@ -6,14 +6,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Planes = dict[tuple[int, int], NDArray]
+SavedPlanes = dict[tuple[int, int], NDArray]
 """Slices by axis, which is 0, and index."""
 
-Edit = tuple[tuple[NDArray, NDArray, NDArray], Any, Any]
+PaintedVoxels = tuple[tuple[NDArray, NDArray, NDArray], Any, Any]
 """Places (z, y, x), and the values before and after."""
 
 
-def slices_around(labels: NDArray, atoms: Sequence[Any]) -> tuple[Planes, Planes]:
+def slices_around(
+    labels: NDArray, atoms: Sequence[Any]
+) -> tuple[SavedPlanes, SavedPlanes]:
     """Return the slices that a stroke touches, before it and after it.
 
     napari tells of some strokes before it has written them, of others
@@ -42,7 +44,7 @@ def slices_around(labels: NDArray, atoms: Sequence[Any]) -> tuple[Planes, Planes
     return before, after
 
 
-def _edit(atom: Any, shape: tuple[int, ...]) -> Edit:
+def _edit(atom: Any, shape: tuple[int, ...]) -> PaintedVoxels:
     box = getattr(atom, "slice_key", None)
     if box is None:
         indices, old, new = atom
@@ -64,7 +66,9 @@ def _edit(atom: Any, shape: tuple[int, ...]) -> Edit:
     return (z, y, x), atom.old_values, atom.new_value
 
 
-def _put(planes: Planes, where: tuple[NDArray, NDArray, NDArray], values: Any) -> None:
+def _put(
+    planes: SavedPlanes, where: tuple[NDArray, NDArray, NDArray], values: Any
+) -> None:
     z, y, x = where
     values = np.broadcast_to(np.ravel(values), z.shape)
     for index in {int(i) for i in np.unique(z)}:

@@ -413,7 +413,9 @@ def _drawn(objects: Objects) -> dict[int, tuple]:
     return {i: (o.axis, o.keys or o.box) for i, o in objects.items()}
 
 
-def read_boxes(viewer: "napari.viewer.Viewer", image: Image, session: Session) -> None:
+def read_drawn_boxes(
+    viewer: "napari.viewer.Viewer", image: Image, session: Session
+) -> None:
     """Make the session's objects what the boxes drawn on its image say.
 
     Nobody else has read them where the panel Segment is not open.

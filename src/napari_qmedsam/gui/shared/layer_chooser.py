@@ -1,16 +1,16 @@
 """A combo box that lists a viewer's layers of one kind, and which one is chosen."""
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic
 
 from napari.layers import Layer
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QComboBox
 
+from napari_qmedsam.gui.shared.session_layer import LayerType
+
 if TYPE_CHECKING:
     import napari
-
-LayerType = TypeVar("LayerType", bound=Layer)
 
 Offer = Callable[[Iterable[Layer]], list[LayerType]]
 """Returns, of a viewer's layers, those that are offered, in the order shown."""

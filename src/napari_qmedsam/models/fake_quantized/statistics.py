@@ -15,7 +15,7 @@ from napari_qmedsam.models.fake_quantized.quantizers import (
 from napari_qmedsam.models.fake_quantized.rounding import fake_quantized
 from napari_qmedsam.models.medsam import MedSAM
 
-Batch = tuple[Tensor, Tensor]
+ImageAndBoxes = tuple[Tensor, Tensor]
 """Images (N, 3, S, S) and boxes (B, 4), N dividing B."""
 
 ATTENTION = ".act_attn.act_quant"
@@ -33,7 +33,7 @@ SAMPLE = 1 << 18
 
 def collect_statistics(
     model: MedSAM,
-    batches: Iterable[Batch],
+    batches: Iterable[ImageAndBoxes],
     progress: Callable[[int], None] = lambda done: None,
 ) -> None:
     """Set every activation scale that is not known yet, by running the model.
@@ -50,7 +50,7 @@ def collect_statistics(
     ----------
     model : MedSAM
         Fake-quantized; changed in place, its mode restored.
-    batches : iterable of Batch
+    batches : iterable of ImageAndBoxes
         On the model's device. A few dozen slices are enough.
     progress : callable
         Called with the number of batches done; the count starts over twice.
@@ -84,7 +84,7 @@ def collect_statistics(
 
 @torch.no_grad()
 def _run(
-    model: MedSAM, batches: Sequence[Batch], progress: Callable[[int], None]
+    model: MedSAM, batches: Sequence[ImageAndBoxes], progress: Callable[[int], None]
 ) -> None:
     for done, (images, boxes) in enumerate(batches):
         embedding = model.image_encoder(images)
@@ -96,7 +96,7 @@ def _run(
 def _shrink_attention(
     model: MedSAM,
     names: set[str],
-    batches: Sequence[Batch],
+    batches: Sequence[ImageAndBoxes],
     progress: Callable[[int], None],
 ) -> None:
     modules = [
@@ -119,7 +119,7 @@ def _shrink_attention(
 def _fit_others(
     model: MedSAM,
     names: set[str],
-    batches: Sequence[Batch],
+    batches: Sequence[ImageAndBoxes],
     progress: Callable[[int], None],
 ) -> None:
     """Give every other range the multiple with the least squared error.

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_qmedsam.volumes.dicom.headers import (
-    Group,
+    FunctionalGroups,
     Header,
     deep,
     holds,
@@ -242,7 +242,7 @@ def _check_untiled(path: Path, header: Header) -> None:
 def _frame(
     header: Header,
     index: int,
-    groups: Group,
+    groups: FunctionalGroups,
     place: tuple[float, ...] | None,
     traits: tuple[tuple[str, str], ...],
     rank: int | None,
@@ -292,7 +292,7 @@ def _frame(
     )
 
 
-def _places(groups: Group, sequence: str) -> list["Dataset"]:
+def _places(groups: FunctionalGroups, sequence: str) -> list["Dataset"]:
     """Return where an attribute may stand: in a sequence of a group, or bare."""
     found = [deep(group, sequence) for group in groups]
     return [place for place in found if place is not None] + [groups[-1]]
@@ -344,7 +344,7 @@ def _spacing(measures: list["Dataset"], dataset: "Dataset") -> tuple[float, ...]
     return None
 
 
-def _traits(groups: Group) -> tuple[tuple[str, str], ...]:
+def _traits(groups: FunctionalGroups) -> tuple[tuple[str, str], ...]:
     found = []
     for name, places in TRAITS.items():
         for sequence, keyword in places:
@@ -374,7 +374,7 @@ def _dimensions(dataset: "Dataset") -> list[str]:
     return names
 
 
-def _indices(groups: Group, dimensions: list[str]) -> list[tuple[str, str]]:
+def _indices(groups: FunctionalGroups, dimensions: list[str]) -> list[tuple[str, str]]:
     """Return what an object counts a frame as, by dimension."""
     content = deep(groups[0], "FrameContentSequence")
     stored = "" if content is None else text(content, "DimensionIndexValues")
@@ -383,7 +383,7 @@ def _indices(groups: Group, dimensions: list[str]) -> list[tuple[str, str]]:
     return list(zip(names, values, strict=False))
 
 
-def _rank(groups: Group) -> int | None:
+def _rank(groups: FunctionalGroups) -> int | None:
     content = deep(groups[0], "FrameContentSequence")
     return None if content is None else whole_number(content, "InStackPositionNumber")
 

@@ -36,7 +36,7 @@ DEFLATED = "1.2.840.10008.1.2.1.99"
 INFLATED_LIMIT = 1 << 28
 """Bytes to which a deflated file may grow, unless it is large itself."""
 
-Group = tuple["Dataset", ...]
+FunctionalGroups = tuple["Dataset", ...]
 """Places where an attribute may stand, the most specific first."""
 
 
