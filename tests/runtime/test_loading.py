@@ -79,7 +79,7 @@ def test_a_runtime_is_read_from_text_and_valid_from_then_on():
     assert runtime == Runtime(BackendName.TORCH, Device.CPU, Precision.INT8, 2)
     for wrong, complaint in (
         ({"backend": "tensorrt"}, "'tensorrt'. Known: openvino, onnxruntime, torch"),
-        ({"precision": "fp64"}, "'fp64'. Known: fp32, int8"),
+        ({"precision": "fp64"}, "'fp64'. Known: fp32, bf16"),
         ({"device": "tpu"}, "'tpu'. Known: auto, cpu, cuda"),
         ({"device": "cuda"}, "'openvino' does not run on 'cuda'"),
         ({"threads": -1}, "threads must be 0 or more"),

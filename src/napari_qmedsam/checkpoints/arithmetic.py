@@ -7,9 +7,23 @@ class Precision(StrEnum):
     """Arithmetic of the matrix products that is asked for, or that runs."""
 
     FP32 = "fp32"
+    """The reference."""
+
+    BF16 = "bf16"
+    """The encoder in bfloat16; the decoder, which takes sums of squares, in float32."""
+
+    F16 = "f16"
+    """The same in half precision."""
+
+    FAST = "fast"
+    """Packed weights with the encoder's inputs rounded to 8 bits as they come."""
 
     INT8 = "int8"
     """Inputs and weights as 8-bit integers; in torch the same values as floats."""
+
+    AUTO = "auto"
+    """The fastest on this machine that agrees with float32. Settled before a model
+    is loaded (:mod:`napari_qmedsam.runtime.auto_precision`)."""
 
 
 class Arithmetic(StrEnum):

@@ -41,8 +41,10 @@ PrecisionOption = Annotated[
     str,
     typer.Option(
         metavar="KIND",
-        help="fp32, or int8: the model's quantized sibling if it has one, or its "
-        "graphs quantized by NNCF on phantoms. Quantized models run in int8 anyway.",
+        help="fp32; bf16 or f16, for the encoder; fast, packed weights with inputs "
+        "rounded to 8 bits; int8: the model's quantized sibling if it has one, or its "
+        "graphs quantized by NNCF on phantoms; auto: the fastest on this machine that "
+        "agrees with fp32. Quantized models run in int8 anyway.",
     ),
 ]
 WindowOption = Annotated[

@@ -32,18 +32,21 @@ def segmenter(
     device: str = "auto",
 ) -> "SliceSegmenter":
     """Load a model, downloading it with a progress bar if needed."""
-    from napari_qmedsam.runtime import Precision, Runtime, find_model, load
+    from napari_qmedsam.runtime import Precision, Runtime, find_model, load, settle
     from napari_qmedsam.segmentation.segmenter import SliceSegmenter
 
     runtime = Runtime.parse(backend, precision, device)
+
+    def notify(sentence: str) -> None:
+        notices((sentence,))
+
     with bar("Downloading weights") as advance:
 
         def progress(done: int, total: int | None) -> None:
             advance(done, total or done)
 
-        source = find_model(
-            model, runtime, weights, progress=progress, notify=lambda s: notices((s,))
-        )
+        runtime = settle(model, runtime, weights, progress=progress, notify=notify)
+        source = find_model(model, runtime, weights, progress=progress, notify=notify)
         loaded = load(source, runtime)
     is_int8 = loaded.info.precision == Precision.INT8
     if runtime.precision is Precision.INT8 and not is_int8:

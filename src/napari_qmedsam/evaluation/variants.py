@@ -17,6 +17,7 @@ from napari_qmedsam.runtime import (
     Runtime,
     find_model,
     load,
+    settle,
 )
 
 FLOAT = "float32"
@@ -215,10 +216,11 @@ def variant_of(
     """
     model, _ = resolve_auto(model)
     runtime = Runtime.parse(backend, precision, device)
+    runtime = settle(model, runtime, progress=progress)
     source = find_model(model, runtime, progress=progress)
     parameters = _count_parameters(source)
     facts = {
-        "runtime": replace(runtime, precision=source.arithmetic.precision),
+        "runtime": replace(runtime, precision=_precision(source, runtime)),
         "architecture": source.config.name,
         "file_bytes": source.size_bytes,
         "parameters": parameters,
@@ -245,6 +247,11 @@ def load_variant(
 
 
 # Helpers ------------------------------------------------------------------
+
+
+def _precision(source: ModelSource, runtime: Runtime) -> Precision:
+    is_int8 = source.arithmetic is Arithmetic.INT8
+    return Precision.INT8 if is_int8 else runtime.precision
 
 
 def _quantization(source: ModelSource, parameters: int) -> dict[str, Any]:
@@ -282,7 +289,9 @@ def _count_parameters(source: ModelSource) -> int:
 
 
 def _default_name(variant: Variant) -> str:
-    if variant.is_float:
-        return f"{variant.architecture} FP32"
+    if variant.method == FLOAT:
+        return f"{variant.architecture} {variant.precision.upper()}"
     method = SHORT_NAMES.get(variant.method, variant.method)
-    return f"{variant.architecture} {variant.bits}-bit {method}"
+    name = f"{variant.architecture} {variant.bits}-bit {method}"
+    is_plain = variant.precision in (Precision.FP32, Precision.INT8)
+    return name if is_plain else f"{name} {variant.precision}"

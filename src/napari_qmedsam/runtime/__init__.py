@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from napari_qmedsam.checkpoints.arithmetic import Precision
-    from napari_qmedsam.runtime.loading import find_model, load, load_backend
+    from napari_qmedsam.runtime.loading import find_model, load, load_backend, settle
     from napari_qmedsam.runtime.protocol import Backend, RuntimeInfo
     from napari_qmedsam.runtime.registry import BackendName, Device, Runtime
 
@@ -23,6 +23,7 @@ _HOMES = {
     "find_model": "runtime.loading",
     "load": "runtime.loading",
     "load_backend": "runtime.loading",
+    "settle": "runtime.loading",
 }
 """The public names, and the modules they live in."""
 
@@ -36,6 +37,7 @@ __all__ = [
     "find_model",
     "load",
     "load_backend",
+    "settle",
 ]
 
 

@@ -105,12 +105,17 @@ def int8_source(source: ModelSource) -> ModelSource:
     MissingDependency, UnsupportedQuantization
         As :func:`quantize_graphs_in_subprocess`.
     """
-    version = import_openvino().__version__
-    key = cache_key(source.sha256, repr(source.config), version, PLAN.slices, VERSION)
 
     def make(folder: Path) -> None:
         quantize_graphs_in_subprocess(source, PLAN, folder)
 
-    folder = cache_folder() / "nncf" / f"{source.config.name}-int8-{key}"
-    graphs = read_exported(make_once(folder, "decoder.bin", make))
+    folder = make_once(int8_folder(source), "decoder.bin", make)
+    graphs = read_exported(folder)
     return ModelSource(graphs.config, folder, f"{source.name}-int8", graphs)
+
+
+def int8_folder(source: ModelSource) -> Path:
+    """Return where the int8 graphs of a float model are, or will be."""
+    version = import_openvino().__version__
+    key = cache_key(source.sha256, repr(source.config), version, PLAN.slices, VERSION)
+    return cache_folder() / "nncf" / f"{source.config.name}-int8-{key}"

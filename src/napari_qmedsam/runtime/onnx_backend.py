@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_qmedsam.checkpoints.arithmetic import Precision
 from napari_qmedsam.checkpoints.source import ModelSource
 from napari_qmedsam.errors import BadCheckpoint, InvalidPrompt
 from napari_qmedsam.runtime.graph_inputs import as_logits, decoder_inputs
 from napari_qmedsam.runtime.onnx_conversion import onnx_pair
 from napari_qmedsam.runtime.onnx_import import missing_onnx
 from napari_qmedsam.runtime.protocol import Points, info_of
-from napari_qmedsam.runtime.registry import BackendName, Runtime
+from napari_qmedsam.runtime.registry import BackendName, Device, Runtime
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -49,6 +50,11 @@ class ONNXRuntimeBackend:
         self._ranks = [len(i.shape) for i in self._decoder.get_inputs()]
         held = encoder.stat().st_size + decoder.stat().st_size
         self.info = info_of(source, BackendName.ONNXRUNTIME, memory_bytes=held)
+
+    @staticmethod
+    def floats(device: Device) -> tuple[Precision, ...]:
+        """Return float32, which is all that a graph is asked for here."""
+        return (Precision.FP32,)
 
     def encode(self, model_input: NDArray[np.float32]) -> NDArray[np.float32]:
         """Encode one slice; see :class:`~napari_qmedsam.runtime.protocol.Backend`."""

@@ -28,6 +28,14 @@ POLL_MILLISECONDS = 50
 
 RUNTIME = Runtime(BackendName.OPENVINO)
 
+ENCODER: dict[Precision, dict[str, object]] = {
+    Precision.BF16: {"INFERENCE_PRECISION_HINT": "bf16"},
+    Precision.F16: {"INFERENCE_PRECISION_HINT": "f16"},
+    Precision.FAST: {"DYNAMIC_QUANTIZATION_GROUP_SIZE": 32},
+}
+"""Options of the encoder besides those of float32. OpenVINO's quantization of inputs
+has groups of 32 values or none: others were not faster than float32."""
+
 log = logging.getLogger(__name__)
 
 
@@ -35,7 +43,8 @@ class OpenVINOBackend:
     """Runs the converted graphs on the CPU, quantized ones in int8.
 
     OpenVINO would choose bf16 by itself on processors that have it; float32
-    is asked for, so that every machine gives the same masks.
+    is asked for unless the user asks for less, so that every machine gives the same
+    masks.
     """
 
     def __init__(self, source: ModelSource, runtime: Runtime = RUNTIME) -> None:
@@ -62,13 +71,18 @@ class OpenVINOBackend:
             options |= IN_FLOAT
             # OpenVINO's own cache would not tell the two forms apart.
             options["CACHE_DIR"] = str(graphs.compiled.with_name("compiled-float"))
+        runtime.check_float(self.floats(runtime.device))
+        lower: dict[str, object] = {}
+        if runtime.precision in ENCODER:
+            folder = graphs.compiled.with_name(f"compiled-{runtime.precision}")
+            lower = ENCODER[runtime.precision] | {"CACHE_DIR": str(folder)}
 
-        def compiled(path: Path) -> "openvino.CompiledModel":
-            return core.compile_model(path, "CPU", options)
+        def compiled(path: Path, **others: object) -> "openvino.CompiledModel":
+            return core.compile_model(path, "CPU", options | others)
 
         self._source, self._compiled = source, compiled
         self._points_decoder: openvino.CompiledModel | None = None
-        self._encoder = compiled(graphs.encoder)
+        self._encoder = compiled(graphs.encoder, **lower)
         self._decoder = compiled(graphs.decoder)
         self._prepared: PreparedSlices[openvino.InferRequest] | None = None
         if graphs.slice_half is not None:
@@ -78,13 +92,21 @@ class OpenVINOBackend:
         self._ranks = [len(i.get_partial_shape()) for i in self._decoder.inputs]
         # Told by what was compiled, not by what the file promises.
         int8 = int8 and any_int8((self._encoder, self._decoder))
+        precision = runtime.precision if lower else Precision.FP32
         self.info = info_of(
             source,
             BackendName.OPENVINO,
             Device.CPU,
-            Precision.INT8 if int8 else Precision.FP32,
+            Precision.INT8 if int8 else precision,
             sum(_constants(path) for path in graphs.files),
         )
+
+    @staticmethod
+    def floats(device: Device) -> tuple[Precision, ...]:
+        """Return the floats that the CPU has instructions for."""
+        has = openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        known = {"FP32": Precision.FP32, "BF16": Precision.BF16, "FP16": Precision.F16}
+        return tuple(precision for name, precision in known.items() if name in has)
 
     def encode(self, model_input: NDArray[np.float32]) -> NDArray[np.float32]:
         """Encode one slice; see :class:`~napari_qmedsam.runtime.protocol.Backend`."""

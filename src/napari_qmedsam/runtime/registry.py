@@ -1,14 +1,16 @@
 """The runtimes there are, and the one that is chosen for a model.
 
 A new runtime is a module with a class like those named here, which is made of a
-`ModelSource` and a `Runtime`, and an entry here. A new device of a runtime is a
-member of `Device`, its name in the entry, and what the class does with it.
+`ModelSource` and a `Runtime` and says what floats a device has (`floats`), and an entry
+here. A new device of a runtime is a member of `Device`, its name in the entry, and what
+the class does with it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib import import_module
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from napari_qmedsam.checkpoints.arithmetic import Precision
 from napari_qmedsam.errors import UnsupportedBackend
@@ -53,6 +55,8 @@ class BackendEntry:
         Module of this package, and class.
     devices : tuple of Device
         What it can be asked to compute on, besides AUTO.
+    precisions : tuple of Precision
+        What it can be asked to compute with, besides AUTO.
     runs_openvino_graphs : bool
         Whether models are converted to OpenVINO for it, and NNCF's graphs run.
     """
@@ -60,22 +64,35 @@ class BackendEntry:
     title: str
     home: str
     devices: tuple[Device, ...] = (Device.CPU,)
+    precisions: tuple[Precision, ...] = (Precision.FP32, Precision.INT8)
     runs_openvino_graphs: bool = False
 
     def make(self, source: "ModelSource", runtime: "Runtime") -> "Backend":
         """Import the runtime and load a model on it."""
+        return self._class()(source, runtime)
+
+    def floats(self, device: Device) -> tuple[Precision, ...]:
+        """Import the runtime; return the floats that a device here multiplies."""
+        return self._class().floats(device)
+
+    def _class(self) -> Any:
         module, name = self.home.split(".")
-        found = import_module(f"napari_qmedsam.runtime.{module}")
-        return getattr(found, name)(source, runtime)
+        return getattr(import_module(f"napari_qmedsam.runtime.{module}"), name)
 
 
 BACKENDS = {
     BackendName.OPENVINO: BackendEntry(
-        "OpenVINO", "openvino_backend.OpenVINOBackend", runs_openvino_graphs=True
+        "OpenVINO",
+        "openvino_backend.OpenVINOBackend",
+        precisions=tuple(p for p in Precision if p is not Precision.AUTO),
+        runs_openvino_graphs=True,
     ),
     BackendName.ONNXRUNTIME: BackendEntry("ONNX", "onnx_backend.ONNXRuntimeBackend"),
     BackendName.TORCH: BackendEntry(
-        "torch", "torch_backend.TorchBackend", (Device.CPU, Device.CUDA)
+        "torch",
+        "torch_backend.TorchBackend",
+        (Device.CPU, Device.CUDA),
+        (Precision.FP32, Precision.BF16, Precision.F16, Precision.INT8),
     ),
 }
 """Every runtime by its name."""
@@ -91,14 +108,16 @@ class Runtime:
     device : Device
     precision : Precision
         INT8 takes a model's int8 form. FP32 takes the model as its file is, so that
-        one that is int8 already runs in int8.
+        one that is int8 already runs in int8. AUTO is settled before a model is
+        loaded.
     threads : int
         CPU threads; 0 leaves it to the runtime.
 
     Raises
     ------
     UnsupportedBackend
-        If the backend does not compute on the device, or threads are below 0.
+        If the backend does not compute on the device or with the precision, or
+        threads are below 0.
     """
 
     backend: BackendName = BackendName.OPENVINO
@@ -113,8 +132,31 @@ class Runtime:
                 f"The backend '{self.backend}' does not run on '{self.device}'. It "
                 f"takes the devices {', '.join(known)}."
             )
+        numbers = (*self.backend.entry.precisions, Precision.AUTO)
+        if self.precision not in numbers:
+            raise UnsupportedBackend(
+                f"The backend '{self.backend}' does not compute in '{self.precision}'. "
+                f"It takes the precisions {', '.join(numbers)}."
+            )
         if self.threads < 0:
             raise UnsupportedBackend(f"threads must be 0 or more, not {self.threads}.")
+
+    def check_float(self, floats: Sequence[Precision]) -> None:
+        """Refuse floats that the device has no instructions for.
+
+        Backends would take others instead without a word.
+
+        Raises
+        ------
+        UnsupportedBackend
+        """
+        asked = self.precision
+        if asked in (Precision.BF16, Precision.F16) and asked not in floats:
+            raise UnsupportedBackend(
+                f"{self.backend} has no instructions for {asked} on this machine's "
+                f"device '{self.device}', only for {', '.join(floats)}. Choose one of "
+                "those, or auto."
+            )
 
     @classmethod
     def parse(

@@ -7,12 +7,15 @@ import torch
 from numpy.typing import NDArray
 
 from napari_qmedsam.cancelling import check_cancelled
+from napari_qmedsam.checkpoints.arithmetic import Precision
 from napari_qmedsam.checkpoints.source import ModelSource
 from napari_qmedsam.errors import UnsupportedBackend
 from napari_qmedsam.models.split_decoder import PromptHalf, SliceHalf
 from napari_qmedsam.runtime.prepared import PreparedSlices
 from napari_qmedsam.runtime.protocol import Points, info_of
 from napari_qmedsam.runtime.registry import BackendName, Device, Runtime
+
+FLOATS = {Precision.BF16: torch.bfloat16, Precision.F16: torch.float16}
 
 RUNTIME = Runtime(BackendName.TORCH)
 """On the GPU where there is one."""
@@ -36,6 +39,8 @@ class TorchBackend:
         if runtime.threads:
             torch.set_num_threads(runtime.threads)
         self._device = _device(runtime.device)
+        runtime.check_float(self.floats(Device(self._device.type)))
+        self._autocast = FLOATS.get(runtime.precision)
         self._model = source.build().to(self._device)
         for module in self._model.image_encoder.modules():
             if not any(module.children()):
@@ -47,15 +52,32 @@ class TorchBackend:
             self._prepared = PreparedSlices(self._prepare)
         held = sum(value.nbytes for value in self._model.state_dict().values())
         self.info = info_of(
-            source, BackendName.TORCH, str(self._device), memory_bytes=held
+            source,
+            BackendName.TORCH,
+            str(self._device),
+            runtime.precision if self._autocast else None,
+            memory_bytes=held,
         )
+
+    @staticmethod
+    def floats(device: Device) -> tuple[Precision, ...]:
+        """Return the floats that a device here has instructions for."""
+        if _device(device).type == "cuda":
+            return Precision.FP32, Precision.BF16, Precision.F16
+        has_bf16 = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        return (Precision.FP32, Precision.BF16) if has_bf16 else (Precision.FP32,)
 
     @torch.inference_mode()
     def encode(self, model_input: NDArray[np.float32]) -> NDArray[np.float32]:
         """Encode one slice; see :class:`~napari_qmedsam.runtime.protocol.Backend`."""
         image = torch.from_numpy(np.ascontiguousarray(model_input))[None]
-        with self._float32():
-            return self._model.image_encoder(image.to(self._device)).cpu().numpy()
+        kind = self._device.type
+        lower = (
+            torch.autocast(kind, self._autocast) if self._autocast else nullcontext()
+        )
+        with self._float32(), lower:
+            embedding = self._model.image_encoder(image.to(self._device))
+        return embedding.float().cpu().numpy()
 
     @torch.inference_mode()
     def decode(

@@ -75,31 +75,34 @@ def nncf(monkeypatch):
 def test_int8_is_offered_where_the_model_has_it(form, nncf):
     nncf(False)
     form.choose("demo")
-    assert offered(form) == ["fp32", "int8"]
+    assert offered(form) == ["fp32", "bf16", "int8", "auto"]
     assert form.precision.isEnabled()
     form.choose("demo", precision="int8")
     assert form.choice().loaded_name == "demo-qat"
     form.choose("medsam_vit_b")
-    assert (offered(form), form.precision.isEnabled()) == (["fp32"], False)
+    assert offered(form) == ["fp32", "bf16", "auto"]
     assert form.choice().precision == "fp32"
     form.choose("demo-qat")
     assert (offered(form), form.precision.isEnabled()) == (["int8"], False)
     form.choose("/somewhere/mine.pth")
+    assert offered(form) == ["file", "bf16", "auto"]
+    form.choose("/somewhere/mine.pth", "onnxruntime")
     assert (offered(form), form.precision.isEnabled()) == (["file"], False)
 
 
 def test_int8_is_offered_where_nncf_can_make_it(form, nncf):
     nncf(True)
     form.choose("lite_medsam", "openvino")
-    assert offered(form) == ["fp32", "int8"]
+    assert offered(form) == ["fp32", "bf16", "int8", "auto"]
     form.choose("lite_medsam", precision="int8")
     assert form.choice() == ModelChoice(
         "lite_medsam", Runtime(precision=Precision.INT8)
     )
     form.choose("lite_medsam", "torch")
-    assert (offered(form), form.choice().precision) == (["fp32"], "fp32")
+    assert offered(form) == ["fp32", "bf16", "auto"]
+    assert form.choice().precision == "fp32"
     form.choose("/somewhere/mine.pth", "openvino")
-    assert offered(form) == ["file", "int8"]
+    assert offered(form) == ["file", "bf16", "int8", "auto"]
 
 
 def test_a_dialog_that_is_cancelled_changes_nothing(form, dialog_gives):

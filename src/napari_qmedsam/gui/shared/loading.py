@@ -7,6 +7,7 @@ from pathlib import Path
 
 from napari_qmedsam.checkpoints.exported import SUFFIXES
 from napari_qmedsam.checkpoints.resolve import int8_name
+from napari_qmedsam.checkpoints.source import ModelSource
 from napari_qmedsam.gui.shared.worker import Report
 from napari_qmedsam.runtime import (
     Backend,
@@ -15,6 +16,7 @@ from napari_qmedsam.runtime import (
     Runtime,
     find_model,
     load,
+    settle,
 )
 from napari_qmedsam.runtime.subprocess_worker import convert_in_subprocess
 
@@ -43,7 +45,7 @@ class ModelChoice:
 
     @property
     def precision(self) -> Precision:
-        """FP32, or INT8 for its int8 form; files run as they were made."""
+        """What it is to compute with; quantized files run as they were made."""
         return self.runtime.precision
 
     @property
@@ -88,15 +90,22 @@ def load_choice(choice: ModelChoice, report: Report) -> Backend:
     QMedSAMError
         If the model cannot be had; Cancelled if it is not wanted any more.
     """
-    source = find_model(
+    progress = report_download(report)
+    runtime = settle(
         choice.model,
         choice.runtime,
-        progress=report_download(report),
+        progress=progress,
         notify=report,
+        load_one=_load_converted,
     )
-    if choice.backend.entry.runs_openvino_graphs:
+    source = find_model(choice.model, runtime, progress=progress, notify=report)
+    return _load_converted(source, runtime)
+
+
+def _load_converted(source: ModelSource, runtime: Runtime) -> Backend:
+    if runtime.backend.entry.runs_openvino_graphs:
         convert_in_subprocess(source)
-    return load(source, choice.runtime)
+    return load(source, runtime)
 
 
 def report_download(report: Report) -> Callable[[int, int | None], None]:

@@ -80,8 +80,10 @@ class ModelForm(QWidget):
         )
         self.precision = QComboBox(self)
         self.precision.setToolTip(
-            "Numbers that the model calculates with: float, or int8 where it has that "
-            "form; files run as they were made."
+            "Numbers that the model calculates with: fp32, the reference; bf16, if the "
+            "processor has it; int8 where the model has that form; fast, for packed "
+            "weights. auto tries them and takes the fastest that gives the masks of "
+            "fp32. Quantized files run as they were made."
         )
         self.precision.setMinimumContentsLength(3)
         self.precision.setSizeAdjustPolicy(
