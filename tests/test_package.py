@@ -69,6 +69,7 @@ UPPER = {
     "gui.compare": {"cli", "gui.segment", "gui.quantize"},
     "cli": {"gui"},
     "cohort": {"gui", "cli"},
+    "opening": {"gui", "cli", "cohort"},
     "session": {"gui", "cli", "cohort"},
     "segmentation": {
         "gui",

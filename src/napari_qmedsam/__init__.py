@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from napari_qmedsam.errors import QMedSAMError
     from napari_qmedsam.evaluation.metrics import dice, normalized_surface_distance
+    from napari_qmedsam.opening import open_session
     from napari_qmedsam.prompts import Box2D, Box3D, KeyBox, Point
     from napari_qmedsam.segmentation.propagation import Direction, Propagation
-    from napari_qmedsam.session import Session, open_session
+    from napari_qmedsam.session import Session
     from napari_qmedsam.volumes import (
         Volume,
         Window,
@@ -40,7 +41,7 @@ _HOMES = {
     "dice": "evaluation.metrics",
     "load_model": "workflows",
     "normalized_surface_distance": "evaluation.metrics",
-    "open_session": "session",
+    "open_session": "opening",
     "quantize": "workflows",
     "read_labels": "volumes",
     "read_volume": "volumes",

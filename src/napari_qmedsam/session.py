@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_qmedsam.checkpoints.default_model import AUTO, resolve_auto
 from napari_qmedsam.errors import InvalidSettings, NothingThere
 from napari_qmedsam.evaluation.rules import TOLERANCE_MM, Matching
-from napari_qmedsam.evaluation.variants import Variant, Variants, variant_of
+from napari_qmedsam.evaluation.variants import Variant, Variants
 from napari_qmedsam.segmentation.annotation import Annotation, are_locked
 from napari_qmedsam.segmentation.early_stop import EarlyStop
 from napari_qmedsam.segmentation.objects import ObjectPrompt
@@ -25,8 +24,8 @@ from napari_qmedsam.segmentation.propagation import (
 from napari_qmedsam.segmentation.result import Segmentation, run_to_end
 from napari_qmedsam.segmentation.runs import paint_updates, propagate_objects
 from napari_qmedsam.segmentation.segmenter import SliceSegmenter
-from napari_qmedsam.volumes.volume import Modality, Volume
-from napari_qmedsam.volumes.windows import Window, parse_window
+from napari_qmedsam.volumes.volume import Volume
+from napari_qmedsam.volumes.windows import Window
 
 if TYPE_CHECKING:
     from napari_qmedsam.evaluation.label_scores import LabelScores
@@ -427,58 +426,3 @@ class Session(Annotation):
         if self.segmenter is None:
             raise InvalidSettings("The session has no model. Set its segmenter first.")
         return self.segmenter
-
-
-def open_session(
-    image: str | os.PathLike,
-    model: str = AUTO,
-    *,
-    weights: str | os.PathLike | None = None,
-    backend: str = "openvino",
-    precision: str = "fp32",
-    device: str = "auto",
-    window: Window | str | None = None,
-    frame: int | None = None,
-    series: str | None = None,
-    modality: Modality | None = None,
-) -> Session:
-    """Read a volume, load a model, and start a session on both.
-
-    The model is the first of the session's variants.
-
-    Parameters
-    ----------
-    image : path
-        Anything :func:`~napari_qmedsam.read_volume` reads: NIfTI, NRRD, MetaImage,
-        a MedSAM ``.npz``, a picture, or a DICOM folder.
-    model, weights, backend, precision, device
-        As for :func:`~napari_qmedsam.load_model`.
-    window : Window or str, optional
-        What the model sees: a window, ``"lower,upper"``, or a preset's name such as
-        ``"lung"``. Default: the volume's own.
-    frame : int, optional
-        Which frame of a 4D file.
-    series : str, optional
-        Which DICOM series: UID or exact description.
-    modality : Modality, optional
-        What made the image, where the file does not say it.
-
-    Raises
-    ------
-    QMedSAMError
-        If the image cannot be read or the model not be had.
-    """
-    from napari_qmedsam.volumes.reading import read_volume
-    from napari_qmedsam.workflows import load_model
-
-    model, weights = resolve_auto(model, weights)
-    seen = parse_window(window) if isinstance(window, str) else window
-    volume = read_volume(Path(image), frame=frame, series=series, modality=modality)
-    segmenter = load_model(
-        model, weights=weights, backend=backend, precision=precision, device=device
-    )
-    session = Session(volume, segmenter, seen)
-    source = str(model if weights is None else weights)
-    variant = variant_of(source, backend=backend, precision=precision, device=device)
-    session.variants.add(variant)
-    return session

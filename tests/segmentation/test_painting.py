@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 
-from napari_qmedsam.segmentation.painting import paint
+from napari_qmedsam.segmentation.painting import paint, paint_free
 
 
 def row(*values: int) -> np.ndarray:
@@ -59,3 +59,12 @@ def test_the_order_of_visits_does_not_matter():
                 painted.add(index)
             expected = [[1, 2, 3, 3, 9 if protect else 3]]
             assert plane.tolist() == expected, (order, protect)
+
+
+def test_other_labels_are_painted_where_there_is_nothing():
+    labels = np.array([row(0, 9, 0), row(0, 0, 0)])
+    before = paint_free(labels, np.array([row(5, 5, 8), row(0, 0, 0)]), {5: 1, 8: 2})
+    assert labels.tolist() == [[[1, 9, 2]], [[0, 0, 0]]]
+    assert {place: plane.tolist() for place, plane in before.items()} == {
+        (0, 0): [[0, 9, 0]]
+    }

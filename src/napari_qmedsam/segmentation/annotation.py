@@ -19,6 +19,7 @@ from napari_qmedsam.segmentation.objects import (
     key_boxes,
     with_refinements,
 )
+from napari_qmedsam.segmentation.painting import paint_free
 from napari_qmedsam.volumes.label_bounds import label_bounds
 from napari_qmedsam.volumes.labels import labels_on_grid
 from napari_qmedsam.volumes.reslicing import axis_order, stacked_along
@@ -205,7 +206,7 @@ class Annotation:
                 )
                 ids[number] = added.object_id
                 made.append(added)
-            self._paint_free(placed.array, ids)
+            self.history.record(self.labels, paint_free(self.labels, placed.array, ids))
         return tuple(made)
 
     def change_object(self, object_id: int, **attributes: Any) -> SegmentObject:
@@ -312,13 +313,7 @@ class Annotation:
             return self.history.undo(self.labels, self.objects)
 
     def redo(self) -> tuple[int, ...]:
-        """Make the last undone change again; return the slices it touched.
-
-        Raises
-        ------
-        InvalidSettings
-            If it is a change of a locked object, or a run is under way.
-        """
+        """Make the last undone change again; otherwise as :meth:`undo`."""
         with self.history.lock:
             self._wait_for_run()
             self._keep_locked(self.history.next, "made again")
@@ -408,20 +403,6 @@ class Annotation:
         locked = [o for i, o in self.objects.items() if i in ids and o.is_locked]
         if locked:
             raise are_locked(locked, what)
-
-    def _paint_free(self, labels: NDArray[np.integer], ids: Mapping[int, int]) -> None:
-        """Paint labels as objects of these ids where there is nothing yet."""
-        numbers = np.array([0, *ids])
-        values = np.array([0, *ids.values()]).astype(self.labels.dtype)
-        planes = {}
-        for z in np.flatnonzero(labels.any(axis=(1, 2))):
-            plane = self.labels[z]
-            new = values[np.searchsorted(numbers, labels[z])]
-            free = (plane == 0) & (new != 0)
-            if free.any():
-                planes[0, int(z)] = plane.copy()
-                plane[free] = new[free]
-        self.history.record(self.labels, planes)
 
     def _object(self, object_id: int) -> SegmentObject:
         if object_id not in self.objects:

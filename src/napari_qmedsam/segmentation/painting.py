@@ -1,6 +1,6 @@
 """Masks into labels: who wins where objects overlap, and what was there before."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,3 +90,34 @@ class Painter:
         painted = self._painted[place]
         paint(plane, update.masks, object_ids, self.protect_existing, painted, locked)
         painted.update(index for index, _ in update.masks)
+
+
+def paint_free(
+    labels: NDArray[np.integer], others: NDArray[np.integer], ids: Mapping[int, int]
+) -> dict[Slice, NDArray]:
+    """Paint other labels as objects of these ids where there is no label yet.
+
+    Parameters
+    ----------
+    labels : ndarray, (Z, Y, X) integer
+        Painted in place.
+    others : ndarray, (Z, Y, X) integer
+    ids : mapping of int to int
+        By each label of `others`, in rising order.
+
+    Returns
+    -------
+    dict of Slice to ndarray, (Y, X)
+        What stood on the slices that were painted.
+    """
+    numbers = np.array([0, *ids])
+    values = np.array([0, *ids.values()]).astype(labels.dtype)
+    before: dict[Slice, NDArray] = {}
+    for z in np.flatnonzero(others.any(axis=(1, 2))):
+        plane = labels[z]
+        new = values[np.searchsorted(numbers, others[z])]
+        free = (plane == 0) & (new != 0)
+        if free.any():
+            before[0, int(z)] = plane.copy()
+            plane[free] = new[free]
+    return before

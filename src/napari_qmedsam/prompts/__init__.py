@@ -1,0 +1,29 @@
+"""Prompts: boxes, and what refines them on single slices."""
+
+from napari_qmedsam.prompts.boxes import (
+    Box2D,
+    Box3D,
+    hull,
+    parse_box,
+    parse_slice_box,
+)
+from napari_qmedsam.prompts.refinements import (
+    REFINEMENTS,
+    KeyBox,
+    Point,
+    Refinement,
+    interpolate,
+)
+
+__all__ = [
+    "Box2D",
+    "Box3D",
+    "KeyBox",
+    "Point",
+    "REFINEMENTS",
+    "Refinement",
+    "hull",
+    "interpolate",
+    "parse_box",
+    "parse_slice_box",
+]
