@@ -144,8 +144,6 @@ def load_panel(budget: float) -> None:
 
 def draw_boxes(panel: "SegmentPanel", viewer: "napari.Viewer") -> None:
     """Draw with the rectangle tool's own layer, and take everything back."""
-    from qtpy.QtWidgets import QApplication
-
     workspace = panel.workspace
     assert workspace is not None
     panel.controls.automatic.setChecked(False)
@@ -155,16 +153,16 @@ def draw_boxes(panel: "SegmentPanel", viewer: "napari.Viewer") -> None:
         x, y = 3 * (number % 35), 3 * (number // 35 % 30)
         corners = [[0, y, x], [0, y, x + 20], [0, y + 20, x + 20], [0, y + 20, x]]
         layer.add_rectangles(np.array(corners, float))
-        QApplication.processEvents()
+        let_events_pass()
         session = workspace.session
         if number % 10 == 9:
             with workspace.edit() as edited:
                 for object_id in list(edited.objects):
                     edited.remove_object(object_id)
-            QApplication.processEvents()
+            let_events_pass()
         if number % 100 == 99:
             gc.collect()
-            QApplication.processEvents()
+            let_events_pass()
             sizes.append(resident_megabytes())
             print(
                 f"{number + 1} boxes: {sizes[-1]:.0f} MB, {len(session.history)} steps",
@@ -174,6 +172,15 @@ def draw_boxes(panel: "SegmentPanel", viewer: "napari.Viewer") -> None:
     print(f"growth after the first 200: {100 * growth:.1f} %", flush=True)
     viewer.close()
     assert growth < GROWTH, "memory grows with every box"
+
+
+def let_events_pass() -> None:
+    """Do what a running event loop does, which deletes what was asked to go, too."""
+    from qtpy.QtCore import QEvent
+    from qtpy.QtWidgets import QApplication
+
+    QApplication.processEvents()
+    QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
 
 
 def load_machine(budget: float) -> None:

@@ -109,6 +109,8 @@ def test_ways_to_store_nrrd(tmp_path, changes, data):
         ({"endian": None}, RAW, r"not give the byte order \(endian\)"),
         ({}, gzip.compress(RAW).ljust(600, b"\0"), "packed with gzip, but its header"),
         ({"byte skip": "16"}, RAW, "16 of 420 bytes are missing"),
+        # ITK's reader ends the process here.
+        ({"space origin": "(0,4"}, RAW, r"gives the space origin '\(0,4'"),
         (
             {"space directions": "(1,0,0) (1,0,0) (0,0,1)"},
             RAW,

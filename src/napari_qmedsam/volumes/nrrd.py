@@ -89,6 +89,9 @@ NO_SIDES = (
 
 PART_SPACING = "The file carries no voxel size along every axis; 1 mm is assumed there."
 
+VECTORS = re.compile(r"(\s*(none|\([^()]*\)))+\s*")
+"""How vectors are written; ITK's reader crashes on one without its end."""
+
 GZIP = ("gzip", "gz")
 TEXT = ("text", "txt", "ascii", "hex")
 COLOURS = ("RGB-color", "RGBA-color", "3-color", "4-color", "vector")
@@ -241,6 +244,13 @@ def _check_data(header: _Header) -> int:
     """
     path = header.path
     needed = _declared(header)
+    for name in ("space origin", "space directions", "measurement frame"):
+        if name in header.fields and not VECTORS.fullmatch(header.fields[name]):
+            raise unreadable(
+                path,
+                f"its header gives the {name} '{header.fields[name][:80]}'",
+                EXPORT_AGAIN,
+            )
     if header.encoding in ("bzip2", "bz2", "zrl"):
         raise unreadable(
             path,

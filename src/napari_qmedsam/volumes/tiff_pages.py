@@ -7,6 +7,7 @@ than its own; then tifffile takes its place.
 
 import logging
 import math
+import re
 import struct
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_qmedsam.errors import UnreadableVolume
 from napari_qmedsam.volumes.files import COPY_AGAIN, unreadable
 from napari_qmedsam.volumes.inflating import DEFLATE_LIMIT
 
@@ -58,7 +60,10 @@ def complete_pages(
             if len(decoded) == count:
                 return decoded, notices
             return _by_tifffile(path, file, pages, count), notices
-    except (tifffile.TiffFileError, *DAMAGE) as error:
+    except UnreadableVolume:
+        raise
+    except Exception as error:
+        # tifffile raises what it meets in damaged files.
         logger.debug("%s: %s", path, error)
         if decoded:
             return decoded, ()
@@ -67,19 +72,6 @@ def complete_pages(
             f"the picture is damaged, or of an unknown kind{_why(error)}",
             COPY_AGAIN,
         ) from error
-
-
-DAMAGE = (
-    ArithmeticError,
-    AttributeError,
-    AssertionError,
-    ImportError,
-    LookupError,
-    OSError,
-    RuntimeError,
-    TypeError,
-)
-"""What tifffile meets in damaged files, beside its own error and ValueError."""
 
 
 def _chain_ends(path: Path) -> bool:
@@ -106,8 +98,9 @@ def _chain_ends(path: Path) -> bool:
 
 
 def _why(error: BaseException) -> str:
-    # tifffile: "<COMPRESSION.LZW: 5> requires the 'imagecodecs' package".
-    return f" ({error})" if "requires" in str(error) else ""
+    # tifffile: "<COMPRESSION.JBIG_BW: 9> not supported".
+    found = re.search(r"COMPRESSION\.(\w+)", str(error))
+    return f", with the compression {found[1]}" if found else ""
 
 
 def _check_present(path: Path, pages: "list[TiffPage]") -> None:
