@@ -15,12 +15,14 @@ from napari_qmedsam.evaluation.comparison_table import (
     rows_of,
     table_cells,
 )
+from napari_qmedsam.evaluation.margins import Margins
 from napari_qmedsam.evaluation.matching import (
     boxes_of_labels,
     boxes_on_slice,
     match_objects,
 )
 from napari_qmedsam.evaluation.metrics import signed_surface_distance
+from napari_qmedsam.evaluation.results_table import ComparisonTable
 from napari_qmedsam.evaluation.scores import Scores
 from napari_qmedsam.evaluation.tables import csv_text, markdown_text, save_table
 from napari_qmedsam.evaluation.variants import Variant
@@ -316,3 +318,43 @@ def test_labels_on_a_slice_have_their_boxes_of_that_slice():
         boxes_on_slice(reference, 0)
     along = boxes_on_slice(reference.swapaxes(0, 2), 2, axis=2).objects
     assert (along[0].box, along[0].axis) == (Box3D(5, 6, 2, 15, 16, 3), 2)
+
+
+def test_few_bits_are_judged_by_object(bright_volume, new_backend):
+    """Eight squares: what finds all of each is enough, what loses a third is not."""
+    truth = np.zeros((8, 32, 32), np.uint8)
+    for z in range(8):
+        truth[z, 4:16, 4:16] = z + 1
+    session = Session(bright_volume(truth > 0))
+    for z in range(8):
+        session.add_object(Box3D(3, 3, z, 17, 17, z + 1), f"square {z}")
+
+    class Lossy(new_backend):
+        def decode(self, image_embedding, boxes):
+            logits = super().decode(image_embedding, boxes)
+            logits[:, :, 4:8] = -9.0
+            return logits
+
+    same = replace(TWO_BITS, name="tiny 8-bit")
+    backends = {FP32.name: new_backend(), same.name: new_backend()}
+    objects = match_objects(list(session.objects.values()), truth)
+    comparison = Comparison(session.volume, truth, objects)
+    list(
+        comparison.run(
+            [FP32, same, TWO_BITS], lambda v: backends.get(v.name) or Lossy()
+        )
+    )
+    answers = {name: v.answer.value for name, v in comparison.verdicts.items()}
+    assert answers == {same.name: "enough", TWO_BITS.name: "not enough"}
+    assert note_of(comparison).endswith(
+        "Few bits, by object of this scan alone: tiny 8-bit: enough, tiny 2-bit rtn: "
+        "not enough."
+    )
+    (_, row, _) = rows_of(comparison, [FP32, same, TWO_BITS])
+    assert "on these 8 objects" in row.verdict
+    assert row.verdict.endswith("it says nothing of other patients.")
+    table = ComparisonTable(comparison)
+    verdict = table.verdict(TWO_BITS.name, Margins(60, 60))
+    assert verdict is not None
+    assert verdict.answer.value == "enough"
+    assert table.verdict(FP32.name) is None

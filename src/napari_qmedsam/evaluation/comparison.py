@@ -15,8 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_qmedsam.errors import InvalidSettings
+from napari_qmedsam.evaluation.margins import STANDARD, Margins
 from napari_qmedsam.evaluation.matching import ComparedObject
 from napari_qmedsam.evaluation.metrics import dice, signed_surface_distance
+from napari_qmedsam.evaluation.noninferiority import Verdict
+from napari_qmedsam.evaluation.object_verdicts import judge_objects
 from napari_qmedsam.evaluation.rules import TOLERANCE_MM
 from napari_qmedsam.evaluation.scores import Scores
 from napari_qmedsam.evaluation.variant_result import ComparisonStep, VariantResult
@@ -89,6 +92,8 @@ class Comparison:
         self.tolerance_mm, self.propagation = float(tolerance_mm), propagation
         self.window = volume.window_or_default(window)
         self.results: dict[str, VariantResult] = {}
+        self.verdicts: dict[str, Verdict] = {}
+        """Whether a variant is enough, by object; of those with a float baseline."""
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
@@ -149,6 +154,7 @@ class Comparison:
                 scores,
                 self._slice_dsc(labels),
             )
+            self.verdicts = self.judged()
 
     def truth(self) -> NDArray[np.uint16]:
         """Return the reference as the variants' labels are: by the objects' ids.
@@ -174,6 +180,16 @@ class Comparison:
             if variant.is_float and variant.architecture == architecture:
                 return result
         return None
+
+    def judged(self, margins: Margins = STANDARD) -> dict[str, Verdict]:
+        """Say of each variant with a float baseline whether it is enough, by object."""
+        found = {name: self.baseline(name) for name in self.results}
+        baselines = {
+            name: baseline.variant.name
+            for name, baseline in found.items()
+            if baseline is not None and baseline.variant.name != name
+        }
+        return judge_objects(self.results, baselines, margins)
 
     def change(self, name: str, object_id: int | None = None) -> float | None:
         """DSC of a variant minus that of its float baseline, -1 to 1.

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from napari_qmedsam.evaluation.comparison import Comparison
+from napari_qmedsam.evaluation.object_verdicts import summary_of
 from napari_qmedsam.evaluation.scores import SCORE_NAMES, Scores, headings
 from napari_qmedsam.evaluation.variants import Variant
 from napari_qmedsam.segmentation.history import Slice
@@ -53,6 +54,8 @@ class ComparisonRow:
         DSC minus that of the float model, in points; None without one.
     worst_slice : Slice or None
         Axis and index, by all objects together.
+    verdict : str
+        Whether the variant is enough, by object; empty without a float model.
     """
 
     variant: Variant
@@ -61,6 +64,7 @@ class ComparisonRow:
     scores: Scores | None = None
     change: float | None = None
     worst_slice: Slice | None = None
+    verdict: str = ""
 
     @property
     def dsc(self) -> float | None:
@@ -114,6 +118,7 @@ def rows_of(
             continue
         objects = {o.object_id: o for o in comparison.objects}
         change = comparison.change(variant.name, object_id)
+        verdict = comparison.verdicts.get(variant.name)
         rows.append(
             ComparisonRow(
                 result.variant,
@@ -122,6 +127,7 @@ def rows_of(
                 result.scores_of(object_id),
                 None if change is None else 100 * change,
                 result.worst_slice,
+                "" if verdict is None else verdict.text,
             )
         )
     return rows
@@ -148,7 +154,7 @@ def table_cells(
 
 
 def note_of(comparison: Comparison, number: SliceNumber = index_of) -> str:
-    """Return the sentence that says what the table was measured on.
+    """Return what the table was measured on, and whether few bits are enough there.
 
     Parameters
     ----------
@@ -164,11 +170,12 @@ def note_of(comparison: Comparison, number: SliceNumber = index_of) -> str:
     objects = "1 object" if count == 1 else f"{count} objects"
     kind = "2D contours" if comparison.is_flat else "3D surfaces"
     spacing = " x ".join(f"{s:g}" for s in comparison.spacing_mm)
-    return (
+    measured = (
         f"{objects} on {where}; NSD of {kind} with a tolerance of "
         f"{comparison.tolerance_mm:g} mm, spacing {spacing} mm (z, y, x)."
-        + "".join(f" {notice}" for notice in comparison.notices)
     )
+    said = (measured, *comparison.notices, summary_of(comparison.verdicts))
+    return " ".join(filter(None, said))
 
 
 def slice_text(place: Slice, number: SliceNumber = index_of) -> str:

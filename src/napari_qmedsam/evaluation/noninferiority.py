@@ -135,6 +135,8 @@ class Verdict:
         text = f"{said} ({shown}{p})."
         if self.answer is Answer.OPEN:
             text += f" {self._advice()}"
+        if self.unit is Unit.OBJECT:
+            text += " By object of one scan: it says nothing of other patients."
         return text
 
     def _advice(self) -> str:

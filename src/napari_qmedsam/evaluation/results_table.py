@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from napari_qmedsam.evaluation.comparison import Comparison
 from napari_qmedsam.evaluation.comparison_table import note_of, table_cells
+from napari_qmedsam.evaluation.margins import STANDARD, Margins
+from napari_qmedsam.evaluation.noninferiority import Verdict
 from napari_qmedsam.evaluation.scores import Scores
 from napari_qmedsam.evaluation.tables import Cells, PrintedTable
 
@@ -43,3 +45,19 @@ class ComparisonTable(PrintedTable):
             Default: means over all objects.
         """
         return self.comparison.results[name].scores_of(object_id)
+
+    def verdict(self, name: str, margins: Margins = STANDARD) -> Verdict | None:
+        """Say whether a model is enough by the objects of this scan.
+
+        Parameters
+        ----------
+        name : str
+        margins : Margins
+            Points of DSC and NSD that may be lost.
+
+        Returns
+        -------
+        Verdict or None
+            None of a model without a float one of its kind beside it.
+        """
+        return self.comparison.judged(margins).get(name)

@@ -151,6 +151,14 @@ def test_slices_are_told_as_the_slider_counts_them(panel, finish, tmp_path):
     assert SliceView(panel.viewer, panel.viewer.layers["bars"]).place == (0, 4)
 
 
+def test_the_change_says_whether_it_is_enough_by_object(compared):
+    table = compared.controls.table
+    tips = {table.item(row, 0).text(): table.item(row, 7).toolTip() for row in range(2)}
+    assert tips[WHOLE.name] == ""
+    assert "it cannot be said with 1 object" in tips[LOSSY.name]
+    assert tips[LOSSY.name].endswith("it says nothing of other patients.")
+
+
 def test_rows_sort_by_number(compared):
     table = compared.controls.table
     table.sortItems(5, Qt.SortOrder.AscendingOrder)

@@ -22,12 +22,16 @@ COLUMNS = {
     "ms": "Milliseconds per slice, encoding and decoding, median over slices.",
     "DSC": "Dice coefficient against the labels, in percent.",
     "NSD": "Normalised surface distance at the tolerance, in percent.",
-    "Δ FP32": "DSC minus that of the float model, in percentage points.",
+    "Δ FP32": "DSC minus that of the float model, in percentage points. Cells say "
+    "whether the variant is enough.",
 }
 """Title and tooltip of each column."""
 
 EFFECTIVE = 2
 """Column of the effective bits."""
+
+CHANGE = 7
+"""Column of the change against the float model."""
 
 WIDTHS = (0, 34, 58, 46, 40, 50, 50, 56)
 """Pixels of each column; names get what is left."""
@@ -133,6 +137,9 @@ class VariantTable(QTableWidget):
             item = _NumberItem(text, value)
             item.setToolTip(scored if row.reference else "")
             self.setItem(index, column, item)
+        self.item(index, CHANGE).setToolTip(
+            " ".join(filter(None, (scored if row.reference else "", row.verdict)))
+        )
         if variant.stored_bits:
             self.item(index, EFFECTIVE).setToolTip(variant.stored_bits)
 
