@@ -6,7 +6,8 @@
 #             ARGS         passed on to qmedsam demo, pytest or the viewer
 
 VENV ?= .venv
-EXTRAS ?= gui,dev,onnx,qat,nncf,dicom,cluster
+EXTRAS ?= gui,onnx,qat,nncf,dicom,cluster
+GROUP ?= dev
 ARGS ?=
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup-done
@@ -43,9 +44,10 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV) || \
 		{ echo "Could not make $(VENV); on Debian and Ubuntu first:" \
 		"apt-get install python3-venv" >&2; exit 1; }
+	$(BIN)/python -m pip install -c constraints.txt pip  # knows dependency groups
 	$(BIN)/python -m pip install -c constraints.txt \
 		$(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
-	$(BIN)/python -m pip install -c constraints.txt -e ".[$(EXTRAS)]"
+	$(BIN)/python -m pip install -c constraints.txt -e ".[$(EXTRAS)]" --group $(GROUP)
 ifneq ($(WEIGHTS),none)
 	@echo "Fetching the weights of $(WEIGHTS)..."
 	@reason=$$($(BIN)/qmedsam fetch $(WEIGHTS) 2>&1) \

@@ -5,7 +5,7 @@
 #
 # requirements-dev.lock is asked about as it is, version by version, so nothing is
 # resolved or installed; one that cannot be looked up is a failure. pip-audit is of the
-# extra dev, and asks the package index of pip over the network.
+# group lint, and asks the package index of pip over the network.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

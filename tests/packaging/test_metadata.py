@@ -1,0 +1,131 @@
+"""What indexes and the hub show, and what workflows run."""
+
+import importlib.util
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+
+
+@pytest.fixture(scope="module")
+def project():
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def hook():
+    pytest.importorskip("hatchling", reason="needs the dependency group package")
+    spec = importlib.util.spec_from_file_location("hook", ROOT / "hatch_build.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def metadata(hook, monkeypatch):
+    """Give the dynamic fields as they are in an environment."""
+
+    def made(**variables):
+        for name in (
+            "QMEDSAM_REPOSITORY",
+            "GITHUB_SERVER_URL",
+            "GITHUB_REPOSITORY",
+            "GITHUB_REF_NAME",
+        ):
+            monkeypatch.delenv(name, raising=False)
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        found: dict = {}
+        hook.Links(str(ROOT), {}).update(found)
+        return found
+
+    return made
+
+
+def targets(text):
+    return re.findall(r"\]\(([^)\s]+)\)", text)
+
+
+def test_links_are_those_of_the_repository_that_builds(metadata):
+    made = metadata(
+        GITHUB_SERVER_URL="https://example.org",
+        GITHUB_REPOSITORY="us/napari-qmedsam",
+        GITHUB_REF_NAME="v1.2.3",
+    )
+    assert made["urls"]["Repository"] == "https://example.org/us/napari-qmedsam"
+    text = made["readme"]["text"]
+    assert all(re.match("https?:|#", target) for target in targets(text))
+    place = "https://example.org/us/napari-qmedsam"
+    assert f"({place}/raw/v1.2.3/docs/images/panel.png)" in text
+    assert f"({place}/blob/v1.2.3/docs/segmenting.md)" in text
+
+
+def test_no_address_is_made_up(metadata):
+    made = metadata()
+    assert "urls" not in made
+    assert made["readme"]["text"] == (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_every_version_that_is_claimed_is_tested(project):
+    claimed = {
+        c.rsplit(" ", 1)[1]
+        for c in project["project"]["classifiers"]
+        if re.search(r"Python :: 3\.\d+$", c)
+    }
+    suite = yaml.safe_load((ROOT / ".github/workflows/test.yml").read_text())
+    tested = set(suite["jobs"]["suite"]["strategy"]["matrix"]["python"])
+    assert claimed <= tested
+    assert project["project"]["requires-python"] == f">={min(tested, key=_key)}"
+
+
+def _key(version):
+    return tuple(map(int, version.split(".")))
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda p: p.name)
+def test_workflows_pin_actions_by_commit_and_start_with_no_rights(path):
+    text = path.read_text(encoding="utf-8")
+    content = yaml.safe_load(text)
+    assert content["permissions"] == {"contents": "read"}
+    used = re.findall(r"uses: (\S+)(.*)", text)
+    assert used
+    for action, comment in used:
+        if not action.startswith("./"):
+            assert re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", action), action
+            assert re.fullmatch(r" # v\d+\.\d+\.\d+", comment), action
+    assert "password" not in text.replace("no password", "")
+
+
+def test_recipe_has_the_dependencies_of_the_package(project):
+    """By their names on conda-forge, with the same bounds."""
+    names = {
+        "opencv-python-headless": "py-opencv",
+        "torch": "pytorch",
+        "matplotlib": "matplotlib-base",
+    }
+    wanted = set()
+    for requirement in project["project"]["dependencies"]:
+        name, bound = re.match(r"([\w.-]+)(.*)", requirement).groups()
+        wanted.add(f"{names.get(name.lower(), name.lower())} {bound}".strip())
+    recipe = yaml.safe_load((ROOT / "recipe" / "recipe.yaml").read_text())
+    run = set(recipe["requirements"]["run"])
+    assert run == wanted | {"python >=${{ python_min }}"}
+    assert recipe["build"]["python"]["entry_points"] == [
+        f"qmedsam = {project['project']['scripts']['qmedsam']}"
+    ]
+
+
+def test_issue_forms_ask_for_no_patient_data():
+    form = yaml.safe_load((ROOT / ".github/ISSUE_TEMPLATE/problem.yml").read_text())
+    assert "No patient data" in form["body"][0]["attributes"]["value"]
+    ids = [part.get("id") for part in form["body"] if part["type"] != "markdown"]
+    assert len(ids) == len(set(ids))
+    (clean,) = [part for part in form["body"] if part.get("id") == "clean"]
+    assert clean["attributes"]["options"][0]["required"]
