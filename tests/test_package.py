@@ -70,7 +70,8 @@ UPPER = {
     "cli": {"gui"},
     "cohort": {"gui", "cli"},
     "opening": {"gui", "cli", "cohort"},
-    "session": {"gui", "cli", "cohort"},
+    "session": {"gui", "cli", "cohort", "replay"},
+    "replay": {"gui", "cli", "cohort"},
     "segmentation": {
         "gui",
         "cli",

@@ -233,3 +233,28 @@ def test_other_backends_have_no_int8_of_float_models(
     status, _, error = run(*asked, "--precision", "int8", "--backend", backend)
     assert status == 2
     assert "float model" in error
+
+
+def test_replay_makes_the_same_labels_again(run, scan):
+    status, _, err = run(
+        "segment", "ct.nii.gz", "--box", "2,5,3,21,17", "--model", "demo",
+        "-o", "out.nii.gz", *KNOWN,
+    )  # fmt: skip
+    assert status == 0, err
+    again = ("replay", "out.nii.gz", "--image", "ct.nii.gz", *KNOWN)
+    status, out, err = run(*again, "-o", "again.nii.gz")
+    assert status == 0, err
+    assert "The labels are the same, voxel for voxel" in out
+    first, second = (
+        nib.load(f"{name}.nii.gz").get_fdata() for name in ("out", "again")
+    )
+    np.testing.assert_array_equal(first, second)
+    path = Path("out.nii.gz.provenance.json")
+    made = json.loads(path.read_text())
+    path.write_text(json.dumps({**made, "labels_sha256": "0" * 64}))
+    status, out, _ = run(*again)
+    assert status == 1
+    assert "not the same" in out
+    status, _, err = run("replay", "ct.nii.gz", "--image", "ct.nii.gz")
+    assert status == 2
+    assert "no readable 'ct.nii.gz.provenance.json'" in err

@@ -37,6 +37,7 @@ app = typer.Typer(
 
 app.command()(segmenting.demo)
 app.command(epilog=options.COORDINATES)(segmenting.segment)
+app.command()(segmenting.replay)
 app.command()(evaluating.evaluate)
 app.command()(evaluating.evaluate_modalities)
 app.command()(measuring.score)

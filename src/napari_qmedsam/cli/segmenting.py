@@ -126,6 +126,7 @@ def segment(
     shared.refuse_idle(context, cohorts.ONLY_MANY | {"boxes"}, why)
     chosen_model = cohorts.one_model(model)
     from napari_qmedsam.prompts import parse_box, parse_slice_box
+    from napari_qmedsam.replay import save_with_provenance
     from napari_qmedsam.segmentation.measuring import Tally
     from napari_qmedsam.segmentation.propagation import Propagation
     from napari_qmedsam.session import Session
@@ -163,7 +164,8 @@ def segment(
         session.add_object(wanted, object_id=object_id)
     with shared.bar("Segmenting", quiet=as_json) as advance:
         done = session.segment(propagation=way, progress=advance)
-    path = session.save_labels(target)
+    # Nothing was corrected by hand, so what the boxes gave is what is written.
+    path, _ = save_with_provenance(session, target, way, session.labels)
     shared.notices(volume.notices)
     info = segmenter.backend.info
     tally = Tally(volume)
@@ -203,6 +205,59 @@ def segment(
         f"({info.model}, {info.backend}, {info.precision})"
     )
     console.print(f"Labels: {path}", soft_wrap=True)
+
+
+def replay(
+    labels: Annotated[
+        Path, typer.Argument(metavar="LABELS", help="Label file, with its provenance.")
+    ],
+    image: Annotated[
+        Path, typer.Option(metavar="FILE", help="Image file or DICOM folder.")
+    ],
+    model: Annotated[
+        str | None,
+        typer.Option(metavar="MODEL", help="Where the weights file is now."),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--output", metavar="FILE", help="Write the labels made again."
+        ),
+    ] = None,
+    frame: options.FrameOption = None,
+    modality: options.ModalityOption = None,
+    series: options.SeriesOption = None,
+) -> None:
+    """Make the labels of a file again, from what is kept beside it, and compare.
+
+    `segment` writes LABELS.provenance.json: boxes, points, model with checksum,
+    precision, window, corrections by hand, versions. The exit status is 1 where the
+    labels come out otherwise.
+    """
+    from napari_qmedsam.replay import read_provenance
+    from napari_qmedsam.replay import replay as make_again
+    from napari_qmedsam.volumes import read_volume
+    from napari_qmedsam.volumes.writing import check_target
+
+    made = read_provenance(labels)
+    volume = read_volume(
+        image, frame=frame, series=series, modality=shared.modality(modality)
+    )
+    if output is not None:
+        check_target(output, volume)
+        shared.keep_inputs(output, image, labels)
+    again = make_again(made, volume, model)
+    if output is not None:
+        again.session.save_labels(output)
+    corrected = len(made.corrections.positions)
+    shared.console().print(
+        "The labels are the same, voxel for voxel"
+        if again.is_same
+        else "The labels are not the same: another processor, or other versions",
+        f"({corrected} voxels were corrected by hand or by other runs).",
+    )
+    if not again.is_same:
+        raise typer.Exit(1)
 
 
 def _segment_many(context: typer.Context) -> None:

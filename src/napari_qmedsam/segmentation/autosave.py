@@ -15,9 +15,8 @@ import time
 import zipfile
 import zlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import platformdirs
@@ -25,7 +24,7 @@ from numpy.typing import NDArray
 
 from napari_qmedsam.checkpoints.download import HOME_VARIABLE
 from napari_qmedsam.disk import atomic_write
-from napari_qmedsam.prompts import REFINEMENTS, Box2D, Box3D, KeyBox
+from napari_qmedsam.segmentation.object_entries import object_entry, object_of
 from napari_qmedsam.segmentation.objects import SegmentObject
 from napari_qmedsam.volumes.volume import Volume
 
@@ -151,7 +150,7 @@ class Autosave:
             "process": os.getpid(),
             "is_closed": is_closed,
             "saved": time.time(),
-            "objects": [_entry(o) for o in objects.values()],
+            "objects": [object_entry(o) for o in objects.values()],
         }
         self._folder.mkdir(parents=True, exist_ok=True)
         with atomic_write(self.path) as part:
@@ -229,38 +228,8 @@ def _read(path: Path, shape: tuple[int, int, int]) -> Recovery | None:
         slices, stored = file["slices"], file["labels"]
     labels = np.zeros(shape, stored.dtype)
     labels[slices] = stored
-    objects = tuple(_object(entry) for entry in header["objects"])
+    objects = tuple(object_of(entry) for entry in header["objects"])
     return Recovery(path, float(header["saved"]), objects, labels)
-
-
-def _entry(o: SegmentObject) -> dict[str, Any]:
-    """Return an object as a dict: each kind of refinement has a list of its own."""
-    entry = asdict(replace(o, refinements=()))
-    del entry["refinements"]
-    for name, kind in REFINEMENTS.items():
-        entry[name] = [asdict(r) for r in o.refinements if isinstance(r, kind)]
-    return entry
-
-
-def _object(entry: dict[str, Any]) -> SegmentObject:
-    """Return an object from its dict."""
-    box = Box3D(**entry.pop("box"))
-    keys = tuple(
-        KeyBox(key["slice_index"], Box2D(**key["box"])) for key in entry.pop("keys")
-    )
-    refinements = tuple(
-        kind(**stored)
-        for name, kind in REFINEMENTS.items()
-        for stored in entry.pop(name, ())
-    )
-    colour = entry.pop("colour", None)
-    return SegmentObject(
-        box=box,
-        keys=keys,
-        refinements=refinements,
-        colour=None if colour is None else tuple(colour),
-        **entry,
-    )
 
 
 def _is_running(process: int) -> bool:
