@@ -1,5 +1,6 @@
 """Drawing, moving and resizing boxes in one tool, by the mouse on the canvas."""
 
+import numpy as np
 import pytest
 from napari.utils.notifications import notification_manager
 from qtpy.QtCore import Qt
@@ -46,6 +47,32 @@ def test_a_handle_under_the_mouse_resizes_right_after_drawing(panel, hand):
     hand.drag((2, 12 - 0.5, (10 + 38) / 2 - 0.5), (2, 4.5, 23.5))
     (found,) = boxes(panel)
     assert near(found, Box2D(10, 5, 38, 50))
+
+
+@pytest.mark.parametrize("share", [0.3, 0.6])
+def test_boxes_are_drawn_where_another_scan_moves_the_slider(panel, hand, share):
+    """The slider's steps are then another's, and lie between slices of this one."""
+    image, view = panel.workspace.image, panel.workspace.view
+    below = image.extent.world[0] - np.array([(7 + share) * 3.0, 0, 0])
+    other = np.zeros((3, 8, 8), np.int16)
+    place = {"scale": (3, 1, 1), "translate": below, "units": ("mm",) * 3}
+    panel.viewer.add_image(other, name="other", **place)
+    panel.workspaces.images.choose(image)
+    panel.viewer.reset_view()
+    panel.viewer.dims.set_current_step(0, view.number(2))
+    at = image.world_to_data(panel.viewer.dims.point)[0]
+    assert abs(at - round(at)) > 0.1
+    panel.controls.draw.click()
+    here = view.slice_index
+    draw(hand, FIRST, here)
+    assert near(boxes(panel)[0], FIRST)
+    (o,) = panel.workspace.session.objects.values()
+    assert (o.box.z_min, o.box.z_max) == (here, here + 1)
+    # And it is taken by the hand there.
+    corner = (here, FIRST.y_max - 0.5, FIRST.x_max - 0.5)
+    hand.drag(corner, (here, 49.5, 37.5))
+    (found,) = boxes(panel)
+    assert near(found, Box2D(10, 12, 38, 50))
 
 
 def test_a_side_under_the_mouse_moves_a_box_that_is_not_selected(panel, hand):

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
 from napari.layers import Shapes
@@ -53,6 +54,7 @@ class BoxTool:
         layer.mouse_move_callbacks.append(self._hover)
         layer.events.mode.connect(self._mode_chosen)
         layer.bind_key("Escape", self._escape, overwrite=True)
+        layer.world_to_data = partial(self._on_slice, layer)
 
     def drop(self) -> None:
         """Let go of the layer."""
@@ -62,6 +64,7 @@ class BoxTool:
             layer.mouse_move_callbacks.remove(self._hover)
             layer.events.mode.disconnect(self._mode_chosen)
             layer.bind_key("Escape", None, overwrite=True)
+            del layer.world_to_data
             self._is_on, self._boxes.on_click = False, None
 
     # What the user does ---------------------------------------------------
@@ -116,6 +119,22 @@ class BoxTool:
             self._switch(layer, DRAW)
 
     # What lies where ------------------------------------------------------
+
+    def _on_slice(
+        self, layer: Shapes, position: tuple[float, ...]
+    ) -> tuple[float, ...]:
+        """Return what napari's ``world_to_data`` does, on the slice in view.
+
+        With two scans open the slider's steps are those of one of them, and lie
+        between slices of the other. There napari would begin a box on no slice, and
+        fail at the first move of the mouse.
+        """
+        place = [float(i) for i in type(layer).world_to_data(layer, position)]
+        is_flat = len(place) == 3 and not self._view.is_3d
+        if is_flat and not self._view.is_outside:
+            axis, here = self._view.place
+            place[axis] = float(here)
+        return tuple(place)
 
     def _aim(self, layer: Shapes, position: tuple[float, ...]) -> int | None:
         """Turn the tool on that is of use here; return the box it would take."""
