@@ -6,7 +6,7 @@ Needs a display; without one::
 
 Opens the CT phantom, draws boxes around four organs, segments them with the
 demo model and saves the window, once in each theme; then a box in the coronal
-view with its points, and the list of keys.
+view with its points, all planes beside each other, and the list of keys.
 """
 
 import argparse
@@ -143,6 +143,11 @@ def main():
     draw_coronal(panel)
     settle(1)
     window.grab().save(str(chosen.out / "panel-coronal.png"))
+    panel.workspace.look_along(0)
+    panel.show_planes()
+    settle(2)
+    window.grab().save(str(chosen.out / "panel-planes.png"))
+    panel.show_planes()
     save_keys(panel, chosen.out / "panel-keys.png")
     panel.workspace.mark_saved()  # nothing is to be offered at the next start
     viewer.close()
