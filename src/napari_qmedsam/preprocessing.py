@@ -170,16 +170,24 @@ class SliceGeometry:
             mask[:] = self._to_mask(low_res)
         return masks
 
+    def logits_on(
+        self, low_res: NDArray[np.float32], height: int, width: int
+    ) -> NDArray[np.float32]:
+        """Return low-res logits of the slice on a grid of (height, width) pixels."""
+        if self.kind is PreprocessingKind.SQUARE:
+            return _bilinear(low_res, height, width)
+        if low_res.shape[-1] != self.input_size:
+            low_res = _bilinear(low_res, self.input_size, self.input_size)
+        rows, columns = self.content
+        return _bilinear(low_res[:rows, :columns], height, width)
+
     def _to_mask(self, low_res: NDArray[np.float32]) -> NDArray[np.bool_]:
         if self.kind is PreprocessingKind.SQUARE:
             # exp of a large negative logit may overflow to inf, giving 0 as meant
             with np.errstate(over="ignore"):
                 probability = np.float32(1) / (1 + np.exp(-low_res))
             return _bilinear(probability, self.height, self.width) > 0.5
-        if low_res.shape[-1] != self.input_size:
-            low_res = _bilinear(low_res, self.input_size, self.input_size)
-        rows, columns = self.content
-        return _bilinear(low_res[:rows, :columns], self.height, self.width) > 0
+        return self.logits_on(low_res, self.height, self.width) > 0
 
     def _resize(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         if self.kind is PreprocessingKind.PAD:
@@ -225,8 +233,8 @@ def is_blank(array: NDArray, slice_index: int) -> bool:
 
 
 def _bilinear(
-    image: NDArray[np.floating], height: int, width: int
-) -> NDArray[np.floating]:
+    image: NDArray[np.float32], height: int, width: int
+) -> NDArray[np.float32]:
     """Resize with half-pixel centres and no anti-aliasing, as torch does.
 
     With float32 coordinates, as torch has them: OpenCV's are more exact, which

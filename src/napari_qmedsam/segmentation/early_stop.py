@@ -45,80 +45,71 @@ class Appearance:
 class EarlyStop:
     """When an object counts as ended.
 
-    A model that was shown a box finds something in it on any slice. So masks
-    are compared with the one before, and greys with where the way began: a
-    mask that slips off an object changes little by little, its grey does not
-    come back.
+    A model that was shown a box finds something in it on any slice, and greys alone
+    tell little where the neighbour has the same. Most objects become small before they
+    end; the less the greys speak for them, the larger is too small.
 
     Parameters
     ----------
     smallest_share : float
-        Of the area on the slice before; less than this is its end.
-    largest_growth : float
-        Times the area on the slice before; more than this is another object.
+        Of the largest area so far; less than this is the end of an object whose greys
+        speak neither for nor against it. It is a factor of e lower or higher for greys
+        that are wholly its own or wholly those around it.
     least_overlap : float
-        Of the masks of two neighbouring slices, as a share of the smaller one.
+        With where the object was expected, as a share of the smaller area.
     grey_spreads : float
-        How far the grey may move, in spreads of the first slice.
+        How far the grey of masks may move, in spreads of the first slice, before they
+        are doubted.
     least_grey : float
         Grey levels of 255 that it may always move.
 
     Raises
     ------
     InvalidSettings
-        If `smallest_share` and `largest_growth` do not enclose 1.
+        If `smallest_share` is not in 0..1.
     """
 
     smallest_share: float = 0.2
-    largest_growth: float = 3.0
-    least_overlap: float = 0.8
+    least_overlap: float = 0.2
     grey_spreads: float = 3.0
     least_grey: float = 15.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.smallest_share < 1 < self.largest_growth:
+        if not 0 <= self.smallest_share < 1:
             raise InvalidSettings(
-                f"smallest_share {self.smallest_share} must lie in 0..1, and "
-                f"largest_growth {self.largest_growth} above 1."
+                f"smallest_share {self.smallest_share} must lie in 0..1."
             )
 
-    def has_ended(
-        self, now: Appearance, previous: Appearance, first: Appearance
-    ) -> bool:
-        """Tell whether an object has ended between two neighbouring slices.
-
-        Parameters
-        ----------
-        now, previous, first : Appearance
-            As for :meth:`why_ended`.
-        """
-        return self.why_ended(now, previous, first) is not None
-
     def why_ended(
-        self, now: Appearance, previous: Appearance, first: Appearance
+        self,
+        mask: NDArray[np.bool_],
+        expected: NDArray[np.bool_],
+        largest: int,
+        support: float,
     ) -> EndReason | None:
         """Return why an object has ended between two neighbouring slices, if it has.
 
         Parameters
         ----------
-        now, previous : Appearance
-            On this slice and on the one before.
-        first : Appearance
-            Where the way began.
+        mask : ndarray, (Y, X) bool
+            Found on the slice.
+        expected : ndarray, (Y, X) bool
+            The mask before, moved along with the slice; not empty.
+        largest : int
+            Pixels of the largest mask so far.
+        support : float
+            Mean of what greys say where it is expected: 1 for the object, -1 against.
         """
-        if now.area == 0 or previous.area == 0:
+        area = int(np.count_nonzero(mask))
+        if area == 0:
             return EndReason.OBJECT_END
-        share = now.area / previous.area
-        both = int((now.mask & previous.mask).sum())
-        if share < self.smallest_share:
-            return EndReason.OBJECT_END
-        if share > self.largest_growth:
-            return EndReason.MASK_JUMPED
-        if both / min(now.area, previous.area) < self.least_overlap:
-            return EndReason.MASK_JUMPED
-        return EndReason.OTHER_GREY if self.is_other_grey(now, first) else None
+        if area < self.smallest_share * np.exp(-support) * largest:
+            return EndReason.OTHER_GREY if support < 0 else EndReason.OBJECT_END
+        both = np.count_nonzero(mask & expected)
+        smaller = min(area, int(np.count_nonzero(expected)))
+        return EndReason.MASK_JUMPED if both < self.least_overlap * smaller else None
 
     def is_other_grey(self, now: Appearance, first: Appearance) -> bool:
-        """Tell whether a mask lies on other tissue than where the way began."""
+        """Tell whether a mask lies on other tissue than where it was drawn."""
         may_move = max(self.grey_spreads * first.spread, self.least_grey)
         return abs(now.grey - first.grey) > may_move

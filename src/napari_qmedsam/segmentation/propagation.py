@@ -12,8 +12,10 @@ from enum import Enum
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_qmedsam.preprocessing import slice_image
-from napari_qmedsam.segmentation.early_stop import Appearance, EarlyStop
+from napari_qmedsam.preprocessing import is_blank
+from napari_qmedsam.segmentation.carrying import Carried, learn_margins
+from napari_qmedsam.segmentation.early_stop import EarlyStop
+from napari_qmedsam.segmentation.evidence import WorkingSlices
 from napari_qmedsam.segmentation.objects import ObjectPrompt
 from napari_qmedsam.segmentation.segmenter import SliceSegmenter
 from napari_qmedsam.segmentation.tracking import (
@@ -108,10 +110,12 @@ def propagate_masks(
 ) -> Generator[SliceUpdate, None, None]:
     """Propagate masks of one slice to the slices beyond it.
 
-    Each slice is prompted by the box of its neighbour's mask, a key slice by
-    its key box. An object whose box goes on beyond `slice_index` is tracked to
-    the end of its box, any other to the end of the volume. Where it ends
-    earlier, the rest of its box gets empty masks, up to the next key box.
+    Each slice is prompted by the box of its neighbour's mask, moved along with the
+    slice, and a key slice by its key box. The model's answer, that mask and the
+    object's greys make the new one (:mod:`~napari_qmedsam.segmentation.carrying`).
+    An object whose box goes on beyond `slice_index` is tracked to the end of its box,
+    any other to the end of the volume. Where it ends earlier, the rest of its box gets
+    empty masks, up to the next key box.
 
     Parameters
     ----------
@@ -130,24 +134,41 @@ def propagate_masks(
     """
     window = volume.window_or_default(window)
     seen = seen_along(volume, prompts[0].axis)
-    start = slice_image(seen.array, slice_index, window)
-    looks = [Appearance.under(mask, start) for mask in masks]
+    slices = WorkingSlices(seen, window)
+    start = slices.image(slice_index)
+    own = [slices.frame.mask(mask) for mask in masks]
     sweeps = [
         [
             Track(
                 prompt,
                 _slices_beyond(prompt, slice_index, step, seen.shape[0]),
-                mask=look.mask,
-                first=look,
-                last=look,
+                carried=Carried(slices.frame, slice_index, start, mask),
             )
-            for prompt, look in zip(prompts, looks, strict=True)
+            for prompt, mask in zip(prompts, own, strict=True)
         ]
         for step in direction.steps
     ]
-    return track_objects(
-        segmenter, seen, sweeps, window, stop=EarlyStop() if stop is None else stop
-    )
+    return _learn_and_track(segmenter, seen, sweeps, slice_index, window, stop)
+
+
+def _learn_and_track(
+    segmenter: SliceSegmenter,
+    volume: Volume,
+    sweeps: Sequence[Sweep],
+    slice_index: int,
+    window: Window,
+    stop: EarlyStop | None,
+) -> Generator[SliceUpdate, None, None]:
+    """Learn margins on the slice where all tracks begin, then track them."""
+    carried = [[t.carried for t in tracks if t.carried] for tracks in sweeps]
+    if not is_blank(volume.array, slice_index):
+        _, embedding = segmenter.embed(volume, slice_index, window)
+        geometry = segmenter.geometry(volume)
+        learn_margins(segmenter, geometry, embedding, carried[0])
+    for other in carried[1:]:
+        for one, like in zip(other, carried[0], strict=True):
+            one.margin = like.margin
+    yield from track_objects(segmenter, volume, sweeps, window, stop)
 
 
 def _sweeps(prompts: Sequence[ObjectPrompt], propagation: Propagation) -> list[Sweep]:

@@ -8,10 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_qmedsam.cancelling import check_cancelled
-from napari_qmedsam.preprocessing import SliceGeometry, is_blank, slice_image
+from napari_qmedsam.preprocessing import SliceGeometry, is_blank
 from napari_qmedsam.prompts import Point
-from napari_qmedsam.segmentation.early_stop import Appearance, EarlyStop
+from napari_qmedsam.segmentation.carrying import Carried
+from napari_qmedsam.segmentation.early_stop import EarlyStop
 from napari_qmedsam.segmentation.endings import EndReason, ObjectEnd
+from napari_qmedsam.segmentation.evidence import WorkingSlices
 from napari_qmedsam.segmentation.objects import ObjectPrompt
 from napari_qmedsam.segmentation.segmenter import (
     InputBox,
@@ -65,8 +67,9 @@ class Track:
         every box.
     mask : ndarray, (Y, X) bool, optional
         That of the neighbour; without one a slice is prompted by its drawn box.
-    first, last : Appearance, optional
-        Where the way began and where it is, for an early stop.
+    carried : Carried, optional
+        Where the object is and what it looks like; with it, motion, shape and greys
+        have a say in its masks, and in where it ends.
     twin : Track, optional
         The way in the other direction, which begins with this one's first mask.
     """
@@ -75,8 +78,7 @@ class Track:
     slices: range
     follows_mask: bool = True
     mask: NDArray[np.bool_] | None = None
-    first: Appearance | None = None
-    last: Appearance | None = None
+    carried: Carried | None = None
     twin: "Track | None" = None
     ended: EndReason | None = None
     """Why there is nothing more of it, until a key box takes it up again."""
@@ -104,9 +106,12 @@ class Track:
             return drawn
         if self.has_ended:
             return None
-        if self.mask is None:
+        if self.carried is not None:
+            box = self.carried.box(geometry)
+        elif self.mask is not None:
+            box = geometry.mask_to_input_box(self.mask)
+        else:
             return drawn
-        box = geometry.mask_to_input_box(self.mask)
         if box is None:
             self._end(EndReason.OBJECT_END, slice_index - self.slices.step)
         return box
@@ -140,34 +145,52 @@ class Track:
     def _end(self, reason: EndReason, slice_index: int) -> None:
         self.ended, self.ended_on = reason, slice_index
 
-    def take(
+    def take(self, slice_index: int, mask: NDArray[np.bool_]) -> None:
+        """Go on to a slice with its mask."""
+        self.mask = mask
+        if self.twin is not None and slice_index == self.slices[0]:
+            self.twin.mask = mask
+
+    def take_nothing(self, slice_index: int, nothing: NDArray[np.bool_]) -> None:
+        """Go on to a slice without any object."""
+        self.take(slice_index, nothing)
+        if self.carried is not None:
+            self._end(EndReason.OBJECT_END, slice_index)
+
+    def take_evidence(
         self,
         slice_index: int,
-        mask: NDArray[np.bool_],
-        now: Appearance | None = None,
-        stop: EarlyStop | None = None,
+        image: NDArray[np.uint8],
+        logits: NDArray[np.floating],
+        stop: EarlyStop,
     ) -> NDArray[np.bool_]:
-        """Go on to a slice with its mask; return the mask, empty if that is the end.
+        """Go on to a slice with what a model and the slice say; return the mask.
 
         Parameters
         ----------
         slice_index : int
-        mask : ndarray, (Y, X) bool
-        now : Appearance, optional
-            Under that mask; needed for an early stop.
-        stop : EarlyStop, optional
+        image : ndarray, (Y, X) uint8
+            The slice, in the frame of `carried`.
+        logits : ndarray, (Y, X) float
+            In that frame.
+        stop : EarlyStop
+
+        Returns
+        -------
+        ndarray, (Y, X) bool
+            On the pixels of the volume's slices; empty where the object has ended.
         """
-        if stop is not None and now and self.last and self.first:
-            is_key = self.prompt.is_key(slice_index)
-            why = None if is_key else stop.why_ended(now, self.last, self.first)
-            if why is not None:
-                self._end(why, slice_index)
-                return np.zeros_like(mask)
-            self.last = now
-        self.mask = mask
-        if self.twin is not None and slice_index == self.slices[0]:
-            self.twin.mask = mask
-        return mask
+        assert self.carried is not None
+        frame = self.carried.frame
+        if self.prompt.is_key(slice_index):
+            mask = logits > 0
+            self.carried.restart(slice_index, image, mask)
+            return frame.whole_mask(logits)
+        score, why = self.carried.take(slice_index, image, logits, stop)
+        if why is not None:
+            self._end(why, slice_index)
+            return np.zeros((frame.height, frame.width), bool)
+        return frame.whole_mask(score)
 
 
 Sweep = Sequence[Track]
@@ -201,14 +224,17 @@ def track_objects(
         Each with a track per prompt, in the order of the indices in updates.
     window : Window
     stop : EarlyStop, optional
-        Needs tracks with a first appearance. Default: none.
+        When objects that are carried count as ended. Default: `EarlyStop()`.
 
     Raises
     ------
     Cancelled
         If the work is not wanted any more; what was given so far is whole.
     """
+    stop = EarlyStop() if stop is None else stop
     geometry = segmenter.geometry(volume)
+    slices = WorkingSlices(volume, window)
+    frame = slices.frame
     visits = [(z, tracks) for tracks in sweeps for z in sweep_slices(tracks)]
     to_come = Counter(z for z, _ in visits)
     nothing = np.zeros(volume.shape[1:], bool)
@@ -224,6 +250,9 @@ def track_objects(
             wanted: dict[int, InputBox] = {}
             found: dict[int, NDArray[np.bool_]] = {}
             for i, track in here.items():
+                if track.carried is not None and not track.has_ended:
+                    carried = track.carried
+                    carried.expect(slices.motion(carried.slice_index, slice_index))
                 box = track.next_box(slice_index, geometry)
                 if box is not None:
                     wanted[i] = box
@@ -232,9 +261,9 @@ def track_objects(
                     found[i] = nothing
             if wanted and is_blank(volume.array, slice_index):
                 # Padding, or a slice that was never filled: models answer anyway.
-                empty = Appearance(nothing, 0.0, 0.0)
                 for i in wanted:
-                    found[i] = here[i].take(slice_index, nothing, empty, stop)
+                    here[i].take_nothing(slice_index, nothing)
+                    found[i] = nothing
             elif wanted:
                 key, embedding = segmenter.embed(volume, slice_index, window)
                 if to_come[slice_index] and slice_index not in held:
@@ -243,11 +272,17 @@ def track_objects(
                 asked = [here[i].prompt.clicks_on(slice_index) for i in wanted]
                 points = [input_points(geometry, p) for p in asked]
                 logits = segmenter.decode(embedding, list(wanted.values()), points)
-                masks = geometry.logits_to_masks(logits)
-                image = slice_image(volume.array, slice_index, window) if stop else None
-                for i, mask in zip(wanted, masks, strict=True):
-                    now = None if image is None else Appearance.under(mask, image)
-                    found[i] = here[i].take(slice_index, mask, now, stop)
+                for i, answer in zip(wanted, logits, strict=True):
+                    if here[i].carried is None:
+                        (found[i],) = geometry.logits_to_masks(answer[None])
+                        here[i].take(slice_index, found[i])
+                        continue
+                    found[i] = here[i].take_evidence(
+                        slice_index,
+                        slices.image(slice_index),
+                        geometry.logits_on(answer, *frame.shape),
+                        stop,
+                    )
             if not to_come[slice_index] and slice_index in held:
                 segmenter.store.release(held.pop(slice_index))
             given = tuple(sorted(found.items()))

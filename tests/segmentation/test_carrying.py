@@ -1,0 +1,145 @@
+"""Objects whose whole way is known, carried from one box: ends, bends, pieces."""
+
+import numpy as np
+import pytest
+
+from napari_qmedsam import Session
+from napari_qmedsam.prompts import Box2D, Box3D
+from napari_qmedsam.segmentation.early_stop import EarlyStop
+from napari_qmedsam.segmentation.endings import EndReason
+from napari_qmedsam.segmentation.evidence import (
+    WorkingFrame,
+    grey_table,
+    motion_between,
+    moved,
+    shape_evidence,
+    signed_distance,
+)
+from napari_qmedsam.segmentation.segmenter import SliceSegmenter
+from napari_qmedsam.volumes.volume import Volume
+from napari_qmedsam.volumes.windows import Window
+
+SIDE = 64
+
+
+def disc(x, y, radius):
+    rows, columns = np.mgrid[:SIDE, :SIDE]
+    return (columns - x) ** 2 + (rows - y) ** 2 < radius**2
+
+
+def volume_of(truth, seed=0):
+    rng = np.random.default_rng(seed)
+    greys = np.where(truth, 150.0, 70.0) + rng.normal(0, 8, truth.shape)
+    return Volume(np.clip(greys, 0, 255).astype(np.uint8))
+
+
+@pytest.fixture
+def carry(new_backend):
+    """Carry a box around the object on one slice both ways."""
+
+    class Painter(new_backend):
+        """A model that paints its whole box, whatever lies in it."""
+
+        def decode(self, image_embedding, boxes):
+            y, x = np.mgrid[: self.config.input_size, : self.config.input_size]
+            inside = [
+                (x >= x0) & (x <= x1) & (y >= y0) & (y <= y1)
+                for x0, y0, x1, y1 in boxes
+            ]
+            return np.where(inside, 4.0, -4.0).astype(np.float32)
+
+    def run(truth, start):
+        session = Session(volume_of(truth), SliceSegmenter(Painter()), Window(0, 255))
+        session.add_object(Box3D.on_slice(start, Box2D.enclosing(truth[start])))
+        session.labels[start][truth[start]] = 1
+        session.propagate(start)
+        return session.labels == 1
+
+    return run
+
+
+def overlap(a, b):
+    return 2 * np.count_nonzero(a & b) / (np.count_nonzero(a) + np.count_nonzero(b))
+
+
+def test_an_object_ends_where_it_ends(carry):
+    truth = np.zeros((16, SIDE, SIDE), bool)
+    for z in range(4, 12):
+        truth[z] = disc(30, 32, 10 - abs(z - 7))
+    found = carry(truth, 7)
+    slices = np.flatnonzero(found.any(axis=(1, 2)))
+    assert abs(slices[0] - 4) <= 1
+    assert abs(slices[-1] - 11) <= 1
+    assert overlap(found, truth) > 0.85
+
+
+def test_an_object_that_bends_is_followed(carry):
+    truth = np.stack([disc(14 + 0.12 * z**2, 20 + 1.5 * z, 8) for z in range(16)])
+    found = carry(truth, 7)
+    assert found.any(axis=(1, 2)).all()
+    assert min(overlap(a, b) for a, b in zip(found, truth, strict=True)) > 0.8
+
+
+def test_an_object_that_splits_keeps_both_pieces(carry):
+    truth = np.stack(
+        [disc(32 - 1.6 * z, 32, 9) | disc(32 + 1.6 * z, 32, 9) for z in range(12)]
+    )
+    found = carry(truth, 2)
+    for piece in (found[-1, :, :32], found[-1, :, 32:]):
+        assert piece.any()
+    assert min(overlap(a, b) for a, b in zip(found, truth, strict=True)) > 0.8
+
+
+MASK = disc(20, 20, 6)
+
+
+@pytest.mark.parametrize(
+    ("mask", "support", "why"),
+    [
+        (MASK, 1.0, None),
+        (np.zeros_like(MASK), 1.0, EndReason.OBJECT_END),
+        (disc(20, 20, 2), 1.0, None),  # 8 % of the area, in greys of its own
+        (disc(20, 20, 2), 0.0, EndReason.OBJECT_END),
+        (disc(20, 20, 4), -1.0, EndReason.OTHER_GREY),
+        (disc(50, 50, 6), 1.0, EndReason.MASK_JUMPED),
+    ],
+)
+def test_small_masks_on_strange_greys_are_the_end(mask, support, why):
+    largest = np.count_nonzero(MASK)
+    assert EarlyStop().why_ended(mask, MASK, largest, support) is why
+
+
+def test_motion_takes_a_mask_along():
+    rng = np.random.default_rng(0)
+    picture = rng.integers(0, 255, (16, 16)).astype(np.uint8).repeat(4, 0).repeat(4, 1)
+    motion = motion_between(picture, np.roll(picture, 3, axis=1))
+    assert overlap(moved(MASK, motion), np.roll(MASK, 3, axis=1)) > 0.9
+
+
+def test_distances_count_from_the_edge():
+    mask = np.zeros((1, 7), bool)
+    mask[0, 2:5] = True
+    assert signed_distance(mask)[0].tolist() == [-1.5, -0.5, 0.5, 1.5, 0.5, -0.5, -1.5]
+    assert (signed_distance(np.zeros((4, 4), bool)) < 0).all()
+    assert shape_evidence(signed_distance(mask))[0, 3] == 1
+
+
+def test_greys_speak_for_where_they_are_common():
+    image = np.full((SIDE, SIDE), 50, np.uint8)
+    image[MASK] = 200
+    table = grey_table(image, MASK)
+    assert table[200] == 1
+    assert table[50] == -1
+    assert table[125] == 0  # neither has it
+    assert not grey_table(image, np.zeros_like(MASK)).any()
+
+
+def test_large_slices_are_worked_on_at_a_smaller_size():
+    frame = WorkingFrame(512, 384)
+    assert frame.shape == (256, 192)
+    mask = np.zeros((512, 384), bool)
+    mask[100:200, 40:80] = True
+    small = frame.mask(mask)
+    assert frame.whole_box(small) == Box2D(40, 100, 80, 200)
+    assert overlap(frame.whole_mask(signed_distance(small)), mask) > 0.97
+    assert frame.image(np.zeros((512, 384, 3), np.uint8)).shape == (256, 192)
