@@ -4,17 +4,19 @@ import numpy as np
 import pytest
 
 from napari_qmedsam import Session
-from napari_qmedsam.prompts import Box2D, Box3D
+from napari_qmedsam.prompts import Box2D, Box3D, KeyBox
 from napari_qmedsam.segmentation.early_stop import EarlyStop
 from napari_qmedsam.segmentation.endings import EndReason
 from napari_qmedsam.segmentation.evidence import (
     WorkingFrame,
+    WorkingSlices,
     grey_table,
     motion_between,
     moved,
     shape_evidence,
     signed_distance,
 )
+from napari_qmedsam.segmentation.key_shapes import KeyShapes
 from napari_qmedsam.segmentation.segmenter import SliceSegmenter
 from napari_qmedsam.volumes.volume import Volume
 from napari_qmedsam.volumes.windows import Window
@@ -88,6 +90,30 @@ def test_an_object_that_splits_keeps_both_pieces(carry):
     for piece in (found[-1, :, :32], found[-1, :, 32:]):
         assert piece.any()
     assert min(overlap(a, b) for a, b in zip(found, truth, strict=True)) > 0.8
+
+
+def test_slices_between_key_boxes_are_expected_to_have_shapes_between_theirs():
+    truth = np.stack([disc(16 + 2 * z, 32, 6 + z) for z in range(9)])
+    keys = tuple(KeyBox(z, Box2D.enclosing(truth[z])) for z in (0, 8))
+    slices = WorkingSlices(volume_of(truth), Window(0, 255))
+    asked = []
+
+    def mask_of(key):
+        asked.append(key.slice_index)
+        return truth[key.slice_index]
+
+    shapes = KeyShapes(slices, keys, mask_of)
+    for z in range(1, 8):
+        expected = shapes.expected(z)
+        assert expected is not None
+        distance, greys = expected
+        assert overlap(distance > 0, truth[z]) > 0.95
+        assert greys[truth[z]].mean() > 0.5
+        assert greys[~truth[z]].mean() < -0.5
+    assert asked == [0, 8]
+    assert shapes.expected(8) is None
+    empty = KeyShapes(slices, keys, lambda key: np.zeros((SIDE, SIDE), bool))
+    assert empty.expected(4) is None
 
 
 MASK = disc(20, 20, 6)

@@ -13,6 +13,7 @@ from napari_qmedsam.prompts.refinements import (
     Point,
     Refinement,
     interpolate,
+    keys_around,
 )
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "Refinement",
     "hull",
     "interpolate",
+    "keys_around",
     "parse_box",
     "parse_slice_box",
 ]

@@ -77,14 +77,10 @@ def interpolate(keys: Sequence[KeyBox], slice_index: int) -> Box2D:
         At least one, in any order.
     slice_index : int
     """
-    below = [key for key in keys if key.slice_index <= slice_index]
-    above = [key for key in keys if key.slice_index >= slice_index]
-    if not below or not above:
+    around = keys_around(keys, slice_index)
+    if around is None:
         return min(keys, key=lambda key: abs(key.slice_index - slice_index)).box
-    first = max(below, key=lambda key: key.slice_index)
-    last = min(above, key=lambda key: key.slice_index)
-    if first.slice_index == last.slice_index:
-        return first.box
+    first, last = around
     share = (slice_index - first.slice_index) / (last.slice_index - first.slice_index)
 
     def between(low: float, high: float) -> float:
@@ -97,3 +93,16 @@ def interpolate(keys: Sequence[KeyBox], slice_index: int) -> Box2D:
         between(a.x_max, b.x_max),
         between(a.y_max, b.y_max),
     )
+
+
+def keys_around(
+    keys: Sequence[KeyBox], slice_index: int
+) -> tuple[KeyBox, KeyBox] | None:
+    """Return the key boxes below and above a slice; None on a key slice or beyond."""
+    below = [key for key in keys if key.slice_index <= slice_index]
+    above = [key for key in keys if key.slice_index >= slice_index]
+    if not below or not above:
+        return None
+    first = max(below, key=lambda key: key.slice_index)
+    last = min(above, key=lambda key: key.slice_index)
+    return None if first.slice_index == last.slice_index else (first, last)

@@ -3,17 +3,19 @@
 from collections import Counter
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_qmedsam.cancelling import check_cancelled
 from napari_qmedsam.preprocessing import SliceGeometry, is_blank
-from napari_qmedsam.prompts import Point
-from napari_qmedsam.segmentation.carrying import Carried
+from napari_qmedsam.prompts import KeyBox, Point
+from napari_qmedsam.segmentation.carrying import Carried, weigh
 from napari_qmedsam.segmentation.early_stop import EarlyStop
 from napari_qmedsam.segmentation.endings import EndReason, ObjectEnd
 from napari_qmedsam.segmentation.evidence import WorkingSlices
+from napari_qmedsam.segmentation.key_shapes import KeyShapes
 from napari_qmedsam.segmentation.objects import ObjectPrompt
 from napari_qmedsam.segmentation.segmenter import (
     InputBox,
@@ -70,6 +72,8 @@ class Track:
     carried : Carried, optional
         Where the object is and what it looks like; with it, motion, shape and greys
         have a say in its masks, and in where it ends.
+    shapes : KeyShapes, optional
+        What slices between the object's key boxes are expected to show.
     twin : Track, optional
         The way in the other direction, which begins with this one's first mask.
     """
@@ -79,6 +83,7 @@ class Track:
     follows_mask: bool = True
     mask: NDArray[np.bool_] | None = None
     carried: Carried | None = None
+    shapes: KeyShapes | None = None
     twin: "Track | None" = None
     ended: EndReason | None = None
     """Why there is nothing more of it, until a key box takes it up again."""
@@ -150,6 +155,25 @@ class Track:
         self.mask = mask
         if self.twin is not None and slice_index == self.slices[0]:
             self.twin.mask = mask
+
+    def shaped(
+        self,
+        slice_index: int,
+        logits: NDArray[np.float32],
+        geometry: SliceGeometry,
+    ) -> NDArray[np.bool_]:
+        """Return the (Y, X) mask of a model's (L, L) answer to a box.
+
+        Between key boxes the shape and the greys that are expected have a say in it.
+        """
+        expected = None if self.shapes is None else self.shapes.expected(slice_index)
+        if self.shapes is None or expected is None:
+            (mask,) = geometry.logits_to_masks(logits[None])
+            return mask
+        distance, greys = expected
+        frame = self.shapes.slices.frame
+        logits = geometry.logits_on(logits, *frame.shape)
+        return frame.whole_mask(weigh(logits, distance, greys))
 
     def take_nothing(self, slice_index: int, nothing: NDArray[np.bool_]) -> None:
         """Go on to a slice without any object."""
@@ -239,6 +263,26 @@ def track_objects(
     to_come = Counter(z for z, _ in visits)
     nothing = np.zeros(volume.shape[1:], bool)
     held: dict[int, str] = {}
+
+    def embedding_of(slice_index: int) -> NDArray[np.float32]:
+        key, embedding = segmenter.embed(volume, slice_index, window)
+        if to_come[slice_index] and slice_index not in held:
+            segmenter.store.hold(key)
+            held[slice_index] = key
+        return embedding
+
+    def key_mask(prompt: ObjectPrompt, key: KeyBox) -> NDArray[np.bool_]:
+        if is_blank(volume.array, key.slice_index):
+            return np.zeros(frame.shape, bool)
+        points = input_points(geometry, prompt.clicks_on(key.slice_index))
+        box = geometry.box_to_input(key.box)
+        (answer,) = segmenter.decode(embedding_of(key.slice_index), [box], [points])
+        return geometry.logits_on(answer, *frame.shape) > 0
+
+    for track in (track for tracks in sweeps for track in tracks):
+        if not track.follows_mask and len(track.prompt.keys) > 1:
+            of_key = partial(key_mask, track.prompt)
+            track.shapes = KeyShapes(slices, track.prompt.keys, of_key)
     try:
         for done, (slice_index, tracks) in enumerate(visits, 1):
             check_cancelled()
@@ -265,16 +309,13 @@ def track_objects(
                     here[i].take_nothing(slice_index, nothing)
                     found[i] = nothing
             elif wanted:
-                key, embedding = segmenter.embed(volume, slice_index, window)
-                if to_come[slice_index] and slice_index not in held:
-                    segmenter.store.hold(key)
-                    held[slice_index] = key
+                embedding = embedding_of(slice_index)
                 asked = [here[i].prompt.clicks_on(slice_index) for i in wanted]
                 points = [input_points(geometry, p) for p in asked]
                 logits = segmenter.decode(embedding, list(wanted.values()), points)
                 for i, answer in zip(wanted, logits, strict=True):
                     if here[i].carried is None:
-                        (found[i],) = geometry.logits_to_masks(answer[None])
+                        found[i] = here[i].shaped(slice_index, answer, geometry)
                         here[i].take(slice_index, found[i])
                         continue
                     found[i] = here[i].take_evidence(
