@@ -171,8 +171,8 @@ class SliceGeometry:
         return masks
 
     def logits_on(
-        self, low_res: NDArray[np.float32], height: int, width: int
-    ) -> NDArray[np.float32]:
+        self, low_res: NDArray[np.floating], height: int, width: int
+    ) -> NDArray[np.floating]:
         """Return low-res logits of the slice on a grid of (height, width) pixels."""
         if self.kind is PreprocessingKind.SQUARE:
             return _bilinear(low_res, height, width)
@@ -233,8 +233,8 @@ def is_blank(array: NDArray, slice_index: int) -> bool:
 
 
 def _bilinear(
-    image: NDArray[np.float32], height: int, width: int
-) -> NDArray[np.float32]:
+    image: NDArray[np.floating], height: int, width: int
+) -> NDArray[np.floating]:
     """Resize with half-pixel centres and no anti-aliasing, as torch does.
 
     With float32 coordinates, as torch has them: OpenCV's are more exact, which

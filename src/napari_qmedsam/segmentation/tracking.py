@@ -172,8 +172,8 @@ class Track:
             return mask
         distance, greys = expected
         frame = self.shapes.slices.frame
-        logits = geometry.logits_on(logits, *frame.shape)
-        return frame.whole_mask(weigh(logits, distance, greys))
+        score = weigh(geometry.logits_on(logits, *frame.shape), distance, greys)
+        return frame.whole_mask(score)
 
     def take_nothing(self, slice_index: int, nothing: NDArray[np.bool_]) -> None:
         """Go on to a slice without any object."""
