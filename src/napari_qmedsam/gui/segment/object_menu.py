@@ -19,6 +19,7 @@ from napari_qmedsam.gui.shared.notices import errors_shown
 from napari_qmedsam.gui.shared.table_dialog import TableDialog
 from napari_qmedsam.gui.shared.work import Work
 from napari_qmedsam.gui.shared.worker import Report
+from napari_qmedsam.segmentation.case_folder import KEPT
 from napari_qmedsam.volumes.class_lists import SHIPPED, class_list
 from napari_qmedsam.volumes.grid import SUPERIOR, anatomical_axes
 from napari_qmedsam.volumes.volume import Volume
@@ -43,6 +44,8 @@ class ObjectMenu(QMenu):
     work : Work
         Reports and scores; they may take seconds on a large scan.
     parent : QWidget
+    go : callable
+        Opens the image that many steps on in the folder.
     """
 
     def __init__(
@@ -51,10 +54,11 @@ class ObjectMenu(QMenu):
         workspace: Callable[[], Workspace],
         work: Work,
         parent: QWidget,
+        go: Callable[[int], None],
     ) -> None:
         super().__init__(parent)
         self.viewer, self._workspace, self._work = viewer, workspace, work
-        self._parent = parent
+        self._parent, self._go = parent, go
         self.dialog: TableDialog | None = None
         """The table that was shown last."""
         self.setToolTipsVisible(True)
@@ -78,6 +82,14 @@ class ObjectMenu(QMenu):
         for name, title in SHIPPED.items():
             names.addAction(title, partial(self.name_by, name))
         names.addAction("File…", self._name_by_file)
+        self.addSeparator()
+        for title, step in (("Next case", 1), ("Previous case", -1)):
+            action = self.addAction(title, partial(self._go, step))
+            assert action is not None
+            action.setToolTip(
+                "Open that image of the same folder. Boxes and labels of this one are "
+                f"kept in '{KEPT}' beside it, and come back with it."
+            )
 
     def report(self) -> None:
         """Measure all objects and show the table."""

@@ -21,6 +21,7 @@ from napari_qmedsam.errors import InvalidSettings
 from napari_qmedsam.gui.segment.actions import RefinementTool
 from napari_qmedsam.gui.segment.autosaver import Autosaver
 from napari_qmedsam.gui.segment.canvas_marks import CanvasMarks
+from napari_qmedsam.gui.segment.case_steps import CaseSteps
 from napari_qmedsam.gui.segment.keys import HelpDialog, KeyBindings
 from napari_qmedsam.gui.segment.labels_export import ask_where_to_save, save_labels
 from napari_qmedsam.gui.segment.object_edits import ObjectEdits
@@ -74,7 +75,8 @@ class SegmentPanel(Panel[SegmentControls, SegmentChoices]):
         self.edits = ObjectEdits(
             controls.table, self.chosen, self.say, self.show_objects
         )
-        self.menu = ObjectMenu(viewer, self.chosen, self.work, self)
+        self.cases = CaseSteps(viewer, self.workspaces, self.work, self._case_kept)
+        self.menu = ObjectMenu(viewer, self.chosen, self.work, self, self.cases.go)
         self.controls.more.setMenu(self.menu)
         self.keys = KeyBindings(self.workspaces, self._actions())
         self.display = SliceDisplay(
@@ -238,6 +240,9 @@ class SegmentPanel(Panel[SegmentControls, SegmentChoices]):
                     direction,
                 )
             )
+
+    def _case_kept(self, workspace: Workspace) -> None:
+        self.autosaver.saved(workspace)
 
     def _window_changed(self) -> None:
         if self.controls.window_form.follow.isChecked():
