@@ -6,6 +6,12 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 from napari.components import ViewerModel
+from napari.utils._test_utils import read_only_mouse_event
+from napari.utils.interactions import (
+    mouse_move_callbacks,
+    mouse_press_callbacks,
+    mouse_release_callbacks,
+)
 from qtpy.QtCore import QEvent, QPoint, QPointF, Qt, QTimer
 from qtpy.QtGui import QMouseEvent
 from qtpy.QtTest import QTest
@@ -13,6 +19,7 @@ from qtpy.QtWidgets import QApplication
 
 from napari_qmedsam.gui.segment.segment_panel import SegmentPanel
 from napari_qmedsam.gui.shared.layers import image_layer_data
+from napari_qmedsam.gui.shared.rectangles import rectangle
 from napari_qmedsam.models.configuration import (
     ModelConfig,
     PreprocessingKind,
@@ -128,6 +135,27 @@ def finish(qtbot):
         qtbot.waitUntil(lambda: not panel.work.is_busy, timeout=timeout)
 
     return wait
+
+
+@pytest.fixture
+def drag():
+    """Draw a rectangle with the mouse, through the layer's own callbacks."""
+
+    def make(layer, slice_index, box):
+        corners = rectangle(slice_index, box, 3)
+        start, end = (layer.data_to_world(c) for c in (corners[0], corners[2]))
+        for kind, position, callbacks in (
+            ("mouse_press", start, mouse_press_callbacks),
+            ("mouse_move", end, mouse_move_callbacks),
+            ("mouse_release", end, mouse_release_callbacks),
+        ):
+            event = read_only_mouse_event(
+                type=kind, is_dragging=kind == "mouse_move", position=position
+            )
+            callbacks(layer, event)
+        return layer
+
+    return make
 
 
 @pytest.fixture

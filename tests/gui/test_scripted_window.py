@@ -6,12 +6,6 @@ import nibabel as nib
 import numpy as np
 import pytest
 from napari.layers import Layer
-from napari.utils._test_utils import read_only_mouse_event
-from napari.utils.interactions import (
-    mouse_move_callbacks,
-    mouse_press_callbacks,
-    mouse_release_callbacks,
-)
 from qtpy.QtWidgets import QApplication
 
 from napari_qmedsam.gui.compare.compare_panel import ComparePanel
@@ -20,7 +14,6 @@ from napari_qmedsam.gui.quantize.quantize_panel import QuantizePanel
 from napari_qmedsam.gui.samples import ct_phantom, phantom
 from napari_qmedsam.gui.segment.segment_panel import SegmentPanel
 from napari_qmedsam.gui.shared.layers import labels_layer_data
-from napari_qmedsam.gui.shared.rectangles import rectangle
 from napari_qmedsam.prompts import Box2D
 from napari_qmedsam.volumes.volume import Modality
 
@@ -29,22 +22,7 @@ pytestmark = pytest.mark.gui
 ORGANS = ("spleen", "left kidney", "aorta")
 
 
-def drag(layer, slice_index, box):
-    """Draw a rectangle with the mouse."""
-    corners = rectangle(slice_index, box, 3)
-    start, end = (layer.data_to_world(c) for c in (corners[0], corners[2]))
-    for kind, position, callbacks in (
-        ("mouse_press", start, mouse_press_callbacks),
-        ("mouse_move", end, mouse_move_callbacks),
-        ("mouse_release", end, mouse_release_callbacks),
-    ):
-        event = read_only_mouse_event(
-            type=kind, is_dragging=kind == "mouse_move", position=position
-        )
-        callbacks(layer, event)
-
-
-def test_sample_to_table(make_napari_viewer, qtbot, tmp_path):
+def test_sample_to_table(make_napari_viewer, qtbot, tmp_path, drag):
     viewer = make_napari_viewer()
 
     def dock(panel):

@@ -190,25 +190,27 @@ class _Painter:
         elif kind < 0.87:
             for _ in range(int(rng.integers(2, 6))):
                 part = centre + rng.normal(0, radius, 2)
-                mask = self._outline(part, radius * rng.uniform(0.25, 0.8))
+                mask = self._patch(part, radius * rng.uniform(0.25, 0.8))
                 self.canvas.paint(mask, tissue, label, within)
         else:
-            mask = self._outline(centre, radius)
-            bite = self._outline(
+            mask = self._patch(centre, radius)
+            bite = self._patch(
                 centre + rng.normal(0, 0.6, 2) * radius, radius * rng.uniform(0.5, 0.9)
             )
             self.canvas.paint(mask & (1 - bite), tissue, label, within)
 
-    def _outline(self, centre: NDArray, radius: float) -> Mask:
+    def _patch(self, centre: NDArray, radius: float) -> Mask:
+        return self.canvas.polygon(self._outline(radius, 0.5) + centre)
+
+    def _outline(self, radius: float, stretch: float) -> NDArray:
         rng = self.rng
-        outline = blob_outline(
+        return blob_outline(
             rng,
             radius,
             float(rng.choice([0.0, 0.15, 0.35, 0.6])),
-            math.exp(abs(rng.normal(0, 0.5))),
+            math.exp(abs(rng.normal(0, stretch))),
             float(rng.uniform(1.6, 3.5)),
         )
-        return self.canvas.polygon(outline + centre)
 
     def _blob(
         self,
@@ -219,11 +221,7 @@ class _Painter:
         within: NDArray | None,
     ) -> None:
         rng, canvas = self.rng, self.canvas
-        rough, aspect = (
-            float(rng.choice([0.0, 0.15, 0.35, 0.6])),
-            math.exp(abs(rng.normal(0, 0.45))),
-        )
-        outline = blob_outline(rng, radius, rough, aspect, float(rng.uniform(1.6, 3.5)))
+        outline = self._outline(radius, 0.45)
         mask = canvas.polygon(outline + centre)
         canvas.paint(mask, tissue, label, within)
         own = mask if within is None else mask & within
@@ -264,14 +262,14 @@ class _Painter:
         elif chance < 0.5:
             for _ in range(int(rng.integers(1, 4))):
                 spot = centre + rng.normal(0, 0.4, 2) * radius
-                mask = self._outline(spot, radius * rng.uniform(0.1, 0.4))
+                mask = self._patch(spot, radius * rng.uniform(0.1, 0.4))
                 own_label = self.label() if rng.random() < 0.6 else KEEP
                 canvas.paint(
                     mask, self.tissue(float(self.palette.mean[tissue])), own_label, own
                 )
         elif chance < 0.58:
             spot = centre + rng.normal(0, 0.2, 2) * radius
-            mask = self._outline(spot, radius * rng.uniform(0.2, 0.5))
+            mask = self._patch(spot, radius * rng.uniform(0.2, 0.5))
             canvas.paint(mask, self.tissue(), 0, own)
 
     def _tube(

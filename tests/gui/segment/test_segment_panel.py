@@ -27,37 +27,13 @@ def draw(panel, slice_index, box):
     return layer
 
 
-def drag(panel, slice_index, box):
-    """Draw a rectangle with the mouse, through the layer's own callbacks."""
-    from napari.utils._test_utils import read_only_mouse_event
-    from napari.utils.interactions import (
-        mouse_move_callbacks,
-        mouse_press_callbacks,
-        mouse_release_callbacks,
-    )
-
-    layer = panel.workspace.draw_boxes()
-    corners = rectangle(slice_index, box, 3)
-    start, end = (layer.data_to_world(c) for c in (corners[0], corners[2]))
-    for kind, position, callbacks in (
-        ("mouse_press", start, mouse_press_callbacks),
-        ("mouse_move", end, mouse_move_callbacks),
-        ("mouse_release", end, mouse_release_callbacks),
-    ):
-        event = read_only_mouse_event(
-            type=kind, is_dragging=kind == "mouse_move", position=position
-        )
-        callbacks(layer, event)
-    return layer
-
-
 def last_message():
     return notification_manager.records[-1].message
 
 
-def test_drawn_box_becomes_its_mask(panel, finish):
+def test_drawn_box_becomes_its_mask(panel, finish, drag):
     panel.workspace.view.go_to(2)
-    drag(panel, 2, FIRST)
+    drag(panel.workspace.draw_boxes(), 2, FIRST)
     panel.segment_slice()
     finish(panel)
     expected = np.zeros((6, 64, 48), int)
