@@ -11,6 +11,7 @@ from typer.main import get_command
 from napari_qmedsam.checkpoints.fake_quantized import empty_model
 from napari_qmedsam.checkpoints.saving import save_model
 from napari_qmedsam.cli import app
+from napari_qmedsam.datasets.calibration_plan import CalibrationPlan
 from napari_qmedsam.models import build_model
 from napari_qmedsam.models.fake_quantized.settings import FakeQuantSettings
 from napari_qmedsam.quantization.settings import QuantizationSettings
@@ -86,6 +87,7 @@ def test_options_say_of_a_setting_what_the_setting_says():
             titled = f"{field.title} {said[0].lower()}{said[1:]}"
             text = option.help.rstrip(".")
             assert said.startswith(text) or titled.startswith(text), name
+    assert options["slices"].default == CalibrationPlan.slices
 
 
 @pytest.mark.parametrize(("before", "option", "why"), IDLE)
