@@ -18,7 +18,7 @@ from pathlib import Path
 
 os.environ.setdefault("LIBGL_ALWAYS_SOFTWARE", "1")
 # Nothing that an earlier window left unsaved is to be offered in the pictures.
-os.environ["QMEDSAM_HOME"] = tempfile.mkdtemp()
+os.environ.setdefault("QMEDSAM_HOME", tempfile.mkdtemp())
 
 ORGANS = ("right kidney", "left kidney", "spleen", "aorta")
 SIZE = (1280, 800)

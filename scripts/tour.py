@@ -9,10 +9,13 @@ slice and propagated both ways; a report and scores; all planes; a DICOM series 
 from the scan, its rows stored the other way round; a variant with fewer bits; both
 compared by the labels of the scan, which lie the other way round; saved, and opened in
 another window. Each step leaves a picture in both themes and a line with its seconds:
-those on the clock, and those that the processor worked.
+those on the clock, and those that the processor worked. Weights that are given are
+what *auto* takes; without any it is the demo model.
 """
 
 import argparse
+import os
+import shutil
 import sys
 import tempfile
 import time
@@ -301,11 +304,16 @@ def main():
     parser.add_argument("--bits", type=int, default=4)
     parser.add_argument("--slices", type=int, default=4, help="calibration slices")
     parser.add_argument("--model", help="to quantize; by default what auto takes")
+    parser.add_argument("--weights", type=Path, help="lite_medsam.pth")
     parser.add_argument(
         "--names", default="total", help="class list that tells the labels' numbers"
     )
     chosen = parser.parse_args()
     chosen.out.mkdir(parents=True, exist_ok=True)
+    if chosen.weights is not None:
+        weights = Path(os.environ["QMEDSAM_HOME"]) / "weights"
+        weights.mkdir(exist_ok=True)
+        shutil.copy(chosen.weights, weights)
 
     from napari.settings import get_settings
 
