@@ -2,10 +2,13 @@
 
 import numpy as np
 import pytest
+from napari.layers import Layer
 from napari.utils.notifications import notification_manager
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLineEdit
 
+from napari_qmedsam.gui.shared.canvas import camera_of
+from napari_qmedsam.gui.shared.layers import image_layer_data
 from napari_qmedsam.gui.shared.rectangles import rectangle
 from napari_qmedsam.prompts import Box2D
 
@@ -112,3 +115,21 @@ def test_the_small_picture_is_turned_as_the_canvas_is(panel, qtbot):
     is_left = given[:, :half].sum() > given[:, half:].sum()
     assert is_left
     assert seen[:, side // 2 :].sum() > seen[:, : side // 2].sum()
+
+
+def test_a_scan_that_is_opened_fills_the_canvas(window, panel, volume):
+    """And not a corner of what all scans take up together."""
+    main = window.window._qt_window
+    main.resize(900, 700)
+    main.show()
+    camera = camera_of(window)
+    other = volume.with_array(volume.array + 1)
+    layer = Layer.create(*image_layer_data(other, "far"))
+    layer.translate = layer.translate + np.array([0, 900.0, 900.0])
+    window.add_layer(layer)
+    assert panel.workspace.image is layer
+    low, high = layer.extent.world
+    np.testing.assert_allclose(camera.center[-2:], (low + high)[1:] / 2, atol=1)
+    panel.workspaces.images.choose(window.layers["bars"])
+    low, high = window.layers["bars"].extent.world
+    np.testing.assert_allclose(camera.center[-2:], (low + high)[1:] / 2, atol=1)

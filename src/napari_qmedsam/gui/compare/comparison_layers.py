@@ -12,7 +12,7 @@ from qtpy.QtCore import QTimer
 
 from napari_qmedsam.evaluation.comparison import Comparison
 from napari_qmedsam.gui.compare.swipe import Swipe, swipe_colours
-from napari_qmedsam.gui.shared.canvas import grid_of, text_of
+from napari_qmedsam.gui.shared.canvas import frame, grid_of, text_of
 from napari_qmedsam.gui.shared.colours import label_colours
 from napari_qmedsam.gui.shared.layers import COMPARED, VOLUME, placement_of
 
@@ -249,7 +249,7 @@ class ComparisonLayers:
         grid = grid_of(self.viewer)
         grid.stride, grid.shape = 2, (-1, -1)
         grid.enabled = True
-        self.viewer.reset_view()
+        frame(self.viewer, self.image)
 
     def _enter_swipe(self) -> None:
         self._hide_others()
@@ -283,7 +283,8 @@ class ComparisonLayers:
             for labels in self.results:
                 layers.move(layers.index(labels), len(layers))
             self.copies = []
-            self.viewer.reset_view()
+            if self.image in layers:
+                frame(self.viewer, self.image)
         if self.swipe is not None:
             self.swipe.close()
             if self.swipe.layer in layers:

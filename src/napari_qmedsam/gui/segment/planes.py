@@ -10,7 +10,7 @@ from napari_qmedsam.errors import InvalidSettings
 from napari_qmedsam.gui.segment.orthogonal_views import place_in_world
 from napari_qmedsam.gui.segment.workspace import Workspace
 from napari_qmedsam.gui.segment.workspaces import Workspaces
-from napari_qmedsam.gui.shared.canvas import camera_of
+from napari_qmedsam.gui.shared.canvas import camera_of, frame
 from napari_qmedsam.gui.shared.navigation import turn_upright
 from napari_qmedsam.volumes.reslicing import axis_order, view_name
 
@@ -121,6 +121,7 @@ class Planes(QObject):
             )
             self._models[-1].dims.ndisplay = 3
             self.viewer.dims.events.order.connect(self._turn)
+            self.viewer.events.reset_view.connect(self._view_reset)
             self._turn()
             manager.controls_tab.insertTab(0, self._whole, "3D")
             manager.controls_tab.setCurrentIndex(0)
@@ -130,6 +131,7 @@ class Planes(QObject):
         elif not manager.is_shown() and self._whole is not None:
             whole, self._whole = self._whole, None
             self.viewer.dims.events.order.disconnect(self._turn)
+            self.viewer.events.reset_view.disconnect(self._view_reset)
             whole.cleanup()
             manager.controls_tab.removeTab(manager.controls_tab.indexOf(whole))
             whole.deleteLater()
@@ -137,7 +139,7 @@ class Planes(QObject):
             self._manager = None
             manager.cleanup()
         # Once all canvases have their sizes.
-        QTimer.singleShot(0, self.viewer.reset_view)
+        QTimer.singleShot(0, self._frame_all)
         self.changed.emit()
 
     @property
@@ -172,7 +174,23 @@ class Planes(QObject):
             if model.dims.ndisplay == 3 and hasattr(camera_of(model), "orientation"):
                 camera = camera_of(model)
                 camera.orientation = ("away", *camera.orientation[1:])
-            model.reset_view()
+
+    def _frame_all(self) -> None:
+        workspace = self._workspaces.current
+        if workspace is not None and workspace.image in self.viewer.layers:
+            frame(self.viewer, workspace.image)
+
+    def _frame_others(self) -> None:
+        """Let the image fill the other views; the plugin shows all that there is."""
+        workspace = self._workspaces.current
+        name = "" if workspace is None else workspace.image.name
+        for model in self._models:
+            if name in model.layers:
+                frame(model, model.layers[name])
+
+    def _view_reset(self) -> None:
+        # After the plugin has had its turn.
+        QTimer.singleShot(0, self._frame_others)
 
     def _workspace_made(self, workspace: Workspace) -> None:
         workspace.redrawn.connect(self._redrawn)

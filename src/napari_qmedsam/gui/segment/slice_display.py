@@ -7,6 +7,7 @@ from napari_qmedsam.gui.segment.segment_controls import SegmentControls
 from napari_qmedsam.gui.segment.window_form import presets_of
 from napari_qmedsam.gui.segment.workspace import Workspace
 from napari_qmedsam.gui.segment.workspaces import Workspaces
+from napari_qmedsam.gui.shared.canvas import frame
 from napari_qmedsam.models.configuration import ModelConfig
 from napari_qmedsam.volumes.reslicing import view_name
 from napari_qmedsam.volumes.windows import Window
@@ -115,7 +116,8 @@ class SliceDisplay:
     def _axis_chosen(self, axis: int) -> None:
         if axis == WHOLE_INDEX:
             self.viewer.dims.ndisplay = 3
-            self.viewer.reset_view()
+            if self.workspace is not None:
+                frame(self.viewer, self.workspace.image)
             return
         if self.workspace is not None:
             self.workspace.look_along(axis)

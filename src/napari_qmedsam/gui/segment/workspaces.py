@@ -7,7 +7,9 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QComboBox
 
 from napari_qmedsam.gui.segment.workspace import Workspace
+from napari_qmedsam.gui.shared.canvas import frame
 from napari_qmedsam.gui.shared.layer_chooser import LayerChooser
+from napari_qmedsam.gui.shared.layer_placement import lie_together
 from napari_qmedsam.gui.shared.layers import VOLUME, is_scan
 from napari_qmedsam.gui.shared.notices import Say, errors_shown
 from napari_qmedsam.gui.shared.rectangles import are_boxes
@@ -110,8 +112,12 @@ class Workspaces(QObject):
         """Hide the scans not in hand with what lies on them; show this one again."""
         if image is None:
             return
-        for other in self.images.layers:
-            if other is not image and other.visible:
+        others = [x for x in self.images.layers if x is not image]
+        # Scans of one place are looked at in turn as they are.
+        if not all(lie_together(image, other) for other in others):
+            frame(self.viewer, image)
+        for other in others:
+            if other.visible:
                 workspace = self._by_image.get(other)
                 own = [] if workspace is None else [o.layer for o in workspace.layers]
                 shown = [x for x in (other, *own) if x is not None and x.visible]
@@ -135,7 +141,6 @@ class Workspaces(QObject):
         is_free = self.images.combo.isEnabled() and image in self.images.layers
         if is_free and image.metadata.get(VOLUME) not in self._volumes():
             self.images.choose(image)
-            self.viewer.reset_view()
 
     def _volumes(self) -> list[object]:
         """Return the volumes that are worked on; a copy of one is no other scan."""

@@ -1,5 +1,6 @@
 """What of a viewer's canvas moved from one version of napari to another."""
 
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtOpenGLWidgets import QOpenGLWidget
@@ -7,6 +8,7 @@ from qtpy.QtWidgets import QApplication, QWidget
 
 if TYPE_CHECKING:
     import napari
+    import napari.layers
 
 
 def camera_of(viewer: "napari.viewer.Viewer") -> Any:
@@ -31,6 +33,22 @@ def scale_bar_of(viewer: "napari.viewer.Viewer") -> Any:
     if hasattr(viewer, "canvas"):
         return viewer.canvas.overlays.scale_bar
     return viewer.scale_bar
+
+
+def frame(viewer: Any, layer: "napari.layers.Layer") -> None:
+    """Let a layer fill the canvas, whatever else there is.
+
+    napari counts hidden layers too, and fits the view to chosen ones from 0.9 on.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer or napari.components.ViewerModel
+    layer : Layer
+    """
+    if "layers" in signature(viewer.reset_view).parameters:
+        viewer.reset_view(layers=[layer])
+    else:
+        viewer.reset_view()
 
 
 def native_canvas_of(viewer: "napari.viewer.Viewer") -> QWidget | None:

@@ -83,6 +83,12 @@ def lie_alike(layer: Layer, other: Layer) -> bool:
     )
 
 
+def lie_together(layer: Layer, other: Layer) -> bool:
+    """Tell whether two layers fill the same part of the viewer's world."""
+    one, two = layer.extent.world, other.extent.world
+    return one.shape == two.shape and bool(np.allclose(one, two, atol=NEAR_MM))
+
+
 def scan_under(layer: Layer, layers: Iterable[Layer]) -> Layer | None:
     """Return the layer with a volume that tells where in the patient another lies.
 

@@ -11,7 +11,7 @@ import numpy as np
 from napari.layers import Image
 
 from napari_qmedsam.errors import InvalidSettings
-from napari_qmedsam.gui.shared.canvas import camera_of
+from napari_qmedsam.gui.shared.canvas import camera_of, frame
 from napari_qmedsam.gui.shared.layers import VOLUME
 from napari_qmedsam.segmentation.history import Slice
 from napari_qmedsam.volumes.grid import SUPERIOR, anatomical_axes
@@ -138,7 +138,7 @@ class SliceView:
         first = dims.ndim - 3
         dims.order = (*range(first), *(first + i for i in axis_order(axis)))
         self._turn_upright(axis)
-        self.viewer.reset_view()
+        frame(self.viewer, self.image)
 
     def _slider(self, axis: int) -> tuple[float, float]:
         """Return the slider's number on slice 0, and its step from slice to slice."""
