@@ -242,7 +242,7 @@ def tour_tables(tour, panel, labels):
     menu.dialog.close()
     viewer.open(str(labels), plugin="napari-qmedsam")
     settle(0.5)
-    reference = viewer.layers[-1]
+    reference = viewer.layers[labels.name]
     reference.visible = False
     with tour.step("scores", "scores against the labels", lambda: menu.dialog):
         menu.score(reference)
@@ -360,7 +360,7 @@ def main():
     with tour.step("reopened", "another window: the scan and what was saved"):
         viewer.open(str(saved), plugin="napari-qmedsam")
         settle(0.5)
-        panel.menu.take_over(viewer.layers[-1])
+        panel.menu.take_over(viewer.layers[saved.name])
         settle(0.3)
     found = [o.name for o in panel.workspace.session.objects.values()]
     print("        ", found, "unsaved offered:", panel.recovery.isVisible(), flush=True)

@@ -90,3 +90,15 @@ def test_a_closed_one_hears_nothing(viewer, qtbot):
     add(viewer, "second")
     first.name = "renamed"
     assert entries(chooser) == ["first"]
+
+
+def test_of_several_layers_a_visible_one_is_chosen_first(viewer, qtbot):
+    add(viewer, "hidden").visible = False
+    seen = add(viewer, "seen")
+    add(viewer, "above")
+    combo, parent = QComboBox(), QObject()
+    qtbot.addWidget(combo)
+    chooser = LayerChooser(viewer, combo, list, parent)
+    chooser.start()
+    assert chooser.chosen is seen
+    chooser.close()

@@ -38,14 +38,16 @@ def scale_bar_of(viewer: "napari.viewer.Viewer") -> Any:
 def frame(viewer: Any, layer: "napari.layers.Layer") -> None:
     """Let a layer fill the canvas, whatever else there is.
 
-    napari counts hidden layers too, and fits the view to chosen ones from 0.9 on.
+    napari counts hidden layers too, and fits the view to chosen ones from 0.9 on, if
+    they have as many axes as the viewer.
 
     Parameters
     ----------
     viewer : napari.Viewer or napari.components.ViewerModel
     layer : Layer
     """
-    if "layers" in signature(viewer.reset_view).parameters:
+    can_choose = "layers" in signature(viewer.reset_view).parameters
+    if can_choose and layer.ndim == viewer.dims.ndim:
         viewer.reset_view(layers=[layer])
     else:
         viewer.reset_view()

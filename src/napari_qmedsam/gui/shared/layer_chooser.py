@@ -26,8 +26,8 @@ class LayerChooser(QObject, Generic[LayerType]):
     offer : callable
     parent : QObject
     is_default : callable
-        Tells layers that may be chosen by themselves, the first of them where the
-        chosen one has gone.
+        Tells layers that may be chosen by themselves, the first visible of them
+        where the chosen one has gone.
     """
 
     changed = Signal()
@@ -88,7 +88,10 @@ class LayerChooser(QObject, Generic[LayerType]):
         self.combo.clear()
         self.combo.addItems([layer.name for layer in self.layers])
         if chosen not in self.layers:
-            chosen = next((x for x in self.layers if self._is_default(x)), None)
+            found = [x for x in self.layers if self._is_default(x)]
+            # Of several scans the one in view is meant; the others were hidden.
+            found.sort(key=lambda layer: not layer.visible)
+            chosen = next(iter(found), None)
         index = -1 if chosen is None else self.layers.index(chosen)
         self.combo.setCurrentIndex(index)
         self.changed.emit()
