@@ -15,7 +15,7 @@ lock=requirements-dev.lock
     echo "# Every package of development with the checksums of its files."
     echo "# Written by scripts/lock.sh; do not edit."
     .venv/bin/uv pip compile pyproject.toml --extra gui --extra onnx --extra dicom --extra qat \
-        --extra nncf --extra cluster --group dev --constraints constraints.txt \
+        --extra nncf --extra cluster --group dev --group docs --constraints constraints.txt \
         --universal --python-version 3.11 --generate-hashes --quiet \
         --no-emit-index-url --no-emit-find-links --no-header --no-annotate
 } >"$lock.part"

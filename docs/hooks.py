@@ -1,0 +1,50 @@
+"""Makes links of a page that leave docs/ ones into the repository, for the site.
+
+On a host of repositories such a link works as it is. The site has no files beside its
+pages: there it points to the repository, if its address is known, and is plain text if
+not, rather than a link to nowhere.
+"""
+
+import posixpath
+import re
+from pathlib import Path
+
+LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
+
+INCLUDED = {"CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md"}
+"""Files of the repository that are pages of the site."""
+
+
+def on_page_markdown(markdown: str, page, config, files) -> str:
+    """Change the links of a page."""
+    folder = posixpath.dirname(page.file.src_uri)
+    address = (config.repo_url or "").rstrip("/")
+    # What is included stands above docs/, and so do its links.
+    is_included = page.file.src_uri in INCLUDED.values()
+
+    def link(found: re.Match) -> str:
+        sign, label, target = found.groups()
+        if re.match(r"[a-z]+:|#", target):
+            return found.group(0)
+        base = ".." if is_included else folder
+        path, _, anchor = target.partition("#")
+        path = posixpath.normpath(posixpath.join("docs", base, path))
+        anchor = f"#{anchor}" if anchor else ""
+        if path in INCLUDED:
+            return f"[{label}]({INCLUDED[path]}{anchor})"
+        if path.startswith("docs/") and files.get_file_from_path(path[5:]):
+            return f"{sign}[{label}]({path[5:]}{anchor})" if is_included else found[0]
+        return f"[{label}]({address}/blob/main/{path}{anchor})" if address else label
+
+    if is_included:
+        name = next(k for k, v in INCLUDED.items() if v == page.file.src_uri)
+        markdown = (
+            Path(config.config_file_path).parent.joinpath(name).read_text("utf-8")
+        )
+    return LINK.sub(link, markdown)
+
+
+def on_page_content(html: str, page, config, files) -> str:
+    """Show the roles of docstrings, ``:func:`~a.b.c```, as the names that they name."""
+    role = r":(?:func|class|meth|mod|attr|data):<code>~?(?:[\w.]*\.)?(\w+)</code>"
+    return re.sub(role, r"<code>\1</code>", html)

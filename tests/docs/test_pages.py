@@ -1,0 +1,109 @@
+"""Pages: their code runs, their commands are commands, the site builds strictly."""
+
+import importlib.util
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+
+from napari_qmedsam.cli import app
+from napari_qmedsam.volumes import Volume, write_volume
+from napari_qmedsam.volumes.volume import Modality
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = sorted([ROOT / "README.md", *DOCS.glob("*.md")])
+
+
+def commands(text):
+    """Yield every line of a block that begins with qmedsam, continued lines joined."""
+    for block in re.findall(r"^```\n(.*?)^```", text, re.M | re.S):
+        for line in block.replace("\\\n", " ").splitlines():
+            if line.startswith("qmedsam "):
+                yield line.split("  #")[0]
+
+
+def options_of(words):
+    """Return a command's own options by their names, or None of no command."""
+    group = typer.main.get_command(app)
+    used = []
+    for word in words:
+        inner = getattr(group, "commands", {}).get(word)
+        if inner is None:
+            break
+        group = inner
+        used.append(word)
+    if not used:
+        return None
+    return {opt for p in group.params for opt in (*p.opts, *p.secondary_opts)}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_commands_and_options_of_a_page_exist(page):
+    for line in commands(page.read_text(encoding="utf-8")):
+        words = shlex.split(line)[1:]
+        known = options_of(words)
+        assert known is not None, line
+        given = {w.split("=")[0] for w in words if re.match(r"--?[a-z]", w)}
+        assert given <= known | {"-h", "--help"}, line
+
+
+def test_the_same_voxel_in_every_library(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    array = rng.integers(-900, 900, (8, 40, 50)).astype(np.int16)
+    turn = np.deg2rad(9)
+    affine = np.diag([-0.8, 0.9, 3.0, 1.0])
+    affine[:2, :2] = [
+        [-0.8 * np.cos(turn), -0.9 * np.sin(turn)],
+        [-0.8 * np.sin(turn), 0.9 * np.cos(turn)],
+    ]
+    affine[:3, 3] = (30, -20, 100)
+    write_volume(Volume(array, (3.0, 0.9, 0.8), affine, Modality.CT), "ct.nii.gz")
+    text = (DOCS / "files.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", text, re.S)
+    assert len(blocks) == 3
+    names: dict = {}
+    for block in blocks:
+        exec(compile(block, "files.md", "exec"), names)
+    assert (tmp_path / "labels.nii.gz").exists()
+
+
+def test_every_page_is_in_the_navigation():
+    text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    named = set(re.findall(r"[\w-]+\.md", text[text.index("\nnav:") :]))
+    assert named == {page.name for page in DOCS.glob("*.md")}
+
+
+def test_versions_of_files_are_those_of_the_code():
+    from napari_qmedsam import replay
+    from napari_qmedsam.cohort import results, run_folder
+    from napari_qmedsam.segmentation import case_folder
+
+    text = (DOCS / "files.md").read_text(encoding="utf-8")
+    for module in (replay, results, run_folder, case_folder):
+        assert f"`{module.FORMAT}`" in text
+        assert module.VERSION == 1
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_a_warning(tmp_path):
+    if importlib.util.find_spec("mkdocs") is None:
+        pytest.skip("needs the dependency group docs")
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "-q", "-d", tmp_path],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "reference" / "index.html").read_text(encoding="utf-8")
+    assert "add_object" in page
+    assert "Voxel size" in page
+    changelog = (tmp_path / "changelog" / "index.html").read_text(encoding="utf-8")
+    assert "Unreleased" in changelog
+    contributing = (tmp_path / "contributing" / "index.html").read_text("utf-8")
+    assert "Where decisions live" in contributing
