@@ -1,6 +1,10 @@
-"""Put measured tables into documentation pages."""
+"""Put measured tables into documentation pages.
+
+python benchmarks/pages.py docs/benchmarks.md bench DIR/bench.md
+"""
 
 import re
+import sys
 from pathlib import Path
 
 
@@ -12,3 +16,8 @@ def put_between(page: Path, marker: str, text: str) -> None:
         between, lambda m: f"{m[1]}\n{text}\n\n{m[2]}", content, flags=re.DOTALL
     )
     page.write_text(content, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    page, marker, table = sys.argv[1:]
+    put_between(Path(page), marker, Path(table).read_text(encoding="utf-8").rstrip())

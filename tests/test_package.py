@@ -68,6 +68,7 @@ UPPER = {
     "gui.quantize": {"cli", "gui.segment", "gui.compare"},
     "gui.compare": {"cli", "gui.segment", "gui.quantize"},
     "cli": {"gui"},
+    "benchmark": {"gui", "cli"},
     "cohort": {"gui", "cli"},
     "opening": {"gui", "cli", "cohort"},
     "session": {"gui", "cli", "cohort", "replay"},

@@ -14,6 +14,7 @@ import typer
 import napari_qmedsam
 from napari_qmedsam.checkpoints import default_model
 from napari_qmedsam.cli import (
+    benchmarking,
     evaluating,
     exporting,
     measuring,
@@ -44,6 +45,7 @@ app.command()(measuring.score)
 app.command()(measuring.report)
 app.command()(quantizing.quantize)
 app.command()(exporting.export)
+app.command()(benchmarking.bench)
 app.command()(models.models)
 app.command()(models.fetch)
 app.command()(models.info)
