@@ -25,6 +25,7 @@ from napari_qmedsam.quantization.model_layers import (
     replace_weight,
 )
 from napari_qmedsam.quantization.recipe import DAMPING, Override, Recipe
+from napari_qmedsam.quantization.sequential import DECODER
 from napari_qmedsam.quantization.settings import QuantizationSettings
 
 CANDIDATES = (2, 3, 4, 5, 6, 8)
@@ -61,6 +62,14 @@ class LayerChoice:
     harm: dict[int, float]
 
 
+@dataclass(frozen=True)
+class _Answer:
+    """What the float model says to a probe."""
+
+    embedding: torch.Tensor
+    logits: torch.Tensor
+
+
 def measure(
     model: MedSAM,
     settings: QuantizationSettings,
@@ -88,7 +97,7 @@ def measure(
         CalibrationSample(sample.image, sample.boxes[:PROBE_BOXES])
         for sample in calibration.samples[:PROBE_SLICES]
     ]
-    exact = [_logits(model, sample) for sample in probes]
+    exact = [_answer(model, sample) for sample in probes]
     choices = []
     for done, layer in enumerate(layers):
         check_cancelled(f"Stopped before measuring layer {layer.name}.")
@@ -195,7 +204,7 @@ def _measure_layer(
     gram: torch.Tensor,
     settings: QuantizationSettings,
     probes: Sequence[CalibrationSample],
-    exact: Sequence[torch.Tensor],
+    exact: Sequence[_Answer],
 ) -> LayerChoice:
     weight = layer.weight().clone()
     sizes, errors, effect = {}, {}, 0.0
@@ -206,8 +215,8 @@ def _measure_layer(
         if width == PROBE:
             replace_weight(layer, tensor.dequantize())
             effect = sum(
-                float((_logits(model, sample) - reference).square().mean())
-                for sample, reference in zip(probes, exact, strict=True)
+                float((_changed(model, layer, at, was) - was.logits).square().mean())
+                for at, was in zip(probes, exact, strict=True)
             )
             replace_weight(layer, weight)
     # The effect on the logits grows with the layer's own error.
@@ -216,8 +225,23 @@ def _measure_layer(
     return LayerChoice(layer.name, weight.numel(), sizes, harm)
 
 
-def _logits(model: MedSAM, sample: CalibrationSample) -> torch.Tensor:
+def _answer(model: MedSAM, sample: CalibrationSample) -> _Answer:
     with torch.inference_mode():
-        return model(
-            torch.from_numpy(sample.image)[None], torch.from_numpy(sample.boxes)
-        )
+        embedding = model.image_encoder(torch.from_numpy(sample.image)[None])
+        return _Answer(embedding, _logits(model, embedding, sample))
+
+
+def _changed(
+    model: MedSAM, layer: QuantizableLayer, sample: CalibrationSample, was: _Answer
+) -> torch.Tensor:
+    """Return the logits with one layer quantized; the decoder's need no encoder."""
+    if layer.name.startswith(DECODER):
+        return _logits(model, was.embedding, sample)
+    return _answer(model, sample).logits
+
+
+def _logits(
+    model: MedSAM, embedding: torch.Tensor, sample: CalibrationSample
+) -> torch.Tensor:
+    with torch.inference_mode():
+        return model.decode(embedding, torch.from_numpy(sample.boxes))[0]
