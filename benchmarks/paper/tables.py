@@ -131,6 +131,7 @@ METHODS: tuple[Variant, ...] = tuple(
             for group in ({"granularity": f"group:{size}"},)
         ),
         ("Permutation-COMQ, rows", {"method": "permutation-comq"}),
+        ("GPTQ, then COMQ, rows", {"method": "gptq-comq"}),
         ("HQQ, groups of 32", {"method": "hqq", "granularity": "group:32"}),
         ("GPTQ, per channel", {"method": "gptq"}),
         ("GPTQ, groups of 32", {"method": "gptq", "granularity": "group:32"}),

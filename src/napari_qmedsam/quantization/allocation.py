@@ -34,7 +34,7 @@ CANDIDATES = (2, 3, 4, 5, 6, 8)
 PROBE = 3
 """Bit-width at which the effect on the logits is measured."""
 
-PROBE_SLICES = 6
+PROBE_SLICES = 3
 """Calibration slices on which it is measured."""
 
 PROBE_BOXES = 4
