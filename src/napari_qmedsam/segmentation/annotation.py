@@ -20,6 +20,7 @@ from napari_qmedsam.segmentation.objects import (
     with_refinements,
 )
 from napari_qmedsam.segmentation.painting import paint_free
+from napari_qmedsam.segmentation.tidying import Tidying
 from napari_qmedsam.volumes.label_bounds import label_bounds
 from napari_qmedsam.volumes.labels import labels_on_grid
 from napari_qmedsam.volumes.reslicing import axis_order, stacked_along
@@ -280,6 +281,40 @@ class Annotation:
                 for _, z in planes:
                     self.labels[z][self.labels[z] == object_id] = 0
                 self.history.record(self.labels, planes)
+
+    def tidy(self, object_id: int, tidying: Tidying) -> None:
+        """Tidy the voxels of an object in 3D; one step of undo.
+
+        Voxels of other objects stay theirs.
+
+        Parameters
+        ----------
+        object_id : int
+        tidying : Tidying
+
+        Raises
+        ------
+        InvalidBox
+            If there is no such object.
+        InvalidSettings
+            If it is locked, or a run is under way.
+        """
+        with self.history.lock, self.history.step():
+            self._wait_for_run()
+            wanted = self._object(object_id)
+            if wanted.is_locked:
+                raise are_locked([wanted], "tidied")
+            axis = wanted.axis
+            stack = stacked_along(self.labels, axis)
+            spacing = self.volume.spacing_mm[axis]
+            old = stack == object_id
+            new = tidying.apply(old, spacing) & ((stack == 0) | old)
+            changed = np.flatnonzero((new != old).any(axis=(1, 2)))
+            planes = {(axis, int(z)): stack[z].copy() for z in changed}
+            for z in changed:
+                stack[z][old[z]] = 0
+                stack[z][new[z]] = object_id
+            self.history.record(self.labels, planes)
 
     def clear_labels(self) -> None:
         """Take every voxel away, those of locked objects too; one step of undo.
