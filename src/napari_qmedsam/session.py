@@ -48,6 +48,9 @@ class Session(Annotation):
         Painted in place, so that a viewer can share it. Default: zeros, uint16.
     variants : Variants, optional
         Models to be compared; sessions may share them. Default: none yet.
+    tighten : bool
+        Look again at drawn boxes, which may be too large or shifted; may be changed at
+        any time.
     """
 
     def __init__(
@@ -57,9 +60,10 @@ class Session(Annotation):
         window: Window | None = None,
         labels: NDArray | None = None,
         variants: Variants | None = None,
+        tighten: bool = False,
     ) -> None:
         super().__init__(volume, labels)
-        self.segmenter = segmenter
+        self.segmenter, self.tighten = segmenter, tighten
         self.variants = Variants() if variants is None else variants
         self.window = volume.window_or_default(window)
 
@@ -171,7 +175,7 @@ class Session(Annotation):
         """
         prompts = self.prompts(object_ids, slice_index, axis)
         updates = segment_volume(
-            self.model(), self.volume, prompts, self.window, propagation
+            self.model(), self.volume, prompts, self.window, propagation, self.tighten
         )
         ids = [p.object_id for p in prompts]
         last = self.history.last
@@ -255,6 +259,60 @@ class Session(Annotation):
             self.window,
             protect_existing,
             stop,
+            self.tighten,
+        )
+
+    def carry(
+        self,
+        direction: Direction = Direction.BOTH,
+        object_ids: Sequence[int] | None = None,
+        protect_existing: bool = False,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Segmentation:
+        """Segment objects in their boxes, and propagate them beyond the outermost ones.
+
+        From one box, or a few key boxes, to the whole object; one step of undo.
+
+        Parameters
+        ----------
+        direction : Direction
+            Which way to go beyond the boxes.
+        object_ids : sequence of int, optional
+            Default: all.
+        protect_existing : bool
+            Keep the labels of other objects.
+        progress : callable, optional
+            Called after each slice with the slices done and planned of this run.
+
+        Raises
+        ------
+        InvalidSettings, InvalidBox
+            As :meth:`segment`.
+        """
+        ids = [prompt.object_id for prompt in self.prompts(object_ids)]
+        with self.history.step():
+            runs = [
+                self.segment(ids, protect_existing=protect_existing, progress=progress)
+            ]
+            for step in direction.steps:
+                starts: dict[tuple[int, int], list[int]] = {}
+                for o in (self.objects[i] for i in ids):
+                    end = o.box.z_max - 1 if step > 0 else o.box.z_min
+                    starts.setdefault((o.axis, end), []).append(o.object_id)
+                for (axis, start), together in starts.items():
+                    runs.append(
+                        self.propagate(
+                            start,
+                            Direction(step),
+                            together,
+                            axis,
+                            protect_existing,
+                            progress=progress,
+                        )
+                    )
+        return Segmentation(
+            tuple(update for run in runs for update in run),
+            sum(run.seconds for run in runs),
         )
 
     # Quantizing and comparing ---------------------------------------------

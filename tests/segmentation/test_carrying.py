@@ -5,6 +5,7 @@ import pytest
 
 from napari_qmedsam import Session
 from napari_qmedsam.prompts import Box2D, Box3D, KeyBox
+from napari_qmedsam.segmentation.carrying import tightened
 from napari_qmedsam.segmentation.early_stop import EarlyStop
 from napari_qmedsam.segmentation.endings import EndReason
 from napari_qmedsam.segmentation.evidence import (
@@ -114,6 +115,17 @@ def test_slices_between_key_boxes_are_expected_to_have_shapes_between_theirs():
     assert shapes.expected(8) is None
     empty = KeyShapes(slices, keys, lambda key: np.zeros((SIDE, SIDE), bool))
     assert empty.expected(4) is None
+
+
+def test_a_second_look_moves_the_edge_of_a_cut_mask_to_the_greys():
+    truth = disc(32, 32, 12)
+    image = volume_of(truth[None]).array[0]
+    cut = truth.copy()
+    cut[:, :23] = False  # a box that began too far to the right
+    logits = np.where(cut, 0.5, -0.5).astype(np.float32)
+    again = tightened(logits, image) > 0
+    assert overlap(again, truth) > overlap(cut, truth) + 0.01
+    assert not (tightened(np.full_like(logits, -1.0), image) > 0).any()
 
 
 MASK = disc(20, 20, 6)

@@ -33,6 +33,14 @@ def test_a_mask_is_held_against_its_box(rows, columns, doubts):
     assert doubts_in_box(mask, BOX) == doubts
 
 
+def test_a_box_that_is_far_too_large_says_so():
+    mask = np.zeros((40, 40), bool)
+    mask[12:23, 12:23] = True  # 121 of 400 pixels
+    assert Doubt.BOX_TOO_LARGE in doubts_in_box(mask, BOX)
+    mask[12:25, 12:25] = True
+    assert Doubt.BOX_TOO_LARGE not in doubts_in_box(mask, BOX)
+
+
 def test_a_small_box_may_be_drawn_wide():
     mask = np.zeros((40, 40), bool)
     mask[13:17, 13:17] = True

@@ -9,7 +9,9 @@ from napari_qmedsam.prompts.boxes import (
 )
 from napari_qmedsam.prompts.refinements import (
     REFINEMENTS,
+    Absence,
     KeyBox,
+    Piece,
     Point,
     Refinement,
     interpolate,
@@ -17,9 +19,11 @@ from napari_qmedsam.prompts.refinements import (
 )
 
 __all__ = [
+    "Absence",
     "Box2D",
     "Box3D",
     "KeyBox",
+    "Piece",
     "Point",
     "REFINEMENTS",
     "Refinement",

@@ -42,6 +42,64 @@ class Point:
         return (self,)
 
 
+@dataclass(frozen=True)
+class Piece:
+    """A further box on one slice of an object: what it gives is added or taken away.
+
+    Parameters
+    ----------
+    slice_index : int
+    x_min, y_min, x_max, y_max : float
+        As of a :class:`Box2D`.
+    takes_away : bool
+        What the box gives is no part of the object.
+
+    Raises
+    ------
+    InvalidBox
+        If it is no box.
+    """
+
+    slice_index: int
+    x_min: float
+    y_min: float
+    x_max: float
+    y_max: float
+    takes_away: bool = False
+
+    def __post_init__(self) -> None:
+        Box2D(self.x_min, self.y_min, self.x_max, self.y_max)
+
+    @classmethod
+    def of(cls, slice_index: int, box: Box2D, takes_away: bool = False) -> "Piece":
+        """Make one of a box."""
+        sides = box.x_min, box.y_min, box.x_max, box.y_max
+        return cls(slice_index, *sides, takes_away)
+
+    @property
+    def box(self) -> Box2D:
+        """What a model is shown of it, for a mask of its own."""
+        return Box2D(self.x_min, self.y_min, self.x_max, self.y_max)
+
+    def clicks(self) -> tuple[Point, ...]:
+        """Return what the box of the object is shown with: nothing."""
+        return ()
+
+
+@dataclass(frozen=True)
+class Absence:
+    """A slice on which the object is not: its box there is empty.
+
+    Where an object is propagated, it ends before such a slice.
+    """
+
+    slice_index: int
+
+    def clicks(self) -> tuple[Point, ...]:
+        """Return what the box of the object is shown with: nothing."""
+        return ()
+
+
 class Refinement(Protocol):
     """What refines the box of an object on one slice, such as a :class:`Point`.
 
@@ -61,7 +119,11 @@ class Refinement(Protocol):
         ...
 
 
-REFINEMENTS: dict[str, type[Any]] = {"points": Point}
+REFINEMENTS: dict[str, type[Any]] = {
+    "points": Point,
+    "pieces": Piece,
+    "absences": Absence,
+}
 """The kinds there are, by the name that sessions and files have for all of a kind."""
 
 

@@ -54,6 +54,28 @@ def weigh(
     return np.tanh(logits) + shape_evidence(distance) + greys
 
 
+def tightened(
+    logits: NDArray[np.floating], image: NDArray[np.uint8]
+) -> NDArray[np.floating]:
+    """Return the score of each pixel on a second look at a model's answer to a box.
+
+    The mask itself is the shape that is expected, its greys and those of a ring around
+    it are compared: a side of a careless box that cuts the object, or leaves it room,
+    moves the edge of the mask, and greys move it back.
+
+    Parameters
+    ----------
+    logits : ndarray, (Y, X) float
+        Of the model, in the working frame.
+    image : ndarray, (Y, X) uint8
+        The slice, in that frame.
+    """
+    mask = logits > 0
+    if not mask.any():
+        return logits
+    return weigh(logits, signed_distance(mask), grey_table(image, mask)[image])
+
+
 @dataclass
 class Carried:
     """One object on its way in one direction.

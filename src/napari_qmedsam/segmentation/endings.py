@@ -14,6 +14,7 @@ class EndReason(Enum):
     OBJECT_END = "it ends before slice {}"
     MASK_JUMPED = "stopped before slice {}, where the mask jumps"
     OTHER_GREY = "stopped before slice {}, where the mask lies on other greys"
+    SAID_ABSENT = "stopped before slice {}, where it is not"
     EMPTY = "nothing was found, the mask is empty"
 
 

@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 from napari_qmedsam.errors import InvalidBox, InvalidSettings
 from napari_qmedsam.prompts import (
     REFINEMENTS,
+    Absence,
     Box2D,
     Box3D,
     KeyBox,
+    Piece,
     Point,
     Refinement,
     hull,
@@ -64,6 +66,16 @@ class ObjectPrompt:
         found = self.refinements_on(slice_index)
         return tuple(click for r in found for click in r.clicks())
 
+    def pieces_on(self, slice_index: int) -> tuple[Piece, ...]:
+        """Return the further boxes of one slice."""
+        found = self.refinements_on(slice_index)
+        return tuple(r for r in found if isinstance(r, Piece))
+
+    def is_absent(self, slice_index: int) -> bool:
+        """Tell whether the object was said not to be on this slice."""
+        found = self.refinements_on(slice_index)
+        return any(isinstance(r, Absence) for r in found)
+
     def reaches(self, slice_index: int) -> bool:
         """Tell whether the object may have voxels on this slice."""
         return self.box.z_min <= slice_index < self.box.z_max
@@ -93,7 +105,16 @@ class ObjectPrompt:
             return KeyBox(key.slice_index, box.in_plane)
 
         keys = tuple(clipped(key) for key in self.keys)
-        return replace(self, box=self.box.clip(*seen), keys=keys)
+
+        def inside(refinement: Refinement) -> Refinement:
+            if not isinstance(refinement, Piece):
+                return refinement
+            box = refinement.box.clip(*seen[1:])
+            return Piece.of(refinement.slice_index, box, refinement.takes_away)
+
+        refinements = tuple(inside(r) for r in self.refinements)
+        box = self.box.clip(*seen)
+        return replace(self, box=box, keys=keys, refinements=refinements)
 
 
 @dataclass(frozen=True)
@@ -252,4 +273,9 @@ def changed_object(
     if changed.keys:
         changed = changed.with_keys(changed.keys)
     clipped = changed.prompt.clip(shape)
-    return replace(changed, box=clipped.box, keys=clipped.keys)
+    return replace(
+        changed,
+        box=clipped.box,
+        keys=clipped.keys,
+        refinements=clipped.refinements,
+    )

@@ -25,12 +25,17 @@ LEAST_GAP = 3
 """Pixels that may always be free: nobody draws a box closer than that."""
 
 
+LEAST_FILLED = 0.35
+"""Of a box's area that the box around its mask must take; less is far too large."""
+
+
 class Doubt(Enum):
     """Why a mask is doubted; the value is how it is told."""
 
     EMPTY = "it is empty"
     OUTSIDE_BOX = "it reaches out of its box"
     BOX_NOT_FILLED = "it does not reach the sides of its box"
+    BOX_TOO_LARGE = "its box is far too large"
     OTHER_GREY = "it lies on other greys than where it was drawn"
 
 
@@ -60,6 +65,10 @@ def doubts_in_box(mask: NDArray[np.bool_], box: Box2D) -> tuple[Doubt, ...]:
         or max(tight.y_min - box.y_min, box.y_max - tight.y_max) > down
     ):
         doubts.append(Doubt.BOX_NOT_FILLED)
+    width, height = tight.x_max - tight.x_min, tight.y_max - tight.y_min
+    area = (box.x_max - box.x_min) * (box.y_max - box.y_min)
+    if doubts and width * height < LEAST_FILLED * area:
+        doubts.append(Doubt.BOX_TOO_LARGE)
     return tuple(doubts)
 
 

@@ -65,6 +65,7 @@ def segment_volume(
     prompts: Sequence[ObjectPrompt],
     window: Window | None = None,
     propagation: Propagation = Propagation.BOX,
+    tighten: bool = False,
 ) -> Generator[SliceUpdate, None, None]:
     """Segment 3D boxes slice by slice.
 
@@ -80,6 +81,8 @@ def segment_volume(
     window : Window, optional
         Default: the volume's own.
     propagation : Propagation
+    tighten : bool
+        Look again at the masks of boxes that may be too large or shifted.
 
     Raises
     ------
@@ -93,7 +96,7 @@ def segment_volume(
         chosen = [i for i, prompt in enumerate(prompts) if prompt.axis == axis]
         sweeps = _sweeps([prompts[i] for i in chosen], propagation)
         seen = seen_along(volume, axis)
-        updates = track_objects(segmenter, seen, sweeps, window)
+        updates = track_objects(segmenter, seen, sweeps, window, tighten=tighten)
         parts.append((chosen, sum(len(sweep_slices(s)) for s in sweeps), updates))
     return _one_after_the_other(parts)
 

@@ -60,6 +60,7 @@ def propagate_objects(
     window: Window,
     protect_existing: bool = False,
     stop: EarlyStop | None = None,
+    tighten: bool = False,
 ) -> Generator[SliceUpdate, None, None]:
     """Segment what has no mask on a slice, then propagate all masks on it.
 
@@ -78,6 +79,8 @@ def propagate_objects(
     protect_existing : bool
         Keep the labels of other objects; those of locked ones stay anyway.
     stop : EarlyStop, optional
+    tighten : bool
+        As for :func:`~napari_qmedsam.segmentation.propagation.segment_volume`.
     """
     with annotation.painting():
         painter = Painter(annotation.labels, protect_existing)
@@ -86,7 +89,7 @@ def propagate_objects(
         new = [p for p in prompts if not (plane == p.object_id).any()]
         reached: dict[int, set[int]] = {}
         try:
-            first = segment_volume(segmenter, volume, new, window)
+            first = segment_volume(segmenter, volume, new, window, tighten=tighten)
             new_ids = [p.object_id for p in new]
             yield from _paint_each(annotation, first, new_ids, painter)
             # Objects may have been removed meanwhile.

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from napari_qmedsam.cancelling import check_cancelled
 from napari_qmedsam.preprocessing import SliceGeometry, is_blank
-from napari_qmedsam.prompts import KeyBox, Point
-from napari_qmedsam.segmentation.carrying import Carried, weigh
+from napari_qmedsam.prompts import KeyBox, Piece, Point
+from napari_qmedsam.segmentation.carrying import Carried, tightened, weigh
 from napari_qmedsam.segmentation.early_stop import EarlyStop
 from napari_qmedsam.segmentation.endings import EndReason, ObjectEnd
-from napari_qmedsam.segmentation.evidence import WorkingSlices
+from napari_qmedsam.segmentation.evidence import WorkingFrame, WorkingSlices
 from napari_qmedsam.segmentation.key_shapes import KeyShapes
 from napari_qmedsam.segmentation.objects import ObjectPrompt
 from napari_qmedsam.segmentation.segmenter import (
@@ -105,6 +105,10 @@ class Track:
 
     def next_box(self, slice_index: int, geometry: SliceGeometry) -> InputBox | None:
         """Return the box that prompts a slice; None where the object has ended."""
+        if self.prompt.is_absent(slice_index):
+            if self.follows_mask and not self.has_ended:
+                self._end(EndReason.SAID_ABSENT, slice_index)
+            return None
         drawn = geometry.box_to_input(self.prompt.box_on(slice_index))
         if not self.follows_mask or self.prompt.is_key(slice_index):
             self.ended = None
@@ -161,19 +165,32 @@ class Track:
         slice_index: int,
         logits: NDArray[np.float32],
         geometry: SliceGeometry,
+        image: NDArray[np.uint8] | None = None,
     ) -> NDArray[np.bool_]:
         """Return the (Y, X) mask of a model's (L, L) answer to a box.
 
         Between key boxes the shape and the greys that are expected have a say in it.
+        With an image, in the working frame, a mask of a drawn box is tightened.
         """
         expected = None if self.shapes is None else self.shapes.expected(slice_index)
         if self.shapes is None or expected is None:
+            is_drawn = self.mask is None or not self.follows_mask
+            if image is not None and is_drawn:
+                frame = WorkingFrame(geometry.height, geometry.width)
+                answer = geometry.logits_on(logits, *frame.shape)
+                return frame.whole_mask(tightened(answer, image))
             (mask,) = geometry.logits_to_masks(logits[None])
             return mask
         distance, greys = expected
         frame = self.shapes.slices.frame
         score = weigh(geometry.logits_on(logits, *frame.shape), distance, greys)
         return frame.whole_mask(score)
+
+    def correct(self, mask: NDArray[np.bool_]) -> None:
+        """Go on from where it is with another (Y, X) mask."""
+        self.mask = mask
+        if self.carried is not None:
+            self.carried.mask = self.carried.frame.mask(mask)
 
     def take_nothing(self, slice_index: int, nothing: NDArray[np.bool_]) -> None:
         """Go on to a slice without any object."""
@@ -233,6 +250,7 @@ def track_objects(
     sweeps: Sequence[Sweep],
     window: Window,
     stop: EarlyStop | None = None,
+    tighten: bool = False,
 ) -> Generator[SliceUpdate, None, None]:
     """Segment the slices of sweeps, one sweep after the other.
 
@@ -249,6 +267,9 @@ def track_objects(
     window : Window
     stop : EarlyStop, optional
         When objects that are carried count as ended. Default: `EarlyStop()`.
+    tighten : bool
+        Look again at drawn boxes, as
+        :func:`~napari_qmedsam.segmentation.carrying.tightened` does.
 
     Raises
     ------
@@ -315,7 +336,8 @@ def track_objects(
                 logits = segmenter.decode(embedding, list(wanted.values()), points)
                 for i, answer in zip(wanted, logits, strict=True):
                     if here[i].carried is None:
-                        found[i] = here[i].shaped(slice_index, answer, geometry)
+                        image = slices.image(slice_index) if tighten else None
+                        found[i] = here[i].shaped(slice_index, answer, geometry, image)
                         here[i].take(slice_index, found[i])
                         continue
                     found[i] = here[i].take_evidence(
@@ -324,6 +346,14 @@ def track_objects(
                         geometry.logits_on(answer, *frame.shape),
                         stop,
                     )
+                for i in wanted:
+                    pieces = here[i].prompt.pieces_on(slice_index)
+                    if pieces and not here[i].has_ended:
+                        boxes = [geometry.box_to_input(piece.box) for piece in pieces]
+                        logits = segmenter.decode(embedding, boxes)
+                        extra = geometry.logits_to_masks(logits)
+                        found[i] = with_pieces(found[i], pieces, extra)
+                        here[i].correct(found[i])
             if not to_come[slice_index] and slice_index in held:
                 segmenter.store.release(held.pop(slice_index))
             given = tuple(sorted(found.items()))
@@ -344,6 +374,22 @@ def track_objects(
     finally:
         for key in held.values():
             segmenter.store.release(key)
+
+
+def with_pieces(
+    mask: NDArray[np.bool_], pieces: Sequence[Piece], masks: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """Return a mask with what further boxes gave, without what others took away.
+
+    Parameters
+    ----------
+    mask : ndarray, (Y, X) bool
+    pieces : sequence of Piece
+    masks : ndarray, (n, Y, X) bool
+        What each of them gave.
+    """
+    takes = np.array([piece.takes_away for piece in pieces])
+    return (mask | masks[~takes].any(axis=0)) & ~masks[takes].any(axis=0)
 
 
 def input_points(
