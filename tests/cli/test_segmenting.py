@@ -68,6 +68,66 @@ def test_boxes_on_slices_come_before_boxes_over_slices(run, fake_model, scan):
     np.testing.assert_array_equal(labels, expected)
 
 
+def written():
+    return nib.load("out.nii.gz").get_fdata().transpose(2, 1, 0)
+
+
+def test_one_box_is_carried_to_the_whole_object(run, fake_model, scan):
+    one = ("segment", "ct.nii.gz", *BOX, "-o", "out.nii.gz", *KNOWN)
+    status, out, err = run(*one, "--carry", "both")
+    assert status == 0, err
+    np.testing.assert_array_equal(written(), np.where(scan == 1, 1, 0))
+    assert "it ends before slice" in out
+    run(*one, "--carry", "up")
+    assert np.flatnonzero(written().any(axis=(1, 2))).tolist() == [2, 3]
+    kept = json.loads(Path("out.nii.gz.provenance.json").read_text())
+    assert kept["objects"][0]["box"]["z_max"] == 4
+
+
+def test_boxes_on_slices_are_keys_of_one_object(run, fake_model, scan):
+    keys = ("--box", "1,5,3,21,17", "--box", "3,5,3,21,17", "--keys")
+    status, _, err = run("segment", "ct.nii.gz", *keys, "-o", "out.nii.gz", *KNOWN)
+    assert status == 0, err
+    np.testing.assert_array_equal(written(), np.where(scan == 1, 1, 0))
+
+
+def test_pieces_empty_slices_and_tidying(run, fake_model, scan):
+    one = ("segment", "ct.nii.gz", *BOX, "-o", "out.nii.gz", *KNOWN)
+    more = ("--add", "2,17,19,31,31", "--take", "2,5,3,9,17", "--tighten")
+    status, _, err = run(*one, *more)
+    assert status == 0, err
+    expected = (scan[2] == 1) | (scan[2] == 2)
+    expected[3:17, 5:9] = False
+    np.testing.assert_array_equal(written()[2], expected)
+    run(*one, *more, "--largest-piece")
+    assert not written()[2][scan[2] == 1].any() or not written()[2][scan[2] == 2].any()
+    run(*one, "--carry", "both", "--absent", "3")
+    assert np.flatnonzero(written().any(axis=(1, 2))).tolist() == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--carry", "left"), "--carry 'left' must be up or down or both"),
+        (("--keys", *BOX), "one on a slice"),
+        (("--add", "2,1,1,3,3", *BOX), "are of one object"),
+        (("--add", "2,90,90,99,99"), "lies outside"),
+    ],
+)
+def test_what_cannot_be_carried_or_added_is_said(
+    run, fake_model, scan, arguments, said
+):
+    status, _, err = run("segment", "ct.nii.gz", *BOX, *arguments)
+    assert status == 2
+    assert said in " ".join(err.split())
+
+
+def test_a_box_far_too_large_says_so(run, fake_model, scan):
+    status, _, err = run("segment", "ct.nii.gz", "--box", "1,0,0,32,40", *KNOWN)
+    assert status == 0
+    assert "object 1: its box is far too large." in err
+
+
 def test_segment_reads_nrrd_and_dicom(run, fake_model, scan, write_series, tmp_path):
     image = sitk.Cast(sitk.ReadImage("ct.nii.gz"), sitk.sitkInt16)
     sitk.WriteImage(image, "ct.nrrd")

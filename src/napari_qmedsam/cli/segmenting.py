@@ -76,6 +76,54 @@ def segment(
             help="x_min,y_min,z_min,x_max,y_max,z_max; one object each. Repeatable.",
         ),
     ] = None,
+    keys: Annotated[
+        bool,
+        typer.Option(
+            "--keys", help="All --box are key boxes of one object, slices between too."
+        ),
+    ] = False,
+    carry: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WAY",
+            help="Propagate masks beyond the outermost boxes: up, down or both. Up is "
+            "to higher slice indices.",
+        ),
+    ] = None,
+    tighten: Annotated[
+        bool,
+        typer.Option(
+            "--tighten", help="Look again at boxes that may be too large or shifted."
+        ),
+    ] = False,
+    add: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="BOX",
+            help="z,x_min,y_min,x_max,y_max; a further piece of the one object.",
+        ),
+    ] = None,
+    take: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="BOX",
+            help="z,x_min,y_min,x_max,y_max; what it gives is no part of the object.",
+        ),
+    ] = None,
+    absent: Annotated[
+        list[int] | None,
+        typer.Option(metavar="Z", help="A slice without the one object. Repeatable."),
+    ] = None,
+    smooth: Annotated[
+        float,
+        typer.Option(min=0, metavar="MM", help="Smooth masks across slices."),
+    ] = 0.0,
+    largest_piece: Annotated[
+        bool, typer.Option("--largest-piece", help="Keep each object's largest piece.")
+    ] = False,
+    fill_holes: Annotated[
+        bool, typer.Option("--fill-holes", help="Fill holes of each object in 3D.")
+    ] = False,
     images: cohorts.Images = None,
     boxes: Annotated[
         Path | None,
@@ -114,8 +162,8 @@ def segment(
     """Segment boxes and write a label volume on the image's own grid.
 
     Objects are numbered 1, 2, ... : first the --box ones, then the --box3d
-    ones. Where objects overlap, the later one wins. With --images and --boxes
-    many images, by one or more models, into the folder of a run.
+    ones; with --keys there is one. Where objects overlap, the later one wins. With
+    --images and --boxes many images, by one or more models, into the folder of a run.
     """
     if images is not None:
         _segment_many(context)
@@ -125,29 +173,52 @@ def segment(
     why = "it is for many images (--images)."
     shared.refuse_idle(context, cohorts.ONLY_MANY | {"boxes"}, why)
     chosen_model = cohorts.one_model(model)
-    from napari_qmedsam.prompts import parse_box, parse_slice_box
+    from napari_qmedsam.prompts import Absence, Piece, parse_box, parse_slice_box
     from napari_qmedsam.replay import save_with_provenance
     from napari_qmedsam.segmentation.measuring import Tally
-    from napari_qmedsam.segmentation.propagation import Propagation
+    from napari_qmedsam.segmentation.plausibility import Doubt, check_object
+    from napari_qmedsam.segmentation.propagation import Direction, Propagation
+    from napari_qmedsam.segmentation.tidying import Tidying
     from napari_qmedsam.session import Session
     from napari_qmedsam.volumes import read_volume
     from napari_qmedsam.volumes.windows import parse_window
     from napari_qmedsam.volumes.writing import check_target
 
-    drawn = [parse_slice_box(text) for text in box or []]
-    drawn += [parse_box(text) for text in box3d or []]
+    on_slices = [parse_slice_box(text) for text in box or []]
+    drawn = on_slices + [parse_box(text) for text in box3d or []]
     if not drawn:
         raise InvalidSettings("Give at least one --box or --box3d.")
+    ways = {way.name.lower(): way for way in Direction}
+    if carry is not None and carry not in ways:
+        raise InvalidSettings(f"--carry '{carry}' must be {' or '.join(ways)}.")
+    if keys and (box3d or len({b.z_min for b in on_slices}) < len(on_slices)):
+        raise InvalidSettings("--keys takes --box alone, one on a slice.")
+    extra = [
+        Piece.of(given.z_min, given.in_plane, takes_away)
+        for texts, takes_away in ((add, False), (take, True))
+        for given in map(parse_slice_box, texts or [])
+    ]
+    absences = tuple(Absence(z) for z in absent or [])
+    if (extra or absences) and len(drawn) > 1 and not keys:
+        raise InvalidSettings(
+            "--add, --take and --absent are of one object: give one box, or --keys."
+        )
+    tidying = Tidying(smooth, largest_piece, fill_holes)
     chosen_window = parse_window(window)
     way = shared.parse_choice(Propagation, propagation, "--propagation")
     if not box3d:
         shared.refuse_idle(context, {"propagation"}, "it is that of --box3d.")
+    if carry is not None:
+        why = "with --carry a slice beyond a box is prompted by its neighbour's mask."
+        shared.refuse_idle(context, {"propagation"}, why)
     volume = read_volume(
         image, frame=frame, series=series, modality=shared.modality(modality)
     )
     # Boxes and output are checked before a model is loaded or downloaded.
     for wanted in drawn:
         wanted.clip(*volume.shape)
+    for piece in extra:
+        piece.box.clip(*volume.shape[1:])
     target = output or _default_output(image, volume.source.format)
     if output is None and target.exists():
         raise InvalidSettings(
@@ -159,13 +230,28 @@ def segment(
     segmenter = shared.segmenter(
         chosen_model, weights, backend, max_boxes, precision, device
     )
-    session = Session(volume, segmenter, chosen_window)
-    for object_id, wanted in enumerate(drawn, 1):
+    session = Session(volume, segmenter, chosen_window, tighten=tighten)
+    for object_id, wanted in enumerate(drawn[:1] if keys else drawn, 1):
         session.add_object(wanted, object_id=object_id)
+    for key in drawn[1:] if keys else ():
+        session.set_box(1, key.z_min, key.in_plane)
+    if extra or absences:
+        session.change_object(1, pieces=tuple(extra), absences=absences)
     with shared.bar("Segmenting", quiet=as_json) as advance:
-        done = session.segment(propagation=way, progress=advance)
-    # Nothing was corrected by hand, so what the boxes gave is what is written.
-    path, _ = save_with_provenance(session, target, way, session.labels)
+        if carry is None:
+            done = session.segment(propagation=way, progress=advance)
+        else:
+            done = session.carry(ways[carry], progress=advance)
+    for object_id in session.objects if tidying else ():
+        session.tidy(object_id, tidying)
+    # Boxes alone make the same labels again; whatever came after them is kept by voxel.
+    is_plain = carry is None and not tighten and not tidying
+    automatic = session.labels if is_plain else None
+    path, _ = save_with_provenance(session, target, way, automatic)
+    for item in session.objects.values():
+        doubts = check_object(item, volume, session.labels, session.window)
+        if any(Doubt.BOX_TOO_LARGE in found for found in doubts.doubts.values()):
+            shared.notices((f"{item.name}: {Doubt.BOX_TOO_LARGE.value}.",))
     shared.notices(volume.notices)
     info = segmenter.backend.info
     tally = Tally(volume)
@@ -272,6 +358,8 @@ def _segment_many(context: typer.Context) -> None:
 
     given = context.params
     single = {"image", "box", "box3d", "output", "weights", "frame", "series"}
+    single |= {"keys", "carry", "tighten", "add", "take", "absent"}
+    single |= {"smooth", "largest_piece", "fill_holes"}
     why = "it is for a single image."
     shared.refuse_idle(context, {*single, "modality", "as_json"}, why)
     if given["boxes"] is None:
