@@ -52,6 +52,8 @@ def user_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("QMEDSAM_CACHE", str(folder / "cache"))
         patch.setenv("QMEDSAM_HOME", str(folder / "home"))
+        # Tests tell encodings by their number and masks by their last pixel.
+        patch.setenv("QMEDSAM_EMBEDDINGS_GB", "0")
         yield folder
 
 

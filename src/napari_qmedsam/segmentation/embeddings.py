@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_qmedsam.disk import atomic_write
+from napari_qmedsam.segmentation.embedding_archive import EmbeddingArchive
 
 log = logging.getLogger(__name__)
 
@@ -26,12 +27,17 @@ class EmbeddingStore:
     folder : Path, optional
         Where embeddings go that no longer fit; without it they are dropped,
         except those on hold, which go to a temporary folder.
+    archive : EmbeddingArchive, optional
+        Gets every embedding, for the next session, and is asked last.
     """
 
     def __init__(
-        self, memory_limit: int = DEFAULT_MEMORY, folder: Path | None = None
+        self,
+        memory_limit: int = DEFAULT_MEMORY,
+        folder: Path | None = None,
+        archive: EmbeddingArchive | None = None,
     ) -> None:
-        self.memory_limit, self.folder = memory_limit, folder
+        self.memory_limit, self.folder, self.archive = memory_limit, folder, archive
         self._memory: OrderedDict[str, NDArray[np.float32]] = OrderedDict()
         self._disk: dict[str, Path] = {}
         self._held: Counter[str] = Counter()
@@ -43,7 +49,9 @@ class EmbeddingStore:
         return sum(e.nbytes for e in self._memory.values())
 
     def __contains__(self, key: str) -> bool:
-        return key in self._memory or self._path(key) is not None
+        if key in self._memory or self._path(key) is not None:
+            return True
+        return self.archive is not None and key in self.archive
 
     def get(self, key: str) -> NDArray[np.float32] | None:
         """Return the embedding, or None where it was never put or was dropped."""
@@ -52,7 +60,10 @@ class EmbeddingStore:
             return self._memory[key]
         path = self._path(key)
         if path is None:
-            return None
+            found = None if self.archive is None else self.archive.get(key)
+            if found is not None:
+                self._keep(key, found)
+            return found
         try:
             embedding = np.load(path)
         except (OSError, ValueError, EOFError):  # deleted or damaged by others
@@ -60,11 +71,16 @@ class EmbeddingStore:
             path.unlink(missing_ok=True)
             self._disk.pop(key, None)
             return None
-        self.put(key, embedding)
+        self._keep(key, embedding)
         return embedding
 
     def put(self, key: str, embedding: NDArray[np.float32]) -> None:
         """Keep an embedding, making room for it."""
+        if self.archive is not None:
+            self.archive.put(key, embedding)
+        self._keep(key, embedding)
+
+    def _keep(self, key: str, embedding: NDArray[np.float32]) -> None:
         self._memory[key] = embedding
         self._memory.move_to_end(key)
         while self.bytes_in_memory > self.memory_limit and len(self._memory) > 1:

@@ -10,6 +10,7 @@ from napari_qmedsam.gui.shared.loading import LoadModel, ModelChoice
 from napari_qmedsam.gui.shared.work import Work
 from napari_qmedsam.gui.shared.worker import Report
 from napari_qmedsam.models.configuration import CONFIGS, ModelConfig
+from napari_qmedsam.segmentation.embedding_archive import users_archive
 from napari_qmedsam.segmentation.embeddings import EmbeddingStore
 from napari_qmedsam.segmentation.segmenter import SliceSegmenter
 
@@ -17,7 +18,8 @@ from napari_qmedsam.segmentation.segmenter import SliceSegmenter
 class ModelLoader:
     """Keeps the model that was loaded last.
 
-    Embeddings are kept for every model, so that going back to one costs no encoding.
+    Embeddings are kept for every model, and for the next start, so that going back to
+    one costs no encoding.
 
     Parameters
     ----------
@@ -27,7 +29,7 @@ class ModelLoader:
 
     def __init__(self, load: LoadModel, work: Work) -> None:
         self.load, self._work = load, work
-        self._store = EmbeddingStore()
+        self._store = EmbeddingStore(archive=users_archive())
         self._choice: ModelChoice | None = None
         self.segmenter: SliceSegmenter | None = None
         """The model that is loaded."""
