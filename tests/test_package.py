@@ -200,6 +200,16 @@ def test_import_loads_nothing_heavy(module):
     assert not loaded_after(f"import {module}") & set(HEAVY)
 
 
+def test_openvino_runs_and_labels_are_written_without_torch():
+    modules = "runtime.openvino_backend, session, opening, replay, evaluation.volumes"
+    imports = "; ".join(
+        f"import napari_qmedsam.{m.strip()}" for m in modules.split(",")
+    )
+    loaded = loaded_after(f"sys.modules['torch'] = None; {imports}")
+    assert "napari_qmedsam.runtime.openvino_backend" in loaded
+    assert "napari_qmedsam.runtime.tracing" not in loaded
+
+
 def test_help_loads_nothing_heavy():
     statement = (
         "from napari_qmedsam.cli import main\n"

@@ -318,3 +318,32 @@ def test_replay_makes_the_same_labels_again(run, scan):
     status, _, err = run("replay", "ct.nii.gz", "--image", "ct.nii.gz")
     assert status == 2
     assert "no readable 'ct.nii.gz.provenance.json'" in err
+
+
+def without_torch(*arguments):
+    code = (
+        "import sys; sys.modules['torch'] = None\n"
+        "from napari_qmedsam.cli import main; main()"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+def test_exported_graphs_run_without_torch(run, scan):
+    assert run("export", "demo", "--format", "openvino", "-o", "graphs")[0] == 0
+    options = ("segment", "ct.nii.gz", *BOX, *KNOWN, "--model", "graphs")
+    assert run(*options, "-o", "with.nii.gz")[0] == 0
+    done = without_torch(*options, "-o", "without.nii.gz")
+    assert done.returncode == 0, done.stderr
+    first, second = nib.load("with.nii.gz"), nib.load("without.nii.gz")
+    np.testing.assert_array_equal(first.get_fdata(), second.get_fdata())
+
+
+def test_what_needs_torch_says_so(scan, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    done = without_torch("quantize", "--model", "demo", "-o", "a.qmedsam.safetensors")
+    assert done.returncode == 2
+    assert done.stderr.startswith("Error: This needs torch, which is not installed")

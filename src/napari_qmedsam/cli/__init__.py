@@ -51,6 +51,12 @@ app.command()(models.fetch)
 app.command()(models.info)
 app.add_typer(training.app, name="train")
 
+NEEDS_TORCH = (
+    "This needs torch, which is not installed: pip install torch. Without it run "
+    "exported graphs (`qmedsam export MODEL --format openvino` where torch is), or "
+    "models that were converted on this machine before."
+)
+
 INTERRUPTED = 130
 """Exit status after Ctrl-C."""
 
@@ -84,6 +90,10 @@ def main() -> None:
         # nowhere, or Python would complain at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 1
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        _fail(NEEDS_TORCH)
     except OSError as error:
         # A full disk, a missing right: no fault of ours to trace.
         where = f" '{error.filename}'" if error.filename else ""

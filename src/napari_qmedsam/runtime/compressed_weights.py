@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_qmedsam.checkpoints.packed.granularity import GranularityKind, Permutation
-from napari_qmedsam.checkpoints.packed.tensor import QuantizedTensor
 
 if TYPE_CHECKING:
     import openvino
+
+    from napari_qmedsam.checkpoints.packed.tensor import QuantizedTensor
 
 SMALLEST_GROUP = 4
 """Smaller groups are unpacked by the plugin at compile time."""
@@ -35,7 +36,7 @@ class CompressionReport:
 
 
 def compress_weights(
-    graph: "openvino.Model", weights: Mapping[str, QuantizedTensor]
+    graph: "openvino.Model", weights: "Mapping[str, QuantizedTensor]"
 ) -> CompressionReport:
     """Replace float weights of matrix products by compressed ones, in place.
 
@@ -70,7 +71,7 @@ def storage_bits(bit_width: int) -> int:
     return next(width for width in (2, 4, 8) if bit_width <= width)
 
 
-def can_compress(tensor: QuantizedTensor) -> bool:
+def can_compress(tensor: "QuantizedTensor") -> bool:
     """Tell whether OpenVINO keeps this weight compressed, and gets it right.
 
     Rows of codes that do not end on a byte give wrong numbers without an
@@ -91,14 +92,14 @@ def can_compress(tensor: QuantizedTensor) -> bool:
     )
 
 
-def _group_size(tensor: QuantizedTensor) -> int:
+def _group_size(tensor: "QuantizedTensor") -> int:
     inputs = tensor.shape[1]
     if tensor.granularity.kind is GranularityKind.GROUP:
         return min(tensor.granularity.group_size, inputs)
     return inputs
 
 
-def _replace(products: list, tensor: QuantizedTensor) -> bool:
+def _replace(products: list, tensor: "QuantizedTensor") -> bool:
     from openvino import Type
     from openvino import opset13 as op
 
