@@ -149,6 +149,7 @@ def main():
     viewer.add_layer(reference_layer())
     settle(1)
     viewer.reset_view(margin=0)
+    segment.controls.automatic.setChecked(False)
     draw(segment)
     camera.take("tutorial-boxes")
     segment.segment_range()

@@ -167,6 +167,17 @@ def test_rows_sort_by_number(compared):
     assert [table.item(r, 0).text() for r in range(2)] == [WHOLE.name, LOSSY.name]
 
 
+def test_scores_are_in_sight_in_a_narrow_panel(compared):
+    table = compared.controls.table
+    table.setFixedWidth(300)
+    header = table.horizontalHeader()
+    titles = [table.horizontalHeaderItem(i).text() for i in range(table.columnCount())]
+    for title in ("DSC", "NSD", "Δ FP32"):
+        column = titles.index(title)
+        end = header.sectionViewportPosition(column) + header.sectionSize(column)
+        assert end <= 300
+
+
 def test_long_names_take_a_second_line(panel):
     table = panel.controls.table
     long = replace(LOSSY, name="tiny 4-bit P-COMQ of elements, sorted by size " * 3)

@@ -33,6 +33,10 @@ EFFECTIVE = 2
 CHANGE = 7
 """Column of the change against the float model."""
 
+SEEN_FIRST = (5, 6, 7)
+"""Columns of the scores, which stand beside the names: a narrow panel has room for
+these, and scrolls to the others."""
+
 WIDTHS = (0, 34, 58, 46, 40, 50, 50, 56)
 """Pixels of each column; names get what is left."""
 
@@ -69,6 +73,8 @@ class VariantTable(QTableWidget):
         header.setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
         for column, width in enumerate(WIDTHS[1:], 1):
             self.setColumnWidth(column, width)
+        for place, column in enumerate(SEEN_FIRST, 1):
+            header.moveSection(header.visualIndex(column), place)
         self.setMinimumSize(SEEN_WIDTH, 132)
         self._unticked: set[str] = set()
         self._filling = False

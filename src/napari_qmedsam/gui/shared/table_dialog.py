@@ -15,6 +15,9 @@ from napari_qmedsam.evaluation.tables import Cells
 from napari_qmedsam.gui.shared.forms import button, row
 from napari_qmedsam.gui.shared.table_export import TableExport
 
+LEAST_HEIGHT = 200
+"""Pixels that a table of many rows has at least."""
+
 
 class TableDialog(QDialog):
     """Shows rows of text; the window behind it can be used meanwhile.
@@ -69,4 +72,6 @@ class TableDialog(QDialog):
                     )
                 self.table.setItem(place, column, item)
         self.table.resizeColumnsToContents()
+        # However long the note is, some rows are in sight.
+        self.table.setMinimumHeight(min(34 + 30 * len(body), LEAST_HEIGHT))
         self.status.setText(note)
