@@ -7,6 +7,8 @@ from napari.layers import Layer
 from napari_qmedsam.gui.segment.canvas_marks import side_letters
 from napari_qmedsam.gui.shared.canvas import scale_bar_of
 from napari_qmedsam.gui.shared.layers import image_layer_data
+from napari_qmedsam.gui.shared.rectangles import rectangle, upper_left
+from napari_qmedsam.prompts import Box2D
 from napari_qmedsam.volumes.volume import Modality, Source, Volume
 
 pytestmark = pytest.mark.gui
@@ -107,3 +109,15 @@ def test_a_scan_that_comes_during_work_waits(viewer, panel, other, monkeypatch):
     assert panel.workspace is first
     assert first.image.visible
     assert second.visible
+
+
+def test_names_stand_at_the_upper_left_of_boxes_in_each_view(panel):
+    """Of the test scan x and z run against the display, and heads are up."""
+    layer = panel.workspace.draw_boxes()
+    layer.add_rectangles(rectangle(2, Box2D(3, 8, 27, 22), 3))
+    assert str(layer.text.anchor) == "upper_right"
+    for axis, corner in ((1, "upper_right"), (2, "upper_left"), (0, "upper_right")):
+        panel.workspace.look_along(axis)
+        rows, columns = panel.workspace.view.is_mirrored
+        assert str(layer.text.anchor) == corner
+        assert corner == upper_left(rows, columns)

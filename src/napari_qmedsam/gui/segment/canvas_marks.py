@@ -8,6 +8,7 @@ from qtpy.QtWidgets import QLabel, QWidget
 from napari_qmedsam.gui.segment.workspace import Workspace
 from napari_qmedsam.gui.segment.workspaces import Workspaces
 from napari_qmedsam.gui.shared.canvas import camera_of, native_canvas_of, scale_bar_of
+from napari_qmedsam.gui.shared.rectangles import upper_left
 from napari_qmedsam.volumes.registry import tells_sides
 from napari_qmedsam.volumes.reslicing import axis_order, view_name
 
@@ -84,6 +85,8 @@ class CanvasMarks(QObject):
             letter.setText(text)
             letter.adjustSize()
             letter.setVisible(bool(text))
+        if workspace is not None and not workspace.view.is_3d:
+            workspace.box_layer.name_at(upper_left(*workspace.view.is_mirrored))
         self._place()
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:

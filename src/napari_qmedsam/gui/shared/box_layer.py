@@ -261,6 +261,11 @@ class BoxLayer(PromptLayer[Shapes]):
                 wanted.append((o.object_id, np.asarray(vertices)))
         return wanted
 
+    def name_at(self, corner: str) -> None:
+        """Put names at another corner of the rectangles, as napari calls it."""
+        if self.layer is not None and str(self.layer.text.anchor) != corner:
+            self.layer.text.anchor = corner
+
     def update(self) -> None:
         """Show names, slices and colours anew; the rectangles stay."""
         if self.layer is not None:

@@ -98,7 +98,7 @@ def box_style(volume: Volume) -> dict[str, Any]:
             "string": f"{{{TITLE}}}",
             "size": 9,
             "color": "white",
-            "anchor": _upper_left(volume),
+            "anchor": upper_left(*(np.diag(display_affine(volume))[1:3] < 0)),
             "translation": np.zeros(3),
         },
     }
@@ -236,16 +236,20 @@ def rectangle(
     return np.insert(corners, axis, slice_index, axis=1)
 
 
-# Helpers ------------------------------------------------------------------
-
-
-def _upper_left(volume: Volume) -> str:
+def upper_left(rows: bool, columns: bool) -> str:
     """Return the corner of a rectangle that is its upper left on the screen.
 
     napari names corners by the array, which may be shown the other way round.
+
+    Parameters
+    ----------
+    rows, columns : bool
+        Whether they run against the screen.
     """
-    rows, columns = np.diag(display_affine(volume))[1:3] < 0
     return f"{'lower' if rows else 'upper'}_{'right' if columns else 'left'}"
+
+
+# Helpers ------------------------------------------------------------------
 
 
 def _whole(value: Any, otherwise: int) -> int:
