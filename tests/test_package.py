@@ -35,6 +35,7 @@ ROOMS = {
     "checkpoints": {"errors", "models", "cancelling", "disk", "contents"},
     "runtime": {
         "datasets",
+        "provenance",
         "errors",
         "cancelling",
         "disk",

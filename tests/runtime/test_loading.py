@@ -94,5 +94,5 @@ def test_the_device_is_asked_for_and_told(float_file):
     assert info.device == "cpu"
     assert info.key.endswith("torch/fp32/cpu")
     if not torch.cuda.is_available():
-        with pytest.raises(UnsupportedBackend, match="no CUDA device"):
+        with pytest.raises(UnsupportedBackend, match="finds no device 'cuda'"):
             load_backend(str(float_file), "torch", device="cuda")

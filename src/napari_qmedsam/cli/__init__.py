@@ -49,6 +49,7 @@ app.command()(benchmarking.bench)
 app.command()(models.models)
 app.command()(models.fetch)
 app.command()(models.info)
+app.command()(models.devices)
 app.add_typer(training.app, name="train")
 
 NEEDS_TORCH = (

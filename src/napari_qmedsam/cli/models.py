@@ -1,4 +1,4 @@
-"""Commands about model files: models, fetch, info."""
+"""Commands about model files and what they run on: models, fetch, info, devices."""
 
 import json
 from typing import Annotated
@@ -85,3 +85,36 @@ def info(
             value = ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in value.items())
         title = Text(f"{key.replace('_', ' ')}:", style="bold")
         console.print(title, str(value), soft_wrap=True)
+
+
+def devices(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List the devices of this machine, by backend, and the floats they multiply.
+
+    A device is trusted with a model once its masks of three phantom slices are those
+    of the CPU; that is looked at when it is first asked for.
+    """
+    from napari_qmedsam.errors import MissingDependency
+    from napari_qmedsam.runtime.registry import BackendName
+
+    found = []
+    for backend in BackendName:
+        try:
+            found += [
+                (
+                    str(backend),
+                    str(device),
+                    [str(p) for p in backend.entry.floats(device)],
+                )
+                for device in backend.entry.devices_here()
+            ]
+        except (ImportError, MissingDependency):  # not installed
+            continue
+    if as_json:
+        headings = ("backend", "device", "floats")
+        rows = [dict(zip(headings, line, strict=True)) for line in found]
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    cells = [[backend, device, ", ".join(floats)] for backend, device, floats in found]
+    shared.print_table([["backend", "device", "floats"], *cells])

@@ -34,7 +34,8 @@ DeviceOption = Annotated[
     str,
     typer.Option(
         metavar="NAME",
-        help=f"{', '.join(Device)}, as the backend has it. auto: a GPU if there.",
+        help=f"{', '.join(Device)}, as the backend has it (see qmedsam devices). "
+        "auto: in torch a GPU if there, else the CPU.",
     ),
 ]
 PrecisionOption = Annotated[

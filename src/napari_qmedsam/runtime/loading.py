@@ -15,6 +15,7 @@ from napari_qmedsam.checkpoints.resolve import int8_name, resolve_model
 from napari_qmedsam.checkpoints.source import ModelSource
 from napari_qmedsam.errors import QMedSAMError, UnsupportedBackend
 from napari_qmedsam.runtime.auto_precision import fastest, reason, tried
+from napari_qmedsam.runtime.device_check import check_device
 from napari_qmedsam.runtime.protocol import Backend
 from napari_qmedsam.runtime.registry import Runtime
 
@@ -53,7 +54,8 @@ def load_backend(
         graphs that NNCF makes of it, once. A quantized model runs in int8 whatever
         is asked for. ``auto`` is the fastest here that agrees with ``fp32``.
     device : str
-        ``auto``, ``cpu``, or ``cuda`` in torch. auto takes a GPU where there is one.
+        ``auto``, ``cpu``, ``cuda`` or ``mps`` in torch, ``gpu`` or ``npu`` on OpenVINO.
+        auto takes a GPU in torch, and the CPU elsewhere.
     threads : int
         CPU threads; 0 leaves it to the runtime.
     progress : callable, optional
@@ -233,12 +235,19 @@ def load(source: ModelSource, runtime: Runtime = DEFAULT) -> Backend:
     Raises
     ------
     UnsupportedBackend
-        If the runtime does not take the model.
+        If the runtime does not take the model, or the device gives other masks than
+        the CPU, which is looked at the first time.
     MissingDependency
         If the runtime is not installed.
     BadCheckpoint
         If the model's file is damaged.
     """
+    backend = _make(source, runtime)
+    check_device(backend, source, runtime, _make)
+    return backend
+
+
+def _make(source: ModelSource, runtime: Runtime) -> Backend:
     return runtime.backend.entry.make(source, runtime)
 
 

@@ -52,6 +52,11 @@ class ONNXRuntimeBackend:
         self.info = info_of(source, BackendName.ONNXRUNTIME, memory_bytes=held)
 
     @staticmethod
+    def devices_here() -> tuple[Device, ...]:
+        """Return the CPU, which is all that is used."""
+        return (Device.CPU,)
+
+    @staticmethod
     def floats(device: Device) -> tuple[Precision, ...]:
         """Return float32, which is all that a graph is asked for here."""
         return (Precision.FP32,)

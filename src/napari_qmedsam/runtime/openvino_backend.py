@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 
 
 class OpenVINOBackend:
-    """Runs the converted graphs on the CPU, quantized ones in int8.
+    """Runs the converted graphs, quantized ones in int8; the decoder on the CPU.
 
     OpenVINO would choose bf16 by itself on processors that have it; float32
     is asked for unless the user asks for less, so that every machine gives the same
@@ -71,6 +71,7 @@ class OpenVINOBackend:
             options |= IN_FLOAT
             # OpenVINO's own cache would not tell the two forms apart.
             options["CACHE_DIR"] = str(graphs.compiled.with_name("compiled-float"))
+        runtime.check_device(self.devices_here())
         runtime.check_float(self.floats(runtime.device))
         lower: dict[str, object] = {}
         if runtime.precision in ENCODER:
@@ -80,9 +81,21 @@ class OpenVINOBackend:
         def compiled(path: Path, **others: object) -> "openvino.CompiledModel":
             return core.compile_model(path, "CPU", options | others)
 
+        device = Device.CPU if runtime.device is Device.AUTO else runtime.device
+        precision = runtime.precision if lower else Precision.FP32
         self._source, self._compiled = source, compiled
         self._points_decoder: openvino.CompiledModel | None = None
-        self._encoder = compiled(graphs.encoder, **lower)
+        if device is Device.CPU:
+            self._encoder = compiled(graphs.encoder, **lower)
+        else:
+            # Options of the CPU's threads and packed weights are not theirs.
+            if device is Device.NPU:  # it has no other floats
+                lower, precision = ENCODER[Precision.F16], Precision.F16
+            folder = graphs.compiled.with_name(f"compiled-{device}-{precision}")
+            shared = ("INFERENCE_PRECISION_HINT", "PERFORMANCE_HINT")
+            others = {name: options[name] for name in shared} | lower
+            others["CACHE_DIR"] = str(folder)
+            self._encoder = core.compile_model(graphs.encoder, device.upper(), others)
         self._decoder = compiled(graphs.decoder)
         self._prepared: PreparedSlices[openvino.InferRequest] | None = None
         if graphs.slice_half is not None:
@@ -92,19 +105,26 @@ class OpenVINOBackend:
         self._ranks = [len(i.get_partial_shape()) for i in self._decoder.inputs]
         # Told by what was compiled, not by what the file promises.
         int8 = int8 and any_int8((self._encoder, self._decoder))
-        precision = runtime.precision if lower else Precision.FP32
         self.info = info_of(
             source,
             BackendName.OPENVINO,
-            Device.CPU,
+            device,
             Precision.INT8 if int8 else precision,
             sum(_constants(path) for path in graphs.files),
         )
 
     @staticmethod
+    def devices_here() -> tuple[Device, ...]:
+        """Return the devices that OpenVINO finds; of several of a kind the first."""
+        kinds = {name.partition(".")[0] for name in openvino_core().available_devices}
+        known = BackendName.OPENVINO.entry.devices
+        return tuple(device for device in known if device.upper() in kinds)
+
+    @staticmethod
     def floats(device: Device) -> tuple[Precision, ...]:
-        """Return the floats that the CPU has instructions for."""
-        has = openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        """Return the floats that a device has instructions for."""
+        name = "CPU" if device is Device.AUTO else device.upper()
+        has = openvino_core().get_property(name, "OPTIMIZATION_CAPABILITIES")
         known = {"FP32": Precision.FP32, "BF16": Precision.BF16, "FP16": Precision.F16}
         return tuple(precision for name, precision in known.items() if name in has)
 

@@ -1,9 +1,9 @@
 """The runtimes there are, and the one that is chosen for a model.
 
 A new runtime is a module with a class like those named here, which is made of a
-`ModelSource` and a `Runtime` and says what floats a device has (`floats`), and an entry
-here. A new device of a runtime is a member of `Device`, its name in the entry, and what
-the class does with it.
+`ModelSource` and a `Runtime` and says what devices are here and which floats they have,
+and an entry here. A new device of a runtime is a member of `Device`, its name in the
+entry, and what the class does with it.
 """
 
 from collections.abc import Sequence
@@ -24,10 +24,20 @@ class Device(StrEnum):
     """What a runtime computes on."""
 
     AUTO = "auto"
-    """The fastest that is there."""
+    """In torch a GPU that is there, elsewhere the CPU."""
 
     CPU = "cpu"
     CUDA = "cuda"
+
+    MPS = "mps"
+    """Apple's GPUs."""
+
+    GPU = "gpu"
+    """GPUs that OpenVINO knows; the decoder stays on the CPU."""
+
+    NPU = "npu"
+    """Neural processors that OpenVINO knows, in half precision; the decoder stays on
+    the CPU."""
 
 
 class BackendName(StrEnum):
@@ -75,6 +85,14 @@ class BackendEntry:
         """Import the runtime; return the floats that a device here multiplies."""
         return self._class().floats(device)
 
+    def devices_here(self) -> tuple[Device, ...]:
+        """Import the runtime; return the devices of this machine that it computes on.
+
+        Nothing is said of whether they are right
+        (:mod:`~napari_qmedsam.runtime.device_check`).
+        """
+        return self._class().devices_here()
+
     def _class(self) -> Any:
         module, name = self.home.split(".")
         return getattr(import_module(f"napari_qmedsam.runtime.{module}"), name)
@@ -84,6 +102,7 @@ BACKENDS = {
     BackendName.OPENVINO: BackendEntry(
         "OpenVINO",
         "openvino_backend.OpenVINOBackend",
+        (Device.CPU, Device.GPU, Device.NPU),
         precisions=tuple(p for p in Precision if p is not Precision.AUTO),
         runs_openvino_graphs=True,
     ),
@@ -91,7 +110,7 @@ BACKENDS = {
     BackendName.TORCH: BackendEntry(
         "torch",
         "torch_backend.TorchBackend",
-        (Device.CPU, Device.CUDA),
+        (Device.CPU, Device.CUDA, Device.MPS),
         (Precision.FP32, Precision.BF16, Precision.F16, Precision.INT8),
     ),
 }
@@ -140,6 +159,19 @@ class Runtime:
             )
         if self.threads < 0:
             raise UnsupportedBackend(f"threads must be 0 or more, not {self.threads}.")
+
+    def check_device(self, here: Sequence[Device]) -> None:
+        """Refuse a device that this machine has not.
+
+        Raises
+        ------
+        UnsupportedBackend
+        """
+        if self.device is not Device.AUTO and self.device not in here:
+            raise UnsupportedBackend(
+                f"{self.backend} finds no device '{self.device}' here, only "
+                f"{', '.join(here)}. Use one of these, or auto."
+            )
 
     def check_float(self, floats: Sequence[Precision]) -> None:
         """Refuse floats that the device has no instructions for.

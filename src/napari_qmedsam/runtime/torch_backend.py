@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from napari_qmedsam.cancelling import check_cancelled
 from napari_qmedsam.checkpoints.arithmetic import Precision
 from napari_qmedsam.checkpoints.source import ModelSource
-from napari_qmedsam.errors import UnsupportedBackend
 from napari_qmedsam.models.split_decoder import PromptHalf, SliceHalf
 from napari_qmedsam.runtime.prepared import PreparedSlices
 from napari_qmedsam.runtime.protocol import Points, info_of
@@ -38,6 +37,7 @@ class TorchBackend:
         self.config = source.config
         if runtime.threads:
             torch.set_num_threads(runtime.threads)
+        runtime.check_device(self.devices_here())
         self._device = _device(runtime.device)
         runtime.check_float(self.floats(Device(self._device.type)))
         self._autocast = FLOATS.get(runtime.precision)
@@ -60,10 +60,23 @@ class TorchBackend:
         )
 
     @staticmethod
+    def devices_here() -> tuple[Device, ...]:
+        """Return the devices that torch finds, the CPU last."""
+        there = {
+            Device.CUDA: torch.cuda.is_available(),
+            Device.MPS: torch.backends.mps.is_available(),
+            Device.CPU: True,
+        }
+        return tuple(device for device, is_there in there.items() if is_there)
+
+    @staticmethod
     def floats(device: Device) -> tuple[Precision, ...]:
         """Return the floats that a device here has instructions for."""
-        if _device(device).type == "cuda":
+        kind = _device(device).type
+        if kind == "cuda":
             return Precision.FP32, Precision.BF16, Precision.F16
+        if kind == "mps":
+            return Precision.FP32, Precision.F16
         has_bf16 = torch.ops.mkldnn._is_mkldnn_bf16_supported()
         return (Precision.FP32, Precision.BF16) if has_bf16 else (Precision.FP32,)
 
@@ -133,9 +146,7 @@ class TorchBackend:
 
 
 def _device(asked: Device) -> torch.device:
-    has_cuda = torch.cuda.is_available()
-    if asked is Device.CUDA and not has_cuda:
-        raise UnsupportedBackend(
-            "torch finds no CUDA device here. Use the device auto or cpu."
-        )
-    return torch.device("cpu" if asked is Device.CPU or not has_cuda else "cuda")
+    *others, _ = TorchBackend.devices_here()
+    if asked is Device.AUTO:
+        return torch.device((others or [Device.CPU])[0])
+    return torch.device(asked)
