@@ -288,6 +288,44 @@ def record(
     )
 
 
+def snapshot(session: Session) -> Session:
+    """Return a session with the boxes and labels of another as they are now.
+
+    What others draw meanwhile is not in it, so that labels and provenance agree.
+    """
+    with session.history.lock:
+        labels, objects = session.labels.copy(), tuple(session.objects.values())
+    kept = Session(session.volume, session.segmenter, session.window, labels)
+    kept.restore(objects, labels)
+    return kept
+
+
+def keep_provenance(
+    session: Session,
+    labels: Path,
+    propagation: Propagation = Propagation.BOX,
+    automatic: NDArray[np.integer] | None = None,
+) -> Path:
+    """Write what made a session's labels beside the file that they were saved to.
+
+    Parameters
+    ----------
+    session, propagation, automatic
+        As for :func:`record`.
+    labels : Path
+
+    Raises
+    ------
+    OSError
+        If the disk does not take it.
+    QMedSAMError
+        As segmenting.
+    """
+    beside = provenance_path(labels)
+    write_text(beside, record(session, propagation, automatic).to_json())
+    return beside
+
+
 def save_with_provenance(
     session: Session,
     path: str | os.PathLike,
@@ -315,9 +353,7 @@ def save_with_provenance(
         If the disk does not take the second file. The labels are saved then.
     """
     saved = session.save_labels(path)
-    beside = provenance_path(saved)
-    write_text(beside, record(session, propagation, automatic).to_json())
-    return saved, beside
+    return saved, keep_provenance(session, saved, propagation, automatic)
 
 
 def read_provenance(labels: Path) -> Provenance:

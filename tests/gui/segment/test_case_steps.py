@@ -8,6 +8,7 @@ from napari_qmedsam.gui.segment.segment_panel import SegmentPanel
 from napari_qmedsam.gui.shared.layers import image_layer_data
 from napari_qmedsam.gui.shared.rectangles import rectangle
 from napari_qmedsam.prompts import Box2D
+from napari_qmedsam.replay import read_provenance
 from napari_qmedsam.segmentation.case_folder import KEPT
 from napari_qmedsam.volumes import read_volume, write_volume
 
@@ -58,6 +59,42 @@ def test_boxes_and_labels_are_kept_and_come_back(panel, finish, tmp_path):
     assert source(panel) == "one.nii.gz"
     assert panel.workspace.session.objects == objects
     np.testing.assert_array_equal(panel.workspace.session.labels, labels)
+    assert not panel.workspace.is_unsaved
+
+
+def test_saved_labels_have_what_made_them_beside_them(panel, finish, tmp_path):
+    panel.workspace.view.go_to(2)
+    panel.workspace.draw_boxes().add_rectangles(rectangle(2, Box2D(3, 8, 27, 22), 3))
+    panel.segment_slice()
+    finish(panel)
+    panel.workspace.session.labels[4, 2, 3] = 1  # by hand
+    path = tmp_path / "out.nii.gz"
+    panel.save_labels(path)
+    finish(panel)
+    assert panel.controls.status.text() == f"Saved {path}."
+    assert not panel.workspace.is_unsaved
+    made = read_provenance(path)
+    assert made.objects == tuple(panel.workspace.session.objects.values())
+    assert len(made.corrections.positions) == 1
+
+
+def test_labels_are_saved_where_what_made_them_cannot_be_kept(
+    panel, finish, tmp_path, monkeypatch
+):
+    panel.workspace.view.go_to(2)
+    panel.workspace.draw_boxes().add_rectangles(rectangle(2, Box2D(3, 8, 27, 22), 3))
+    panel.segment_slice()
+    finish(panel)
+
+    def full(*_):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("napari_qmedsam.replay.write_text", full)
+    path = tmp_path / "out.nii.gz"
+    panel.save_labels(path)
+    finish(panel)
+    assert "What made it is not kept: No space left" in panel.controls.status.text()
+    assert path.exists()
     assert not panel.workspace.is_unsaved
 
 

@@ -1,13 +1,15 @@
-"""Saving the labels of a workspace to a file."""
+"""Saving the labels of a workspace to a file, and beside it what made them."""
 
 from collections.abc import Callable
 from pathlib import Path
 
 from qtpy.QtWidgets import QFileDialog, QWidget
 
+from napari_qmedsam.errors import QMedSAMError
 from napari_qmedsam.gui.segment.workspace import Workspace
 from napari_qmedsam.gui.shared.work import Work
 from napari_qmedsam.gui.shared.worker import Report
+from napari_qmedsam.replay import keep_provenance, snapshot
 from napari_qmedsam.volumes.files import free_path
 from napari_qmedsam.volumes.registry import FORMATS
 
@@ -47,13 +49,22 @@ def save_labels(
     on_success : callable
         Called when they are there.
     """
+    session, revision = workspace.session, workspace.revision
+    remarks: list[str] = []
 
     def job(report: Report) -> None:
-        workspace.session.save_labels(path)
+        kept = snapshot(session)
+        kept.save_labels(path)
+        report(f"Saved {path}. Keeping what made it…")
+        try:
+            keep_provenance(kept, path)
+        except (QMedSAMError, OSError) as error:  # the labels are there all the same
+            remarks.append(f" What made it is not kept: {error}")
 
     def saved() -> None:
-        workspace.mark_saved()
-        on_success()
-        work.said.emit(f"Saved {path}.")
+        if workspace.revision == revision:  # else something was changed meanwhile
+            workspace.mark_saved()
+            on_success()
+        work.said.emit("".join([f"Saved {path}.", *remarks]))
 
     work.start(job, f"Saving {path.name}…", saved)
