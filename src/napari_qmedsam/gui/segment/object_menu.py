@@ -12,6 +12,7 @@ from napari_qmedsam.errors import InvalidSettings
 from napari_qmedsam.evaluation.label_scores import LabelScores, score_labels
 from napari_qmedsam.evaluation.object_report import ObjectReport, report_objects
 from napari_qmedsam.evaluation.rules import Matching
+from napari_qmedsam.gui.segment.object_shapes import ObjectShapes
 from napari_qmedsam.gui.segment.score_dialog import MATCHINGS, ScoreDialog
 from napari_qmedsam.gui.segment.workspace import Workspace
 from napari_qmedsam.gui.shared.layer_placement import labels_beside
@@ -46,6 +47,8 @@ class ObjectMenu(QMenu):
     parent : QWidget
     go : callable
         Opens the image that many steps on in the folder.
+    shapes : ObjectShapes
+        What is offered for the shape of objects.
     """
 
     def __init__(
@@ -55,10 +58,11 @@ class ObjectMenu(QMenu):
         work: Work,
         parent: QWidget,
         go: Callable[[int], None],
+        shapes: ObjectShapes,
     ) -> None:
         super().__init__(parent)
         self.viewer, self._workspace, self._work = viewer, workspace, work
-        self._parent, self._go = parent, go
+        self._parent, self._go, self._shapes = parent, go, shapes
         self.dialog: TableDialog | None = None
         """The table that was shown last."""
         self.setToolTipsVisible(True)
@@ -78,6 +82,7 @@ class ObjectMenu(QMenu):
             self.take_over,
             "Each label becomes an object with a box on every slice, locked at first.",
         )
+        self._shapes.fill(self._added("Shape", "Pieces, empty slices, tidying in 3D."))
         names = self._added("Names from", "By the numbers of the objects.")
         for name, title in SHIPPED.items():
             names.addAction(title, partial(self.name_by, name))

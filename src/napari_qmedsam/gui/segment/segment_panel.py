@@ -26,6 +26,7 @@ from napari_qmedsam.gui.segment.keys import HelpDialog, KeyBindings
 from napari_qmedsam.gui.segment.labels_export import ask_where_to_save, save_labels
 from napari_qmedsam.gui.segment.object_edits import ObjectEdits
 from napari_qmedsam.gui.segment.object_menu import ObjectMenu
+from napari_qmedsam.gui.segment.object_shapes import ObjectShapes
 from napari_qmedsam.gui.segment.object_table import SliderSpan
 from napari_qmedsam.gui.segment.planes import Planes
 from napari_qmedsam.gui.segment.recovery_bar import RecoveryBar
@@ -76,7 +77,9 @@ class SegmentPanel(Panel[SegmentControls, SegmentChoices]):
             controls.table, self.chosen, self.say, self.show_objects
         )
         self.cases = CaseSteps(viewer, self.workspaces, self.work, self._case_kept)
-        self.menu = ObjectMenu(viewer, self.chosen, self.work, self, self.cases.go)
+        shapes = ObjectShapes(self.chosen, self.edits, self.runner.segment, self.say)
+        go = self.cases.go
+        self.menu = ObjectMenu(viewer, self.chosen, self.work, self, go, shapes)
         self.controls.more.setMenu(self.menu)
         self.keys = KeyBindings(self.workspaces, self._actions())
         self.display = SliceDisplay(
