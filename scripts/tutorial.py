@@ -99,7 +99,8 @@ def draw(panel):
         panel.workspace.box_layer.layer.add_rectangles(rectangle(slice_index, box, 3))
         panel.edits.rename(number, organ)
         panel.edits.set_range(number, slice_index - 3, slice_index + 4)
-    panel.workspace.box_layer.layer.selected_data = set()
+    # Of several objects the selected ones are segmented, and of none all.
+    panel.workspace.select(())
     panel.workspace.changed.emit()
 
 

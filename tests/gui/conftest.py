@@ -288,16 +288,21 @@ def mouse(viewer):
 
 
 class GapMeter:
-    """Longest time between two ticks of a timer in the interface's thread."""
+    """Longest time between two ticks of a timer in the interface's thread.
+
+    `busiest` is the longest that the thread itself worked between two: what it waited
+    for a processor, on a machine with other work, is no part of that.
+    """
 
     def __init__(self, parent):
         self.longest, self._last = 0.0, time.perf_counter()
+        self.busiest, self._worked = 0.0, time.thread_time()
         self._timer = QTimer(parent)
         self._timer.setInterval(2)
         self._timer.timeout.connect(self._tick)
 
     def __enter__(self):
-        self._last = time.perf_counter()
+        self._last, self._worked = time.perf_counter(), time.thread_time()
         self._timer.start()
         return self
 
@@ -307,7 +312,9 @@ class GapMeter:
     def _tick(self):
         now = time.perf_counter()
         self.longest = max(self.longest, now - self._last)
-        self._last = now
+        worked = time.thread_time()
+        self.busiest = max(self.busiest, worked - self._worked)
+        self._last, self._worked = now, worked
 
 
 @pytest.fixture
