@@ -2,11 +2,12 @@
 
     scripts/faults.py [--kills N] [--only NAME ...] [--seed S]
 
-Each trial runs one action in a process of its own and ends it by SIGKILL at a random
-moment. Then what it was to write must be the old file or the new one, whole, and the
-same action, undisturbed, must succeed. Models are of the smallest kind, so that a kill
-falls into the writing and not into loading libraries: the processes are forked from one
-that has them. Linux and macOS.
+Each trial runs one action in a process of its own, which ends where it stands at a
+random moment of its writing: from the first file or folder that it makes or changes,
+for as long as an undisturbed one took from there. Then what it was to write must be
+the old file or the new one, whole, and at the end the same action, undisturbed, must
+succeed. Models are of the smallest kind, and processes are forked from one that has
+the libraries. Linux and macOS.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import signal
 import sys
 import tempfile
@@ -55,11 +57,14 @@ class Action:
         Takes the folder it works in; is called for the old result and for the new.
     check : callable
         Takes the folder; raises where what is there is neither old nor new.
+    prepare : callable
+        Takes the folder; called before each trial, and never killed.
     """
 
     name: str
     run: Callable[[Path], None]
     check: Callable[[Path], None]
+    prepare: Callable[[Path], None] = lambda folder: None
 
 
 def labels(value: int) -> np.ndarray:
@@ -140,13 +145,22 @@ def training() -> Action:
         command("train", "float", *where, "--config", config)
 
     def check(folder: Path) -> None:
-        weights = folder / "run" / "tiny.safetensors"
-        if weights.exists():
-            from napari_qmedsam.checkpoints.source import read_card
+        from napari_qmedsam.checkpoints.source import read_card
 
-            read_card(str(weights))
+        for path in (folder / "run").glob("*"):
+            if path.suffix == ".safetensors":
+                read_card(path)
+            elif path.suffix == ".pt":
+                torch.load(path, weights_only=True)
+            elif path.suffix == ".json":
+                json.loads(path.read_text())
 
-    return Action("train", run, check)
+    def prepare(folder: Path) -> None:
+        # A run that is done would not write again.
+        if (folder / "run" / "small.safetensors").exists():
+            shutil.rmtree(folder / "run")
+
+    return Action("train", run, check, prepare)
 
 
 def evaluating() -> Action:
@@ -203,8 +217,46 @@ def autosaving() -> Action:
     return Action("autosave", run, check)
 
 
-def in_child(action: Callable[[], None]) -> int:
-    """Start something in a forked process; its output goes nowhere."""
+class Writing:
+    """Notices when this process first makes or changes a file in a folder.
+
+    Parameters
+    ----------
+    folder : Path
+    kill_after : float or None
+        Seconds from then on after which the process ends, without a chance to do
+        anything about it.
+    """
+
+    EVENTS = ("open", "os.mkdir", "os.rename", "os.remove", "os.truncate")
+
+    def __init__(self, folder: Path, kill_after: float | None) -> None:
+        self.folder, self.kill_after = str(folder), kill_after
+        self.began: float | None = None
+        sys.addaudithook(self._see)
+
+    def _see(self, event: str, arguments: tuple[object, ...]) -> None:
+        if self.began is not None or event not in self.EVENTS:
+            return
+        path = arguments[0]
+        if not isinstance(path, (str, os.PathLike)):
+            return
+        if event == "open":
+            flags = arguments[2] if isinstance(arguments[2], int) else 0
+            if not flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+                return
+        # The mark of whose turn it is belongs to this script.
+        if not str(path).startswith(self.folder) or str(path).endswith("turn"):
+            return
+        self.began = time.perf_counter()
+        if self.kill_after is not None:
+            # The default of this signal is to end the process where it stands.
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.setitimer(signal.ITIMER_REAL, max(self.kill_after, 1e-6))
+
+
+def in_child(action: Action, folder: Path, kill_after: float | None = None) -> int:
+    """Start an action in a forked process; its output goes nowhere."""
     child = os.fork()
     if child:
         return child
@@ -213,40 +265,55 @@ def in_child(action: Callable[[], None]) -> int:
         with open(os.devnull, "w") as nowhere:
             os.dup2(nowhere.fileno(), 1)
             os.dup2(nowhere.fileno(), 2)
-        action()
+        writing = Writing(folder, kill_after)
+        action.run(folder)
+        took = time.perf_counter() - (writing.began or time.perf_counter())
+        if kill_after is None:
+            note_of(os.getpid()).write_text(str(took))
         status = 0
     except (AssertionError, QMedSAMError, OSError) as error:
-        Path(tempfile.gettempdir(), f"faults-{os.getpid()}").write_text(repr(error))
+        note_of(os.getpid()).write_text(repr(error))
     finally:
         os._exit(status)
 
 
-def finish(child: int, what: str) -> None:
-    """Wait for an undisturbed process, which must succeed."""
+def note_of(child: int) -> Path:
+    """Where a child leaves the seconds of its writing, or what went wrong."""
+    return Path(tempfile.gettempdir(), f"faults-{child}")
+
+
+def finish(child: int, what: str) -> float:
+    """Wait for an undisturbed process, which must succeed; return its writing time."""
     _, status = os.waitpid(child, 0)
-    note = Path(tempfile.gettempdir(), f"faults-{child}")
+    note = note_of(child)
+    said = note.read_text() if note.exists() else f"status {status}"
+    note.unlink(missing_ok=True)
     if status:
-        why = note.read_text() if note.exists() else f"status {status}"
-        note.unlink(missing_ok=True)
-        raise AssertionError(f"{what} failed: {why}")
+        raise AssertionError(f"{what} failed: {said}")
+    return float(said)
 
 
 def trial(action: Action, folder: Path, kills: int, chance: random.Random) -> int:
     """Kill an action `kills` times; return how often it was really ended by it."""
-    started = time.perf_counter()
-    finish(in_child(partial(action.run, folder)), action.name)
-    seconds = time.perf_counter() - started
-    action.check(folder)
+    seconds = []
+    for _ in range(3):
+        action.prepare(folder)
+        seconds.append(finish(in_child(action, folder), action.name))
+        action.check(folder)
     ended = 0
     for _ in range(kills):
-        child = in_child(partial(action.run, folder))
-        time.sleep(chance.uniform(0, seconds))
-        os.kill(child, signal.SIGKILL)
+        action.prepare(folder)
+        child = in_child(action, folder, chance.uniform(0, min(seconds)))
         _, status = os.waitpid(child, 0)
         ended += os.WIFSIGNALED(status)
+        note = note_of(child)
+        if note.exists():
+            said = note.read_text()
+            note.unlink()
+            raise AssertionError(f"{action.name} after a kill failed: {said}")
         action.check(folder)
-    started = time.perf_counter()
-    finish(in_child(partial(action.run, folder)), f"{action.name} after the kills")
+    action.prepare(folder)
+    finish(in_child(action, folder), f"{action.name} after the kills")
     action.check(folder)
     return ended
 
@@ -293,8 +360,8 @@ def main() -> int:
                 print(f"{action.name}: LOST: {error}", flush=True)
                 continue
             print(
-                f"{action.name}: {options.kills} kills, {ended} before its end; "
-                "every file old or new and whole; goes on afterwards",
+                f"{action.name}: {options.kills} kills in its writing, {ended} before "
+                "its end; every file old or new and whole; goes on afterwards",
                 flush=True,
             )
         server.shutdown()

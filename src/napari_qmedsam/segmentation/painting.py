@@ -86,7 +86,10 @@ class Painter:
         place = update.axis, update.slice_index
         plane = stacked_along(self.labels, update.axis)[update.slice_index]
         if place not in self.before:
-            self.before[place], self._painted[place] = plane.copy(), set()
+            # Most slices hold nothing yet; a zero for all takes no memory.
+            empty = np.broadcast_to(plane.dtype.type(0), plane.shape)
+            self.before[place] = plane.copy() if plane.any() else empty
+            self._painted[place] = set()
         painted = self._painted[place]
         paint(plane, update.masks, object_ids, self.protect_existing, painted, locked)
         painted.update(index for index, _ in update.masks)

@@ -156,9 +156,10 @@ class Track:
 
     def take(self, slice_index: int, mask: NDArray[np.bool_]) -> None:
         """Go on to a slice with its mask."""
-        self.mask = mask
+        # A copy: the mask of one box may be part of those of all boxes of its slice.
+        self.mask = mask.copy()
         if self.twin is not None and slice_index == self.slices[0]:
-            self.twin.mask = mask
+            self.twin.mask = self.mask
 
     def shaped(
         self,
