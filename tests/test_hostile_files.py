@@ -8,6 +8,8 @@ import os
 import signal
 import struct
 import sys
+import zipfile
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,9 @@ from napari_qmedsam.volumes.segment_fields import segments_of_table
 pytestmark = pytest.mark.skipif(
     not Path("/proc/self/statm").exists(), reason="limits on memory need Linux"
 )
+
+CORPORA = sorted((Path(__file__).parent / "data" / "corpora").glob("*.zip"))
+"""Inputs that reached something new, by parser; see ``scripts/fuzz_guided.py``."""
 
 EACH = 32
 """Mutated files for each of 16 readers."""
@@ -45,6 +50,23 @@ def test_every_reader_ends_well(tmp_path):
     assert problems == []
     assert {"nifti", "nrrd", "mha", "dicom", "npz", "safetensors", "pth"} <= set(names)
     assert {"ir", "wheel", "recipe", "settings", "autosave", "picture"} <= set(names)
+
+
+@pytest.mark.parametrize("kept", CORPORA, ids=lambda path: path.stem)
+def test_what_guided_fuzzing_kept_ends_well(tmp_path, kept):
+    suffix = {"nifti": ".nii", "picture": ".tif"}.get(kept.stem, f".{kept.stem}")
+    path = tmp_path / f"a{suffix}"
+    ended = Counter()
+    with zipfile.ZipFile(kept) as archive:
+        for name in archive.namelist():
+            path.write_bytes(archive.read(name))
+            try:
+                ended["read"] += read_volume(path).array.size > 0
+            except UnreadableVolume:
+                ended["refused"] += 1
+    assert ended["read"] > 0
+    assert ended["refused"] > 0
+    assert ended.total() == len(archive.namelist())
 
 
 def asks_for_memory(path):

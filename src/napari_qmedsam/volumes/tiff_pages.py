@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from napari_qmedsam.errors import UnreadableVolume
 from napari_qmedsam.volumes.files import COPY_AGAIN, unreadable
 from napari_qmedsam.volumes.inflating import DEFLATE_LIMIT
+from napari_qmedsam.volumes.tiff_size import quiet_tifffile
 
 if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPage
@@ -51,7 +52,7 @@ def complete_pages(
     if not _chain_ends(path):
         raise unreadable(path, "not all of its pages are there", COPY_AGAIN)
     try:
-        with tifffile.TiffFile(path) as file:
+        with quiet_tifffile(), tifffile.TiffFile(path) as file:
             pages = [file.pages[i].aspage() for i in range(len(file.pages))]
             _check_present(path, pages)
             stored = file.imagej_metadata or {}
@@ -59,7 +60,7 @@ def complete_pages(
             notices = _notices(pages)
             if len(decoded) == count:
                 return decoded, notices
-            return _by_tifffile(path, file, pages, count), notices
+            found = _by_tifffile(path, file, pages, count)
     except UnreadableVolume:
         raise
     except Exception as error:
@@ -72,6 +73,9 @@ def complete_pages(
             f"the picture is damaged, or of an unknown kind{_why(error)}",
             COPY_AGAIN,
         ) from error
+    if any(page.ndim not in (2, 3) or page.size == 0 for page in found):
+        raise unreadable(path, "its pages hold no pixels", COPY_AGAIN)
+    return found, notices
 
 
 def _chain_ends(path: Path) -> bool:

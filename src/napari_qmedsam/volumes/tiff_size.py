@@ -3,6 +3,8 @@
 import logging
 import math
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ def tiff_size(path: Path) -> tuple[Size | None, tuple[str, ...]]:
     import tifffile
 
     try:
-        with tifffile.TiffFile(path) as file:
+        with quiet_tifffile(), tifffile.TiffFile(path) as file:
             if file.imagej_metadata is not None:
                 return _imagej(file)
             if file.ome_metadata:
@@ -31,6 +33,18 @@ def tiff_size(path: Path) -> tuple[Size | None, tuple[str, ...]]:
         # The pixels are read by OpenCV, which judges the file.
         logger.debug("%s: %s", path, error)
     return None, ()
+
+
+@contextmanager
+def quiet_tifffile() -> Iterator[None]:
+    """Keep tifffile from printing what our errors say."""
+    log = logging.getLogger("tifffile")
+    before = log.level
+    log.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
 
 
 def _imagej(file: Any) -> tuple[Size | None, tuple[str, ...]]:
