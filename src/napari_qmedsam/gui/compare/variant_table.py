@@ -180,4 +180,6 @@ class _NumberItem(QTableWidgetItem):
 def _number(value: float | None, form: str) -> tuple[str, float]:
     if value is None or value != value:
         return "", float("-inf")
-    return form.format(value), float(value)
+    text = form.format(value)
+    # Nothing is neither more nor less.
+    return form.format(0.0) if float(text) == 0 else text, float(value)

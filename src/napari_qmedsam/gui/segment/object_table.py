@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from numpy.typing import NDArray
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import QSize, Qt, Signal
 from qtpy.QtGui import QColor, QIcon, QPixmap
 from qtpy.QtWidgets import (
     QAbstractItemView,
@@ -41,7 +41,7 @@ DOUBT_INK = "#e8a200"
 DOUBT_ROLE = int(Qt.ItemDataRole.UserRole)
 """Where the cell of a size keeps why the mask is doubted."""
 
-WIDTHS = {ID: 46, FROM: 40, TO: 40, ML: 52, VISIBLE: 28, LOCKED: 28}
+WIDTHS = {ID: 46, FROM: 40, TO: 40, ML: 62, VISIBLE: 28, LOCKED: 28}
 
 
 @dataclass(frozen=True)
@@ -102,6 +102,8 @@ class ObjectTable(QTableWidget):
         header.setSectionResizeMode(NAME, QHeaderView.ResizeMode.Stretch)
         for column, width in WIDTHS.items():
             self.setColumnWidth(column, width)
+        # Beside the sign of a doubt, a size of four digits is to be read.
+        self.setIconSize(QSize(13, 13))
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setMinimumHeight(58)
         self.itemChanged.connect(self._name_edited)
