@@ -16,12 +16,17 @@ class LayerNorm2d(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise; shape and memory order stay."""
-        x = x.permute(0, 2, 3, 1)  # (B, H, W, C)
+        """Normalise; shape and memory order stay.
+
+        Rows and columns are one axis meanwhile: OpenVINO would move a transposition
+        of four axes behind the normalisation, take that apart, and copy twice.
+        """
+        c, h, w = x.shape[1:]
+        x = x.permute(0, 2, 3, 1).reshape(-1, h * w, c)
         x = functional.layer_norm(
             x, self.weight.shape, self.weight, self.bias, self.eps
         )
-        return x.permute(0, 3, 1, 2)  # (B, C, H, W)
+        return x.reshape(-1, h, w, c).permute(0, 3, 1, 2)
 
 
 class MLP(nn.Module):

@@ -139,7 +139,7 @@ class TinyViTBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, dim, H, W) to the same shape."""
-        h, w = x.shape[2:]
+        dim, h, w = x.shape[1:]
         x = x.permute(0, 2, 3, 1)  # (B, H, W, dim)
         # Padding precedes the normalisation inside attn and is not masked:
         # the published weights were trained with padded tokens taking part.
@@ -147,9 +147,10 @@ class TinyViTBlock(nn.Module):
         attended = self.attn(windows.flatten(1, 2)).view_as(windows)
         x = x + join_windows(attended, self.window, padded, (h, w))
         x = self.local_conv(x.permute(0, 3, 1, 2))
-        x = x.permute(0, 2, 3, 1)
+        # One axis of positions, for the reason that LayerNorm2d gives.
+        x = x.permute(0, 2, 3, 1).reshape(-1, h * w, dim)
         x = x + self.mlp(x)
-        return x.permute(0, 3, 1, 2)
+        return x.reshape(-1, h, w, dim).permute(0, 3, 1, 2)
 
 
 class TinyViTStage(nn.Module):

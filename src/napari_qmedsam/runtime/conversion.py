@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-CONVERSION_VERSION = 3
+CONVERSION_VERSION = 4
 """Raise it when the conversion changes, so that old graphs are not reused."""
 
 SLICE_HALF = "decoder_slice.xml"
