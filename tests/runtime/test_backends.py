@@ -194,7 +194,7 @@ def test_the_cache_holds_the_graphs_and_no_leftovers(cache):
     later = ("decoder_points", "whole_decoder")
     optional = {f"{name}{end}" for name in later for end in (".xml", ".bin")}
     # Each precision that ran keeps its compiled graphs apart.
-    optional |= {f"compiled-{name}" for name in ("bf16", "f16", "fast")}
+    optional |= {f"compiled-{name}" for name in ("bf16", "f16", "fast", "float")}
     assert {path.name for path in folder.iterdir()} - optional == names
 
 
