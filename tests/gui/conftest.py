@@ -15,7 +15,7 @@ from napari.utils.interactions import (
 from qtpy.QtCore import QEvent, QPoint, QPointF, Qt, QTimer
 from qtpy.QtGui import QMouseEvent
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QApplication
+from qtpy.QtWidgets import QApplication, QMenu
 
 from napari_qmedsam.gui.segment.segment_panel import SegmentPanel
 from napari_qmedsam.gui.shared.layers import image_layer_data
@@ -135,6 +135,36 @@ def finish(qtbot):
         qtbot.waitUntil(lambda: not panel.work.is_busy, timeout=timeout)
 
     return wait
+
+
+@pytest.fixture
+def segment_box(panel, finish):
+    """Add a box on a slice, and segment the slice."""
+
+    def make(slice_index, box):
+        panel.workspace.view.go_to(slice_index)
+        panel.workspace.draw_boxes().add_rectangles(rectangle(slice_index, box, 3))
+        panel.segment_slice()
+        finish(panel)
+
+    return make
+
+
+@pytest.fixture
+def choose_in_menu(panel, finish):
+    """Choose an entry of the objects' menu by its titles, as the mouse would."""
+
+    def make(*titles):
+        menu = panel.controls.more.menu()
+        menu.aboutToShow.emit()
+        for title in titles[:-1]:
+            menu = next(m for m in menu.findChildren(QMenu) if m.title() == title)
+        action = next(a for a in menu.actions() if a.text() == titles[-1])
+        assert menu.isEnabled()
+        action.trigger()
+        finish(panel)
+
+    return make
 
 
 @pytest.fixture

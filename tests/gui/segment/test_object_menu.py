@@ -8,7 +8,6 @@ from qtpy.QtWidgets import QApplication, QMenu
 from napari_qmedsam.evaluation.rules import TOLERANCE_MM
 from napari_qmedsam.gui.segment.object_table import DOUBT_ROLE, ML
 from napari_qmedsam.gui.shared.layers import labels_layer_data
-from napari_qmedsam.gui.shared.rectangles import rectangle
 from napari_qmedsam.prompts import Box2D, Box3D
 from napari_qmedsam.volumes import Volume, read_labels
 from napari_qmedsam.volumes.segments import Segment
@@ -17,36 +16,6 @@ pytestmark = pytest.mark.gui
 
 FIRST = Box2D(3, 8, 27, 22)
 WIDE = Box2D(0, 0, 46, 60)
-
-
-@pytest.fixture
-def draw(panel, finish):
-    """Draw a box and segment it."""
-
-    def make(slice_index, box):
-        panel.workspace.view.go_to(slice_index)
-        panel.workspace.draw_boxes().add_rectangles(rectangle(slice_index, box, 3))
-        panel.segment_slice()
-        finish(panel)
-
-    return make
-
-
-@pytest.fixture
-def choose(panel, finish):
-    """Choose an entry of the button's menu, as the mouse would."""
-
-    def make(*titles):
-        menu = panel.controls.more.menu()
-        menu.aboutToShow.emit()
-        for title in titles[:-1]:
-            menu = next(m for m in menu.findChildren(QMenu) if m.title() == title)
-        action = next(a for a in menu.actions() if a.text() == titles[-1])
-        assert menu.isEnabled()
-        action.trigger()
-        finish(panel)
-
-    return make
 
 
 @pytest.fixture
@@ -64,9 +33,11 @@ def reference(panel, volume):
     return layer
 
 
-def test_report_is_a_table_that_is_copied_and_saved(panel, draw, choose, tmp_path):
-    draw(2, FIRST)
-    choose("Report…")
+def test_report_is_a_table_that_is_copied_and_saved(
+    panel, segment_box, choose_in_menu, tmp_path
+):
+    segment_box(2, FIRST)
+    choose_in_menu("Report…")
     dialog = panel.menu.dialog
     assert dialog.table.horizontalHeaderItem(4).text() == "ml"
     assert dialog.table.item(0, 3).text() == "200"
@@ -79,9 +50,9 @@ def test_report_is_a_table_that_is_copied_and_saved(panel, draw, choose, tmp_pat
     dialog.close()
 
 
-def test_masks_are_scored_where_they_lie(panel, draw, choose, reference):
-    draw(2, FIRST)
-    choose("Score against", "theirs")
+def test_masks_are_scored_where_they_lie(panel, segment_box, choose_in_menu, reference):
+    segment_box(2, FIRST)
+    choose_in_menu("Score against", "theirs")
     dialog = panel.menu.dialog
     row = [dialog.table.item(0, column).text() for column in range(3)]
     assert row == ["object 1 (1)", "liver (7)", "100.00"]
@@ -90,10 +61,10 @@ def test_masks_are_scored_where_they_lie(panel, draw, choose, reference):
 
 
 def test_scores_are_taken_anew_with_another_tolerance_or_match(
-    panel, draw, choose, reference, finish
+    panel, segment_box, choose_in_menu, reference, finish
 ):
-    draw(2, FIRST)
-    choose("Score against", "theirs")
+    segment_box(2, FIRST)
+    choose_in_menu("Score against", "theirs")
     dialog = panel.menu.dialog
     assert dialog.tolerance.value() == TOLERANCE_MM
     heading = dialog.table.horizontalHeaderItem
@@ -115,8 +86,10 @@ def test_scores_are_taken_anew_with_another_tolerance_or_match(
     dialog.close()
 
 
-def test_labels_of_others_become_locked_objects(panel, choose, reference, volume):
-    choose("Objects from", "theirs")
+def test_labels_of_others_become_locked_objects(
+    panel, choose_in_menu, reference, volume
+):
+    choose_in_menu("Objects from", "theirs")
     objects = panel.workspace.session.objects
     assert [o.name for o in objects.values()] == ["liver", "spleen"]
     assert objects[9].is_locked
@@ -131,8 +104,10 @@ def test_labels_of_others_become_locked_objects(panel, choose, reference, volume
     assert not labels.data.any()
 
 
-def test_names_and_colours_go_into_the_file(panel, choose, reference, finish, tmp_path):
-    choose("Objects from", "theirs")
+def test_names_and_colours_go_into_the_file(
+    panel, choose_in_menu, reference, finish, tmp_path
+):
+    choose_in_menu("Objects from", "theirs")
     panel.save_labels(tmp_path / "out.nii.gz")
     finish(panel)
     liver, spleen = read_labels(tmp_path / "out.nii.gz").segments
@@ -140,9 +115,9 @@ def test_names_and_colours_go_into_the_file(panel, choose, reference, finish, tm
     assert spleen.name == "spleen"
 
 
-def test_names_come_from_class_lists(panel, draw, choose, tmp_path):
-    draw(2, FIRST)
-    choose("Names from", "TotalSegmentator, CT")
+def test_names_come_from_class_lists(panel, segment_box, choose_in_menu, tmp_path):
+    segment_box(2, FIRST)
+    choose_in_menu("Names from", "TotalSegmentator, CT")
     assert panel.workspace.session.objects[1].name == "spleen"
     (tmp_path / "mine.csv").write_text("id,name,colour\n1,tumour,#0000ff\n")
     panel.menu.name_by(str(tmp_path / "mine.csv"))
@@ -153,29 +128,29 @@ def test_names_come_from_class_lists(panel, draw, choose, tmp_path):
     assert "No object has a number of that list" in panel.controls.status.text()
 
 
-def test_masks_not_to_be_trusted_are_marked_with_the_reason(panel, draw):
-    draw(2, FIRST)
+def test_masks_not_to_be_trusted_are_marked_with_the_reason(panel, segment_box):
+    segment_box(2, FIRST)
     cell = panel.controls.table.item(0, ML)
     assert not cell.data(DOUBT_ROLE)
     # One bar in a box that is far wider; index 3 of six is 2 on the slider.
-    draw(3, Box2D(0, 0, 46, 24))
+    segment_box(3, Box2D(0, 0, 46, 24))
     doubted = panel.controls.table.item(1, ML)
     assert "does not reach the sides of its box (slice 2)" in doubted.toolTip()
     assert not doubted.icon().isNull()
     assert panel.controls.table.item(0, ML).icon().isNull()
-    draw(4, Box2D(40, 50, 46, 60))
+    segment_box(4, Box2D(40, 50, 46, 60))
     assert "it is empty" in panel.controls.table.item(2, ML).toolTip()
     status = panel.controls.status.text()
     assert status == "object 3: nothing was found, the mask is empty."
 
 
-def test_doubts_come_back_with_undo_and_a_stroke_settles_its_slice(panel, draw):
+def test_doubts_come_back_with_undo_and_a_stroke_settles_its_slice(panel, segment_box):
     def doubted():
         table = panel.controls.table
         return [bool(table.item(row, ML).data(DOUBT_ROLE)) for row in range(2)]
 
-    draw(2, Box2D(0, 0, 46, 24))
-    draw(3, Box2D(0, 0, 46, 24))
+    segment_box(2, Box2D(0, 0, 46, 24))
+    segment_box(3, Box2D(0, 0, 46, 24))
     assert doubted() == [True, True]
     labels = panel.workspace.labels_layer.layer
     with labels.block_history():
@@ -199,8 +174,8 @@ def test_own_colours_are_shown_before_there_are_labels(panel):
     np.testing.assert_allclose(panel.workspace.colour_of(1), [0, 0, 1, 1])
 
 
-def test_no_entry_without_other_labels(panel, draw):
-    draw(2, FIRST)
+def test_no_entry_without_other_labels(panel, segment_box):
+    segment_box(2, FIRST)
     panel.menu.fill()
     score = next(m for m in panel.menu.findChildren(QMenu) if m.title()[:5] == "Score")
     assert not score.isEnabled()

@@ -1,10 +1,10 @@
 """Pieces, slices without the object, and tidying, through the panel's menu."""
 
+from functools import partial
+
 import numpy as np
 import pytest
-from qtpy.QtWidgets import QMenu
 
-from napari_qmedsam.gui.shared.rectangles import rectangle
 from napari_qmedsam.prompts import Absence, Box2D, Piece
 
 pytestmark = pytest.mark.gui
@@ -13,36 +13,16 @@ FIRST, SECOND = Box2D(3, 8, 27, 22), Box2D(30, 30, 40, 42)
 
 
 @pytest.fixture
-def draw(panel, finish):
-    def make(slice_index, box):
-        panel.workspace.view.go_to(slice_index)
-        panel.workspace.draw_boxes().add_rectangles(rectangle(slice_index, box, 3))
-        panel.segment_slice()
-        finish(panel)
-
-    return make
+def choose(choose_in_menu):
+    """Choose an entry of the menu *Shape*."""
+    return partial(choose_in_menu, "Shape")
 
 
-@pytest.fixture
-def choose(panel, finish):
-    """Choose an entry of the menu *Shape*, as the mouse would."""
-
-    def make(*titles):
-        menu = panel.controls.more.menu()
-        menu.aboutToShow.emit()
-        for title in ("Shape", *titles[:-1]):
-            menu = next(m for m in menu.findChildren(QMenu) if m.title() == title)
-        next(a for a in menu.actions() if a.text() == titles[-1]).trigger()
-        finish(panel)
-
-    return make
-
-
-def test_a_drawn_box_becomes_a_piece_of_another_object(panel, draw, choose):
-    draw(2, FIRST)
+def test_a_drawn_box_becomes_a_piece_of_another_object(panel, segment_box, choose):
+    segment_box(2, FIRST)
     session = panel.workspace.session
     alone = session.labels[2] == 1
-    draw(2, SECOND)
+    segment_box(2, SECOND)
     second = session.labels[2] == 2
     panel.controls.table.select_ids([2])
     choose("Box adds to", "object 1")
@@ -51,8 +31,8 @@ def test_a_drawn_box_becomes_a_piece_of_another_object(panel, draw, choose):
     assert np.array_equal(session.labels[2] == 1, alone | second)
 
 
-def test_a_slice_is_said_to_be_without_the_object(panel, draw, choose):
-    draw(2, FIRST)
+def test_a_slice_is_said_to_be_without_the_object(panel, segment_box, choose):
+    segment_box(2, FIRST)
     session = panel.workspace.session
     assert session.labels[2].any()
     choose("Not on this slice")
@@ -60,8 +40,8 @@ def test_a_slice_is_said_to_be_without_the_object(panel, draw, choose):
     assert not session.labels[2].any()
 
 
-def test_tidying_and_looking_twice(panel, draw, choose):
-    draw(2, FIRST)
+def test_tidying_and_looking_twice(panel, segment_box, choose):
+    segment_box(2, FIRST)
     session = panel.workspace.session
     session.labels[2, 60, 45] = 1
     choose("Largest piece")
