@@ -113,19 +113,8 @@ class CohortScores:
         pairs = []
         for model, reference in references.items():
             own, other = self.by_patient(model), self.by_patient(reference)
-            shown = [
-                (own[patient].shown(), other[patient].shown())
-                for patient in own
-                if patient in other
-            ]
-            pairs.append(
-                PairedScores(
-                    model,
-                    reference,
-                    tuple(a["dsc"] - b["dsc"] for a, b in shown),
-                    tuple(a["nsd"] - b["nsd"] for a, b in shown),
-                )
-            )
+            both = [(own[p], other[p]) for p in own if p in other]
+            pairs.append(PairedScores.of(model, reference, both))
         return pairs
 
     def mean_cells(self, tolerance_mm: float) -> Cells:

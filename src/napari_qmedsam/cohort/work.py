@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_qmedsam.checkpoints.checksum import file_sha256
 from napari_qmedsam.checkpoints.encoder_checksum import encoder_sha256
 from napari_qmedsam.cohort.cases import Case
 from napari_qmedsam.cohort.pictures import Picture
@@ -88,8 +89,7 @@ def input_checksums(case: Case) -> dict[str, str]:
 def input_sha256(path: Path) -> str:
     """Return a checksum of a file, or of all files of a folder with their names."""
     if path.is_file():
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+        return file_sha256(path)
     digest = hashlib.sha256()
     for inner in sorted(p for p in path.rglob("*") if p.is_file()):
         digest.update(f"{inner.relative_to(path).as_posix()}\n".encode())

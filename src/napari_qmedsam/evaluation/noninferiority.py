@@ -11,7 +11,7 @@ Shao, Wang, *Sample Size Calculations in Clinical Research*, section 3.1).
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from enum import Enum
 
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from napari_qmedsam.evaluation.intervals import Interval, bootstrap_mean
 from napari_qmedsam.evaluation.margins import STANDARD, Margins
+from napari_qmedsam.evaluation.scores import Scores
 
 LEVEL = 0.025
 """Of the one-sided test, which goes with two-sided intervals of 95 %."""
@@ -163,6 +164,26 @@ class PairedScores:
     reference: str
     dsc: tuple[float, ...]
     nsd: tuple[float, ...]
+
+    @classmethod
+    def of(
+        cls, variant: str, reference: str, pairs: Iterable[tuple[Scores, Scores]]
+    ) -> "PairedScores":
+        """Take the differences of scores, each pair the variant's and the reference's.
+
+        Parameters
+        ----------
+        variant, reference : str
+        pairs : iterable of (Scores, Scores)
+            One for each unit.
+        """
+        shown = [(own.shown(), other.shown()) for own, other in pairs]
+        return cls(
+            variant,
+            reference,
+            tuple(a["dsc"] - b["dsc"] for a, b in shown),
+            tuple(a["nsd"] - b["nsd"] for a, b in shown),
+        )
 
 
 def judge(

@@ -39,15 +39,8 @@ def judge_objects(
     pairs = []
     for name, baseline in baselines.items():
         own, other = results[name].scores, results[baseline].scores
-        shown = [(own[o].shown(), other[o].shown()) for o in own]
-        pairs.append(
-            PairedScores(
-                name,
-                baseline,
-                tuple(a["dsc"] - b["dsc"] for a, b in shown),
-                tuple(a["nsd"] - b["nsd"] for a, b in shown),
-            )
-        )
+        both = [(own[o], other[o]) for o in own]
+        pairs.append(PairedScores.of(name, baseline, both))
     verdicts = judge(pairs, margins, Unit.OBJECT)
     return {verdict.variant: verdict for verdict in verdicts}
 
