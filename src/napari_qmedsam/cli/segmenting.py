@@ -242,11 +242,12 @@ def segment(
             done = session.segment(propagation=way, progress=advance)
         else:
             done = session.carry(ways[carry], progress=advance)
+    # Boxes alone make the same labels again; whatever came after them is kept by voxel.
+    automatic = None
+    if carry is None and not tighten:
+        automatic = session.labels.copy() if tidying else session.labels
     for object_id in session.objects if tidying else ():
         session.tidy(object_id, tidying)
-    # Boxes alone make the same labels again; whatever came after them is kept by voxel.
-    is_plain = carry is None and not tighten and not tidying
-    automatic = session.labels if is_plain else None
     path, _ = save_with_provenance(session, target, way, automatic)
     for item in session.objects.values():
         doubts = check_object(item, volume, session.labels, session.window)
