@@ -100,7 +100,7 @@ class OpenVINOBackend:
         self._prepared: PreparedSlices[openvino.InferRequest] | None = None
         if graphs.slice_half is not None:
             self._slice_half = compiled(graphs.slice_half)
-            self._prepared = PreparedSlices(self._prepare)
+            self._prepared = PreparedSlices()
         self._request: openvino.InferRequest | None = None
         self._ranks = [len(i.get_partial_shape()) for i in self._decoder.inputs]
         # Told by what was compiled, not by what the file promises.
@@ -163,7 +163,7 @@ class OpenVINOBackend:
                 self._points_decoder = self._compiled(points_decoder(self._source))
             decoder = self._points_decoder
         if self._prepared is not None:
-            request = self._prepared.of(image_embedding)
+            request = self._prepared.of(image_embedding, self._prepare)
             given = [
                 request.get_output_tensor(i)
                 for i in range(len(self._slice_half.outputs))

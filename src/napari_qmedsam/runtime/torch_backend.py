@@ -49,7 +49,7 @@ class TorchBackend:
         if self._model.fake_quant is None:
             self._slice_half = SliceHalf(self._model)
             self._prompt_half = PromptHalf(self._model)
-            self._prepared = PreparedSlices(self._prepare)
+            self._prepared = PreparedSlices()
         held = sum(value.nbytes for value in self._model.state_dict().values())
         self.info = info_of(
             source,
@@ -119,7 +119,7 @@ class TorchBackend:
     ) -> torch.Tensor:
         """Logits by the decoder's halves: on a CPU box by box, within its cache."""
         assert self._prepared is not None
-        prepared = self._prepared.of(embedding)
+        prepared = self._prepared.of(embedding, self._prepare)
         step = 1 if self._device.type == "cpu" else max(1, len(boxes))
         blocks = [slice(i, i + step) for i in range(0, len(boxes), step)]
         return torch.cat(
