@@ -47,6 +47,12 @@ def test_program_tells_why_it_failed():
     program = "import pickle, sys; sys.exit(pickle.load(sys.stdin.buffer))"
     assert subprocess_worker.run_in_subprocess(program, "no room") == (1, "no room")
     assert subprocess_worker.run_in_subprocess("pass", None) == (0, "")
+    killed = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+    code, complaint = subprocess_worker.run_in_subprocess(killed, None)
+    assert code
+    assert complaint
+    silent = subprocess_worker.run_in_subprocess("raise SystemExit(3)", None)
+    assert silent == (3, "its process ended with code 3 and said nothing.")
 
 
 def test_cancelling_ends_the_program(monkeypatch):

@@ -171,5 +171,6 @@ def _draw(measured: Measured, path: Path) -> None:
     axes.set_xlabel("ms per encoding")
     for i, value in enumerate(times):
         axes.text(value, i, f" {value:.0f}", va="center")
+    axes.set_xlim(right=2 * max(times))  # room for the longest bar's number
     with atomic_write(path) as part:
         figure.savefig(part, format="png")

@@ -8,6 +8,7 @@ the other process left on disk.
 import contextlib
 import logging
 import pickle
+import signal
 import subprocess
 import sys
 import tempfile
@@ -71,7 +72,8 @@ def run_in_subprocess(
     Returns
     -------
     tuple of int and str
-        Exit code, and the last line that was written to standard error.
+        Exit code, and why it failed: the signal that ended it, or the last line
+        that was written to standard error.
 
     Raises
     ------
@@ -107,7 +109,15 @@ def run_in_subprocess(
         _tell(printed, progress)
         complaints.seek(0)
         lines = complaints.read().decode(errors="replace").strip().splitlines()
-    return process.returncode, lines[-1] if lines else ""
+    return process.returncode, _reason(process.returncode, lines)
+
+
+def _reason(code: int, complaints: list[str]) -> str:
+    if code < 0:  # out of memory, or an instruction that the processor lacks
+        return f"its process was ended by {signal.Signals(-code).name}."
+    if code and not complaints:
+        return f"its process ended with code {code} and said nothing."
+    return complaints[-1] if complaints else ""
 
 
 def _read(pipe: IO[bytes], lines: "SimpleQueue[str]") -> None:
