@@ -11,7 +11,7 @@ from napari_qmedsam.errors import Cancelled, GridMismatch, InvalidBox, InvalidSe
 from napari_qmedsam.prompts import Box3D
 from napari_qmedsam.segmentation.embeddings import EmbeddingStore
 from napari_qmedsam.segmentation.objects import SegmentObject
-from napari_qmedsam.segmentation.propagation import Propagation
+from napari_qmedsam.segmentation.propagation import Follow
 from napari_qmedsam.segmentation.segmenter import SliceSegmenter
 from napari_qmedsam.volumes import read_labels
 from napari_qmedsam.volumes.volume import Volume
@@ -59,21 +59,21 @@ def test_the_order_asked_for_is_the_order_of_painting(session):
     assert np.array_equal(session.labels, overlapped((2, BOXES[1]), (1, BOXES[0])))
 
 
-@pytest.mark.parametrize("way", Propagation)
+@pytest.mark.parametrize("way", Follow)
 def test_segmenting_again_changes_nothing(session, way):
-    run(session.segment(propagation=way))
+    run(session.segment(follow=way))
     labels = session.labels.copy()
-    run(session.segment(propagation=way))
+    run(session.segment(follow=way))
     assert np.array_equal(session.labels, labels)
     session.undo()
     assert not session.labels.any()  # the second run was no step
     assert len(session.segmenter.backend.encoded) == 6
 
 
-@pytest.mark.parametrize("way", Propagation)
+@pytest.mark.parametrize("way", Follow)
 @pytest.mark.parametrize("ids", [[1, 2], [2, 1]])
 def test_earlier_labels_have_no_say_in_the_result(session, way, ids):
-    run(session.segment(ids, propagation=way))
+    run(session.segment(ids, follow=way))
     fresh = session.labels.copy()
     session.undo()
     rng = np.random.default_rng(0)
@@ -83,7 +83,7 @@ def test_earlier_labels_have_no_say_in_the_result(session, way, ids):
         session.labels[z_range][old] = object_id
     session.labels[5][session.labels[5] == 1] = 0
     session.labels[0][session.labels[0] == 2] = 0
-    run(session.segment(ids, propagation=way))
+    run(session.segment(ids, follow=way))
     assert np.array_equal(session.labels, fresh)
 
 
@@ -95,9 +95,9 @@ def test_an_object_that_now_ends_earlier_leaves_nothing_beyond_its_end(
     truth[3] = False
     session = Session(bright_volume(truth), SliceSegmenter(new_backend()), FULL)
     session.add_object(box)
-    run(session.segment(propagation=Propagation.BOX))
+    run(session.segment(follow=Follow.BOX))
     assert session.labels[4].any()
-    run(session.segment(propagation=Propagation.MASK))
+    run(session.segment(follow=Follow.MASK))
     assert np.array_equal(np.unique(np.nonzero(session.labels)[0]), [0, 1, 2])
 
 
@@ -164,13 +164,13 @@ def test_labels_grow_slice_by_slice(session):
 # Cancelling and undo -------------------------------------------------------
 
 
-@pytest.mark.parametrize("way", Propagation)
+@pytest.mark.parametrize("way", Follow)
 @pytest.mark.parametrize("visits", [1, 3, 7])
 def test_cancelling_keeps_whole_slices_and_is_one_step_of_undo(session, way, visits):
     rng = np.random.default_rng(1)
     session.labels[:] = rng.integers(0, 3, session.labels.shape)
     start, steps = session.labels.copy(), len(session.history)
-    updates = session.iter_segment(propagation=way)
+    updates = session.iter_segment(follow=way)
     seen = {u.slice_index for u in itertools.islice(updates, visits)}
     updates.close()
     untouched = [z for z in range(6) if z not in seen]
@@ -203,7 +203,7 @@ def test_cancelling_before_the_first_slice_is_no_step(session):
 @pytest.mark.parametrize("memory", [1, 1 << 20])
 def test_cancelling_releases_what_was_held(session, memory):
     store = session.segmenter.store = EmbeddingStore(memory)
-    updates = session.iter_segment(propagation=Propagation.MASK)
+    updates = session.iter_segment(follow=Follow.MASK)
     for _ in range(4):
         next(updates)
     assert store._held

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from napari_qmedsam.evaluation.metrics import dice, normalized_surface_distance
     from napari_qmedsam.opening import open_session
     from napari_qmedsam.prompts import Box2D, Box3D, KeyBox, Point
-    from napari_qmedsam.segmentation.propagation import Direction, Propagation
+    from napari_qmedsam.segmentation.propagation import Direction, Follow
     from napari_qmedsam.session import Session
     from napari_qmedsam.volumes import (
         Volume,
@@ -32,7 +32,7 @@ _HOMES = {
     "Direction": "segmentation.propagation",
     "KeyBox": "prompts",
     "Point": "prompts",
-    "Propagation": "segmentation.propagation",
+    "Follow": "segmentation.propagation",
     "QMedSAMError": "errors",
     "Session": "session",
     "Volume": "volumes",
@@ -56,7 +56,7 @@ __all__ = [
     "Direction",
     "KeyBox",
     "Point",
-    "Propagation",
+    "Follow",
     "QMedSAMError",
     "Session",
     "Volume",

@@ -25,7 +25,7 @@ from napari_qmedsam.runtime import Runtime, find_model, load
 from napari_qmedsam.runtime.protocol import RuntimeInfo
 from napari_qmedsam.segmentation.object_entries import object_entry, object_of
 from napari_qmedsam.segmentation.objects import SegmentObject
-from napari_qmedsam.segmentation.propagation import Propagation
+from napari_qmedsam.segmentation.propagation import Follow
 from napari_qmedsam.segmentation.segmenter import SliceSegmenter
 from napari_qmedsam.session import Session
 from napari_qmedsam.volumes.volume import Volume
@@ -161,7 +161,7 @@ class Provenance:
     objects : tuple of SegmentObject
         With boxes and points.
     window : Window
-    propagation : Propagation
+    follow : Follow
         How 3D boxes prompted their slices.
     model : UsedModel or None
         None where no model was at work.
@@ -175,7 +175,7 @@ class Provenance:
     labels_sha256: str
     objects: tuple[SegmentObject, ...]
     window: Window
-    propagation: Propagation
+    follow: Follow
     model: UsedModel | None
     corrections: Corrections
     made_with: Mapping[str, Any]
@@ -189,7 +189,7 @@ class Provenance:
             "labels_sha256": self.labels_sha256,
             "model": None if self.model is None else vars(self.model),
             "window": [self.window.lower, self.window.upper],
-            "propagation": self.propagation.value,
+            "propagation": self.follow.value,
             "objects": [object_entry(item) for item in self.objects],
             "corrections": self.corrections.to_dict(),
             **self.made_with,
@@ -220,7 +220,7 @@ class Provenance:
                 content["labels_sha256"],
                 tuple(object_of(entry) for entry in content["objects"]),
                 Window(*content["window"]),
-                Propagation(content["propagation"]),
+                Follow(content["propagation"]),
                 None if model is None else UsedModel(**model),
                 Corrections.from_dict(content["corrections"]),
                 {key: content[key] for key in ("versions", "machine")},
@@ -250,7 +250,7 @@ def provenance_path(labels: Path) -> Path:
 
 def record(
     session: Session,
-    propagation: Propagation = Propagation.BOX,
+    follow: Follow = Follow.BOX,
     automatic: NDArray[np.integer] | None = None,
 ) -> Provenance:
     """Take down what made a session's labels.
@@ -261,7 +261,7 @@ def record(
     Parameters
     ----------
     session : Session
-    propagation : Propagation
+    follow : Follow
         How its 3D boxes prompted their slices.
     automatic : ndarray, (Z, Y, X) integer, optional
         What the objects give when segmented, where that is known.
@@ -274,14 +274,14 @@ def record(
     volume, segmenter = session.volume, session.segmenter
     objects = tuple(session.objects.values())
     if automatic is None:
-        automatic = _segmented(volume, segmenter, objects, session.window, propagation)
+        automatic = _segmented(volume, segmenter, objects, session.window, follow)
     return Provenance(
         Path(volume.source.path).name,
         _volume_sha256(volume),
         _labels_sha256(session.labels),
         objects,
         session.window,
-        propagation,
+        follow,
         None if segmenter is None else UsedModel.of(segmenter.backend.info),
         Corrections.between(automatic, session.labels),
         provenance(),
@@ -303,14 +303,14 @@ def snapshot(session: Session) -> Session:
 def keep_provenance(
     session: Session,
     labels: Path,
-    propagation: Propagation = Propagation.BOX,
+    follow: Follow = Follow.BOX,
     automatic: NDArray[np.integer] | None = None,
 ) -> Path:
     """Write what made a session's labels beside the file that they were saved to.
 
     Parameters
     ----------
-    session, propagation, automatic
+    session, follow, automatic
         As for :func:`record`.
     labels : Path
 
@@ -322,21 +322,21 @@ def keep_provenance(
         As segmenting.
     """
     beside = provenance_path(labels)
-    write_text(beside, record(session, propagation, automatic).to_json())
+    write_text(beside, record(session, follow, automatic).to_json())
     return beside
 
 
 def save_with_provenance(
     session: Session,
     path: str | os.PathLike,
-    propagation: Propagation = Propagation.BOX,
+    follow: Follow = Follow.BOX,
     automatic: NDArray[np.integer] | None = None,
 ) -> tuple[Path, Path]:
     """Save a session's labels, and beside them what made them.
 
     Parameters
     ----------
-    session, propagation, automatic
+    session, follow, automatic
         As for :func:`record`.
     path : path
 
@@ -353,7 +353,7 @@ def save_with_provenance(
         If the disk does not take the second file. The labels are saved then.
     """
     saved = session.save_labels(path)
-    return saved, keep_provenance(session, saved, propagation, automatic)
+    return saved, keep_provenance(session, saved, follow, automatic)
 
 
 def read_provenance(labels: Path) -> Provenance:
@@ -403,7 +403,7 @@ def replay(made: Provenance, volume: Volume, model: str | None = None) -> Replay
             f"made on, '{made.image}': voxels or affine differ."
         )
     segmenter = None if made.model is None else made.model.segmenter(model)
-    found = _segmented(volume, segmenter, made.objects, made.window, made.propagation)
+    found = _segmented(volume, segmenter, made.objects, made.window, made.follow)
     made.corrections.apply(found)
     session = Session(volume, segmenter, made.window)
     session.restore(made.objects, found)
@@ -418,13 +418,13 @@ def _segmented(
     segmenter: SliceSegmenter | None,
     objects: tuple[SegmentObject, ...],
     window: Window,
-    propagation: Propagation,
+    follow: Follow,
 ) -> NDArray[np.uint16]:
     """Return the labels that objects give by themselves; locked ones give none."""
     session = Session(volume, segmenter, window)
     session.restore(objects, session.labels.copy())
     if segmenter is not None and any(not item.is_locked for item in objects):
-        session.segment(propagation=propagation)
+        session.segment(follow=follow)
     return session.labels
 
 

@@ -17,7 +17,7 @@ from napari_qmedsam.segmentation.early_stop import EarlyStop
 from napari_qmedsam.segmentation.objects import ObjectPrompt
 from napari_qmedsam.segmentation.propagation import (
     Direction,
-    Propagation,
+    Follow,
     SliceUpdate,
     segment_volume,
 )
@@ -107,7 +107,7 @@ class Session(Annotation):
         self,
         object_ids: Sequence[int] | None = None,
         slice_index: int | None = None,
-        propagation: Propagation = Propagation.BOX,
+        follow: Follow = Follow.BOX,
         protect_existing: bool = False,
         axis: int = 0,
         progress: Callable[[int, int], None] | None = None,
@@ -123,7 +123,7 @@ class Session(Annotation):
             Default: all; those that do not reach `slice_index` are left out.
         slice_index : int, optional
             Only this slice. Default: each object's whole range.
-        propagation : Propagation
+        follow : Follow
         protect_existing : bool
             Keep the labels of other objects.
         axis : int
@@ -140,7 +140,7 @@ class Session(Annotation):
             If there is no object of an id.
         """
         updates = self.iter_segment(
-            object_ids, slice_index, propagation, protect_existing, axis
+            object_ids, slice_index, follow, protect_existing, axis
         )
         return run_to_end(updates, progress)
 
@@ -148,7 +148,7 @@ class Session(Annotation):
         self,
         object_ids: Sequence[int] | None = None,
         slice_index: int | None = None,
-        propagation: Propagation = Propagation.BOX,
+        follow: Follow = Follow.BOX,
         protect_existing: bool = False,
         axis: int = 0,
         join: bool = False,
@@ -161,7 +161,7 @@ class Session(Annotation):
 
         Parameters
         ----------
-        object_ids, slice_index, propagation, protect_existing, axis
+        object_ids, slice_index, follow, protect_existing, axis
             As for :meth:`segment`.
         join : bool
             Go on with the last step of undo if that changed a box: for masks that
@@ -175,7 +175,7 @@ class Session(Annotation):
         """
         prompts = self.prompts(object_ids, slice_index, axis)
         updates = segment_volume(
-            self.model(), self.volume, prompts, self.window, propagation, self.tighten
+            self.model(), self.volume, prompts, self.window, follow, self.tighten
         )
         ids = [p.object_id for p in prompts]
         last = self.history.last
@@ -184,7 +184,7 @@ class Session(Annotation):
 
     def propagate(
         self,
-        slice_index: int,
+        slice_index: int | None = None,
         direction: Direction = Direction.BOTH,
         object_ids: Sequence[int] | None = None,
         axis: int = 0,
@@ -192,20 +192,23 @@ class Session(Annotation):
         stop: EarlyStop | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> Segmentation:
-        """Propagate the masks of one slice up or down, as they are in the labels now.
+        """Propagate masks up or down: those of one slice, or from boxes on.
 
-        So a slice that was corrected, by hand or by a box, is where the slices
-        beyond it start from. Objects without a voxel on the slice are
-        segmented there first. Those that go further than their box have it
-        extended. One step of undo, and done when this returns, like :meth:`segment`.
+        Of one slice they are taken as they are in the labels now, so a slice that was
+        corrected, by hand or by a box, is where the slices beyond it start from.
+        Objects without a voxel on it are segmented there first. Those that go further
+        than their box have it extended. Without a slice, objects are segmented in
+        their boxes, and propagated beyond the outermost ones: from one box, or a few
+        key boxes, to the whole object. One step of undo, and done when this returns,
+        like :meth:`segment`.
 
         Parameters
         ----------
-        slice_index : int
-            Where the masks are.
+        slice_index : int, optional
+            Where the masks are. Default: segment, and go on from each object's ends.
         direction : Direction
         object_ids : sequence of int, optional
-            Default: all that reach the slice.
+            Default: all, or all that reach the slice.
         axis : int
             Array axis that `slice_index` counts along.
         protect_existing : bool
@@ -221,10 +224,30 @@ class Session(Annotation):
         InvalidSettings, InvalidBox
             As :meth:`segment`.
         """
-        updates = self.iter_propagate(
-            slice_index, direction, object_ids, axis, protect_existing, stop
+        if slice_index is not None:
+            updates = self.iter_propagate(
+                slice_index, direction, object_ids, axis, protect_existing, stop
+            )
+            return run_to_end(updates, progress)
+        ids = [prompt.object_id for prompt in self.prompts(object_ids)]
+        with self.history.step():
+            runs = [
+                self.segment(ids, protect_existing=protect_existing, progress=progress)
+            ]
+            for step in direction.steps:
+                starts: dict[tuple[int, int], list[int]] = {}
+                for o in (self.objects[i] for i in ids):
+                    end = o.box.z_max - 1 if step > 0 else o.box.z_min
+                    starts.setdefault((end, o.axis), []).append(o.object_id)
+                for (end, across), together in starts.items():
+                    updates = self.iter_propagate(
+                        end, Direction(step), together, across, protect_existing, stop
+                    )
+                    runs.append(run_to_end(updates, progress))
+        return Segmentation(
+            tuple(update for run in runs for update in run),
+            sum(run.seconds for run in runs),
         )
-        return run_to_end(updates, progress)
 
     def iter_propagate(
         self,
@@ -260,59 +283,6 @@ class Session(Annotation):
             protect_existing,
             stop,
             self.tighten,
-        )
-
-    def carry(
-        self,
-        direction: Direction = Direction.BOTH,
-        object_ids: Sequence[int] | None = None,
-        protect_existing: bool = False,
-        progress: Callable[[int, int], None] | None = None,
-    ) -> Segmentation:
-        """Segment objects in their boxes, and propagate them beyond the outermost ones.
-
-        From one box, or a few key boxes, to the whole object; one step of undo.
-
-        Parameters
-        ----------
-        direction : Direction
-            Which way to go beyond the boxes.
-        object_ids : sequence of int, optional
-            Default: all.
-        protect_existing : bool
-            Keep the labels of other objects.
-        progress : callable, optional
-            Called after each slice with the slices done and planned of this run.
-
-        Raises
-        ------
-        InvalidSettings, InvalidBox
-            As :meth:`segment`.
-        """
-        ids = [prompt.object_id for prompt in self.prompts(object_ids)]
-        with self.history.step():
-            runs = [
-                self.segment(ids, protect_existing=protect_existing, progress=progress)
-            ]
-            for step in direction.steps:
-                starts: dict[tuple[int, int], list[int]] = {}
-                for o in (self.objects[i] for i in ids):
-                    end = o.box.z_max - 1 if step > 0 else o.box.z_min
-                    starts.setdefault((o.axis, end), []).append(o.object_id)
-                for (axis, start), together in starts.items():
-                    runs.append(
-                        self.propagate(
-                            start,
-                            Direction(step),
-                            together,
-                            axis,
-                            protect_existing,
-                            progress=progress,
-                        )
-                    )
-        return Segmentation(
-            tuple(update for run in runs for update in run),
-            sum(run.seconds for run in runs),
         )
 
     # Quantizing and comparing ---------------------------------------------
@@ -386,7 +356,7 @@ class Session(Annotation):
         reference: str | os.PathLike | Volume | NDArray[np.integer],
         *,
         tolerance_mm: float = TOLERANCE_MM,
-        propagation: Propagation = Propagation.BOX,
+        follow: Follow = Follow.BOX,
         progress: Callable[[str, int, int], None] = lambda name, done, total: None,
     ) -> "ComparisonTable":
         """Segment the session's boxes with each of its variants, and score them.
@@ -399,7 +369,7 @@ class Session(Annotation):
             True labels. Each object is scored by the label that fits its box best.
         tolerance_mm : float
             Of the normalised surface distance.
-        propagation : Propagation
+        follow : Follow
             How a 3D box prompts the slices it covers.
         progress : callable
             Called after each slice with the model's name, and slices done and
@@ -420,7 +390,7 @@ class Session(Annotation):
             objects=list(self.objects.values()),
             window=self.window,
             tolerance_mm=tolerance_mm,
-            propagation=propagation,
+            follow=follow,
             progress=progress,
         )
 

@@ -21,7 +21,7 @@ from napari_qmedsam.quantization.settings import QuantizationSettings
 from napari_qmedsam.quantization.whole_model import QuantizationProgress
 from napari_qmedsam.runtime import load_backend
 from napari_qmedsam.segmentation.objects import SegmentObject
-from napari_qmedsam.segmentation.propagation import Propagation
+from napari_qmedsam.segmentation.propagation import Follow
 from napari_qmedsam.segmentation.segmenter import SliceSegmenter
 from napari_qmedsam.volumes.labels import labels_on_grid, read_labels
 from napari_qmedsam.volumes.reading import read_volume
@@ -150,7 +150,7 @@ def compare(
     backend: str = "openvino",
     window: Window | None = None,
     tolerance_mm: float = TOLERANCE_MM,
-    propagation: Propagation = Propagation.BOX,
+    follow: Follow = Follow.BOX,
     progress: Callable[[str, int, int], None] = lambda name, done, total: None,
 ) -> ComparisonTable:
     """Segment the same boxes with several models, and score each of them.
@@ -172,7 +172,7 @@ def compare(
         Default: the image's own.
     tolerance_mm : float
         Of the normalised surface distance.
-    propagation : Propagation
+    follow : Follow
         How a 3D box prompts the slices it covers.
     progress : callable
         Called after each slice with the model's name, and slices done and planned.
@@ -201,7 +201,7 @@ def compare(
         match_objects(objects, truth),
         tolerance_mm=tolerance_mm,
         window=window,
-        propagation=propagation,
+        follow=follow,
     )
     for step in comparison.run(variants, load_variant):
         progress(step.variant, step.done, step.total)

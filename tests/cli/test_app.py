@@ -82,7 +82,7 @@ def test_installed_command_prints_its_version():
         ((*EVALUATE, "--classes", "a,b"), "whole numbers"),
         ((*EVALUATE, "--mode", "half"), "--mode"),
         ((*EVALUATE, "--effort", "--mode", "volume"), "ways of its own"),
-        ((*EVALUATE, "--effort", "--propagation", "mask"), "ways of its own"),
+        ((*EVALUATE, "--effort", "--follow", "mask"), "ways of its own"),
         ((*EVALUATE, "--json", "none/report.json"), "no folder"),
         ((*EVALUATE, "--json", "."), "a folder has that name"),
         ((*EVALUATE, "--json", "labels.nii.gz"), "input itself"),

@@ -14,8 +14,8 @@ BOX = ("--box", "1,5,3,21,17")
 @pytest.mark.parametrize(
     ("command", "option", "why"),
     [
-        (("segment", "ct.nii.gz", *BOX), ("--propagation", "mask"), "--box3d"),
-        (EVALUATE, ("--propagation", "mask"), "--mode volume"),
+        (("segment", "ct.nii.gz", *BOX), ("--follow", "mask"), "--box3d"),
+        (EVALUATE, ("--follow", "mask"), "--mode volume"),
         (EVALUATE, ("--seed", "1"), "--box-jitter"),
         (
             ("train", "float", "--out", "run", "--start", "demo"),

@@ -59,7 +59,7 @@ def test_segment_writes_labels_on_the_grid_of_the_scan(run, fake_model, scan):
 def test_boxes_on_slices_come_before_boxes_over_slices(run, fake_model, scan):
     status, _, _ = run(
         "segment", "ct.nii.gz", "--box3d", "17,19,2,31,31,5",
-        "--box", "1,5,3,21,17", "--propagation", "box",
+        "--box", "1,5,3,21,17", "--follow", "box",
     )  # fmt: skip
     assert status == 0
     labels = nib.load("ct_labels.nii.gz").get_fdata().transpose(2, 1, 0)
@@ -72,13 +72,13 @@ def written():
     return nib.load("out.nii.gz").get_fdata().transpose(2, 1, 0)
 
 
-def test_one_box_is_carried_to_the_whole_object(run, fake_model, scan):
+def test_one_box_is_propagated_to_the_whole_object(run, fake_model, scan):
     one = ("segment", "ct.nii.gz", *BOX, "-o", "out.nii.gz", *KNOWN)
     status, out, err = run(*one, "--carry", "both")
     assert status == 0, err
     np.testing.assert_array_equal(written(), np.where(scan == 1, 1, 0))
     assert "it ends before slice" in out
-    run(*one, "--carry", "up")
+    run(*one, "--propagate", "up")
     assert np.flatnonzero(written().any(axis=(1, 2))).tolist() == [2, 3]
     kept = json.loads(Path("out.nii.gz.provenance.json").read_text())
     assert kept["objects"][0]["box"]["z_max"] == 4
@@ -101,7 +101,7 @@ def test_pieces_empty_slices_and_tidying(run, fake_model, scan):
     np.testing.assert_array_equal(written()[2], expected)
     run(*one, *more, "--largest-piece")
     assert not written()[2][scan[2] == 1].any() or not written()[2][scan[2] == 2].any()
-    run(*one, "--carry", "both", "--absent", "3")
+    run(*one, "--propagate", "both", "--absent", "3")
     assert np.flatnonzero(written().any(axis=(1, 2))).tolist() == [1, 2]
 
 
@@ -114,7 +114,7 @@ def test_pieces_empty_slices_and_tidying(run, fake_model, scan):
         (("--add", "2,90,90,99,99"), "lies outside"),
     ],
 )
-def test_what_cannot_be_carried_or_added_is_said(
+def test_what_cannot_be_propagated_or_added_is_said(
     run, fake_model, scan, arguments, said
 ):
     status, _, err = run("segment", "ct.nii.gz", *BOX, *arguments)

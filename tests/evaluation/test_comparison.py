@@ -27,7 +27,7 @@ from napari_qmedsam.evaluation.scores import Scores
 from napari_qmedsam.evaluation.tables import csv_text, markdown_text, save_table
 from napari_qmedsam.evaluation.variants import Variant
 from napari_qmedsam.prompts import Box3D
-from napari_qmedsam.segmentation.propagation import Propagation
+from napari_qmedsam.segmentation.propagation import Follow
 from napari_qmedsam.session import Session
 
 FP32 = Variant("tiny FP32", "tiny", architecture="tiny", file_bytes=4_000_000)
@@ -232,9 +232,7 @@ def test_each_slice_is_a_step_and_stopping_keeps_whole_variants(
 
 def test_following_the_mask_counts_its_visits(session, reference, load):
     matched = match_objects(list(session.objects.values()), reference)
-    comparison = Comparison(
-        session.volume, reference, matched, propagation=Propagation.MASK
-    )
+    comparison = Comparison(session.volume, reference, matched, follow=Follow.MASK)
     steps = list(comparison.run([FP32], load))
     assert (steps[-1].done, steps[-1].total) == (3, 3)
     assert comparison.results[FP32.name].mean.dsc == 1.0

@@ -9,7 +9,7 @@ from napari_qmedsam.evaluation.contact_sheet import SheetRow, write_contact_shee
 from napari_qmedsam.evaluation.metrics import dice
 from napari_qmedsam.evaluation.volumes import Mode, evaluate_volume
 from napari_qmedsam.prompts import Box2D, Box3D
-from napari_qmedsam.segmentation.propagation import Propagation
+from napari_qmedsam.segmentation.propagation import Follow
 from napari_qmedsam.segmentation.segmenter import SliceSegmenter
 from napari_qmedsam.session import Session
 
@@ -92,15 +92,15 @@ def test_json_has_the_documented_form(backend, bright_volume, truth):
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("propagation", Propagation)
-def test_volume_mode_scores_each_class_once(backend, bright_volume, truth, propagation):
+@pytest.mark.parametrize("follow", Follow)
+def test_volume_mode_scores_each_class_once(backend, bright_volume, truth, follow):
     volume = bright_volume(truth > 0)
     report = evaluate_volume(
         SliceSegmenter(backend),
         volume,
         truth,
         mode=Mode.VOLUME,
-        propagation=propagation,
+        follow=follow,
     )
     assert [(s.class_id, s.slice_index, s.scores.dsc) for s in report.objects] == [
         (3, None, 1.0),
@@ -120,11 +120,11 @@ def test_volumes_are_segmented_as_a_session_does_it(backend, bright_volume):
         volume,
         truth,
         mode=Mode.VOLUME,
-        propagation=Propagation.MASK,
+        follow=Follow.MASK,
     )
     session = Session(volume, SliceSegmenter(backend))
     session.add_object(Box3D(4, 4, 0, 16, 16, 5))
-    for _ in session.segment(propagation=Propagation.MASK):
+    for _ in session.segment(follow=Follow.MASK):
         pass
     assert not session.labels[4].any()
     (scored,) = report.objects

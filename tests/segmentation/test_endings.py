@@ -7,7 +7,7 @@ from napari_qmedsam import Session
 from napari_qmedsam.prompts import Box3D
 from napari_qmedsam.segmentation.early_stop import EarlyStop
 from napari_qmedsam.segmentation.endings import EndReason, ObjectEnd, RunEnd
-from napari_qmedsam.segmentation.propagation import Direction, Propagation
+from napari_qmedsam.segmentation.propagation import Direction, Follow
 from napari_qmedsam.segmentation.segmenter import SliceSegmenter
 from napari_qmedsam.volumes.windows import Window
 
@@ -60,8 +60,8 @@ def test_a_box_that_ends_is_done(tube):
     session = tube(2, 11)
     assert session.segment().end.text(NAMES) == "Done, slice 4."
     session.change_object(1, box=Box3D(7, 9, 4, 17, 19, 8))
-    for way in Propagation:
-        run = session.segment(propagation=way)
+    for way in Follow:
+        run = session.segment(follow=way)
         assert {end.reason for end in run.end.ends} == {EndReason.BOX_END}
         assert run.end.text(NAMES) == "Done, 4 slices, 4 to 7."
     run = session.propagate(4, Direction.UP)
@@ -71,7 +71,7 @@ def test_a_box_that_ends_is_done(tube):
 def test_following_a_mask_says_where_it_was_lost(tube):
     session = tube(2, 6)
     session.change_object(1, box=Box3D(7, 9, 3, 17, 19, 9))
-    run = session.segment(propagation=Propagation.MASK)
+    run = session.segment(follow=Follow.MASK)
     assert (EndReason.OBJECT_END, 7, 1) in told(run)
 
 

@@ -6,7 +6,7 @@ import pytest
 from napari_qmedsam import Session
 from napari_qmedsam.errors import InvalidBox, InvalidSettings
 from napari_qmedsam.prompts import Box2D, Box3D, KeyBox, Point, hull, interpolate
-from napari_qmedsam.segmentation.propagation import Propagation
+from napari_qmedsam.segmentation.propagation import Follow
 from napari_qmedsam.segmentation.segmenter import SliceSegmenter
 from napari_qmedsam.volumes.volume import Volume
 from napari_qmedsam.volumes.windows import Window
@@ -41,11 +41,11 @@ def test_hull_is_the_box_around_all():
     assert hull([key.box for key in KEYS]) == Box2D(2, 4, 18, 20)
 
 
-@pytest.mark.parametrize("way", Propagation)
+@pytest.mark.parametrize("way", Follow)
 def test_every_slice_between_key_boxes_is_segmented_in_its_own_box(session, way):
     o = session.add_object(Box3D.on_slice(1, KEYS[0].box))
     session.set_box(o.object_id, 5, KEYS[1].box)
-    run(session.segment(propagation=Propagation.BOX))
+    run(session.segment(follow=Follow.BOX))
     for z in range(8):
         inside = 1 <= z < 6
         expected = interpolate(KEYS, z) if inside else None
@@ -55,7 +55,7 @@ def test_every_slice_between_key_boxes_is_segmented_in_its_own_box(session, way)
 def test_followed_masks_take_key_boxes_where_they_are(session):
     o = session.add_object(Box3D.on_slice(1, KEYS[0].box))
     session.set_box(o.object_id, 5, KEYS[1].box)
-    run(session.segment(propagation=Propagation.MASK))
+    run(session.segment(follow=Follow.MASK))
     for key in KEYS:
         assert box_of(session.labels[key.slice_index] == 1) == key.box
 

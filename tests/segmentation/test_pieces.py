@@ -40,13 +40,13 @@ def test_boxes_on_one_slice_are_one_object_and_one_takes_away(session):
 
 def test_pieces_are_propagated_with_their_object(session):
     session.change_object(1, pieces=(Piece.of(3, OTHER),))
-    session.carry()
+    session.propagate()
     assert np.array_equal(session.labels == 1, session.truth)
 
 
 def test_an_object_ends_before_a_slice_where_it_is_not(session):
     session.change_object(1, absences=(Absence(6),))
-    run = session.carry()
+    run = session.propagate()
     filled = np.flatnonzero((session.labels == 1).any(axis=(1, 2)))
     assert filled.tolist() == [0, 1, 2, 3, 4, 5]
     assert EndReason.SAID_ABSENT in {end.reason for end in run.end.ends}
@@ -72,9 +72,9 @@ def test_pieces_outlive_the_session_and_lie_inside_the_slice(session, tmp_path):
         session.change_object(1, pieces=(Piece(3, 40, 40, 90, 90),))
 
 
-def test_carrying_from_key_boxes_is_one_step(session):
+def test_propagating_from_key_boxes_is_one_step(session):
     session.set_box(1, 5, MAIN)
-    session.carry()
+    session.propagate()
     filled = np.flatnonzero((session.labels == 1).any(axis=(1, 2)))
     assert filled.tolist() == list(range(8))
     session.undo()

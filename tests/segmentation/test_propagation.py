@@ -9,8 +9,8 @@ from napari_qmedsam.errors import InvalidBox
 from napari_qmedsam.prompts import Box3D
 from napari_qmedsam.segmentation.embeddings import EmbeddingStore
 from napari_qmedsam.segmentation.propagation import (
+    Follow,
     ObjectPrompt,
-    Propagation,
     segment_volume,
 )
 from napari_qmedsam.segmentation.segmenter import SliceSegmenter
@@ -61,7 +61,7 @@ def test_every_slice_gets_the_boxes_that_cross_it_in_order(backend, bright_volum
 
 
 @pytest.mark.parametrize("memory", [1 << 30, 1], ids=["ample", "tiny"])
-@pytest.mark.parametrize("way", Propagation)
+@pytest.mark.parametrize("way", Follow)
 def test_every_slice_is_encoded_once_however_many_objects_cross_it(
     backend, column, way, memory
 ):
@@ -96,7 +96,7 @@ def test_mask_propagation_encodes_no_slice_twice(
         bright_volume(truth),
         prompts(boxes),
         FULL,
-        Propagation.MASK,
+        Follow.MASK,
     )
     seen = {(u.slice_index, i) for u in updates for i, _ in u.masks}
     expected = {(z, i) for i, b in enumerate(boxes) for z in range(b.z_min, b.z_max)}
@@ -106,7 +106,7 @@ def test_mask_propagation_encodes_no_slice_twice(
     assert not store._disk
 
 
-@pytest.mark.parametrize("way", Propagation)
+@pytest.mark.parametrize("way", Follow)
 def test_each_object_gets_what_is_bright_inside_its_box(backend, column, way):
     volume, truth = column
     updates = segment_volume(
@@ -116,7 +116,7 @@ def test_each_object_gets_what_is_bright_inside_its_box(backend, column, way):
     for mask, b in zip(found, OVERLAPPING, strict=True):
         inside = np.zeros_like(truth)
         inside[b.z_min : b.z_max, b.y_min : b.y_max, b.x_min : b.x_max] = True
-        if way is Propagation.BOX:
+        if way is Follow.BOX:
             assert np.array_equal(mask, truth & inside)
         else:  # boxes from masks may reach three pixels further
             assert (mask & inside).sum() >= 0.95 * (truth & inside).sum()
@@ -127,8 +127,8 @@ def test_boxes_visit_slices_upwards_and_masks_from_the_middle_out(backend, colum
     segmenter = SliceSegmenter(backend)
     box = prompts([Box3D(2, 2, 1, 14, 14, 6)])
     for way, expected in [
-        (Propagation.BOX, [1, 2, 3, 4, 5]),
-        (Propagation.MASK, [3, 4, 5, 2, 1]),
+        (Follow.BOX, [1, 2, 3, 4, 5]),
+        (Follow.MASK, [3, 4, 5, 2, 1]),
     ]:
         updates = list(segment_volume(segmenter, volume, box, FULL, way))
         assert [u.slice_index for u in updates] == expected
@@ -143,7 +143,7 @@ def test_the_middle_is_rounded_down(backend, column, z_max, start):
         volume,
         prompts([Box3D(2, 2, 1, 14, 14, z_max)]),
         FULL,
-        Propagation.MASK,
+        Follow.MASK,
     )
     assert next(updates).slice_index == start
 
@@ -160,9 +160,7 @@ def drifting(bright_volume, gap: int | None = None):
 def test_masks_are_followed_where_the_drawn_box_would_lose_them(backend, bright_volume):
     volume, truth = drifting(bright_volume)
     middle = prompts([Box3D(7, 9, 0, 15, 17, 7)])  # around slice 3
-    updates = segment_volume(
-        SliceSegmenter(backend), volume, middle, FULL, Propagation.MASK
-    )
+    updates = segment_volume(SliceSegmenter(backend), volume, middle, FULL, Follow.MASK)
     found, _ = collected(updates, 1, volume.shape)
     assert np.array_equal(found[0], truth)
 
@@ -171,7 +169,7 @@ def test_an_object_ends_where_its_mask_is_empty(backend, bright_volume):
     volume, truth = drifting(bright_volume, gap=5)
     middle = prompts([Box3D(7, 9, 0, 15, 17, 7)])
     segmenter = SliceSegmenter(backend)
-    updates = segment_volume(segmenter, volume, middle, FULL, Propagation.MASK)
+    updates = segment_volume(segmenter, volume, middle, FULL, Follow.MASK)
     found, order = collected(updates, 1, volume.shape)
     assert np.array_equal(found[0][:5], truth[:5])
     assert not found[0][5:].any()
@@ -182,9 +180,7 @@ def test_an_object_ends_where_its_mask_is_empty(backend, bright_volume):
 def test_an_object_that_is_empty_in_the_middle_is_empty(backend, bright_volume):
     volume, _ = drifting(bright_volume, gap=3)
     middle = prompts([Box3D(7, 9, 0, 15, 17, 7)])
-    updates = segment_volume(
-        SliceSegmenter(backend), volume, middle, FULL, Propagation.MASK
-    )
+    updates = segment_volume(SliceSegmenter(backend), volume, middle, FULL, Follow.MASK)
     found, _ = collected(updates, 1, volume.shape)
     assert not found.any()
     assert len(backend.encoded) == 1
@@ -214,7 +210,7 @@ def test_stopping_anywhere_keeps_no_embedding_on_hold(backend, column, stop):
         volume,
         prompts(OVERLAPPING),
         FULL,
-        Propagation.MASK,
+        Follow.MASK,
     )
     for _, _ in zip(range(stop), updates, strict=False):
         pass
@@ -231,7 +227,7 @@ def test_an_error_in_the_model_keeps_no_embedding_on_hold(backend, column, monke
         volume,
         prompts(OVERLAPPING),
         FULL,
-        Propagation.MASK,
+        Follow.MASK,
     )
     for _ in range(5):
         next(updates)

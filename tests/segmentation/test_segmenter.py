@@ -10,8 +10,8 @@ from napari_qmedsam.prompts import Box2D, Box3D
 from napari_qmedsam.runtime import load_backend
 from napari_qmedsam.segmentation.embeddings import EmbeddingStore
 from napari_qmedsam.segmentation.propagation import (
+    Follow,
     ObjectPrompt,
-    Propagation,
     segment_volume,
 )
 from napari_qmedsam.segmentation.segmenter import SliceSegmenter
@@ -207,7 +207,7 @@ def test_mask_propagation_gives_the_reference_volume(parity, lite_backend):
         Volume(array),
         [ObjectPrompt(1, Box3D(x0, y0, z0, x1 + 1, y1 + 1, z1 + 1))],
         FULL,
-        Propagation.MASK,
+        Follow.MASK,
     )
     segmented, order = np.zeros(array.shape, bool), []
     for update in updates:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from napari_qmedsam.evaluation.margins import Margins
     from napari_qmedsam.evaluation.variants import Variant
     from napari_qmedsam.quantization.whole_model import QuantizationProgress
-    from napari_qmedsam.segmentation.propagation import Propagation
+    from napari_qmedsam.segmentation.propagation import Follow
     from napari_qmedsam.volumes.windows import Window
 
 Images = Annotated[
@@ -198,7 +198,7 @@ def plan_of(
     models: "Sequence[PlannedModel]",
     task: "Scoring | Labelling",
     window: "Window | None",
-    propagation: "Propagation",
+    follow: "Follow",
     max_boxes: int,
     machines: Machines,
 ) -> "Plan":
@@ -207,7 +207,7 @@ def plan_of(
 
     # A quarter for embeddings leaves room for the volume, the model and its work.
     room = min(1 << 30, machines.memory_bytes // 4)
-    return Plan(tuple(models), task, window, propagation, max_boxes, room)
+    return Plan(tuple(models), task, window, follow, max_boxes, room)
 
 
 def run(

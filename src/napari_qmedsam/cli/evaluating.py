@@ -84,7 +84,7 @@ def evaluate(
     device: options.DeviceOption = "auto",
     precision: options.PrecisionOption = "fp32",
     window: options.WindowOption = "auto",
-    propagation: options.PropagationOption = "box",
+    follow: options.FollowOption = "box",
     max_boxes: options.MaxBoxesOption = 32,
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of the jitter.")] = 0,
     frame: options.FrameOption = None,
@@ -123,20 +123,20 @@ def evaluate(
     from napari_qmedsam.evaluation.effort_report import EffortReport, effort_table
     from napari_qmedsam.evaluation.report import EvaluationReport
     from napari_qmedsam.evaluation.volumes import Mode, evaluate_volume
-    from napari_qmedsam.segmentation.propagation import Propagation
+    from napari_qmedsam.segmentation.propagation import Follow
     from napari_qmedsam.volumes import read_labels, read_volume
     from napari_qmedsam.volumes.windows import parse_window
 
     wanted = shared.class_ids(classes)
-    if effort and (mode is not None or propagation != "box"):
+    if effort and (mode is not None or follow != "box"):
         raise InvalidSettings(
-            "--effort prompts in ways of its own: leave out --mode and --propagation."
+            "--effort prompts in ways of its own: leave out --mode and --follow."
         )
     chosen_mode = shared.parse_choice(Mode, mode or Mode.SLICE.value, "--mode")
-    way = shared.parse_choice(Propagation, propagation, "--propagation")
+    way = shared.parse_choice(Follow, follow, "--follow / --propagation")
     if chosen_mode is Mode.SLICE:
         why = "every slice has a box of its own; 3D boxes are --mode volume."
-        shared.refuse_idle(context, {"propagation"}, why)
+        shared.refuse_idle(context, {"follow"}, why)
     if not box_jitter:
         shared.refuse_idle(context, {"seed"}, "it is that of --box-jitter.")
     chosen_window = parse_window(window)
@@ -162,7 +162,7 @@ def evaluate(
         if effort:
             report = measure_effort(segmenter, volume, reference, **asked)
         else:
-            asked |= {"mode": chosen_mode, "propagation": way}
+            asked |= {"mode": chosen_mode, "follow": way}
             report = evaluate_volume(segmenter, volume, reference, **asked)
     content = json.dumps(report.to_dict(), indent=2)
     if json_path not in (None, Path("-")):
@@ -283,7 +283,7 @@ def _evaluate_many(context: typer.Context) -> None:
     from napari_qmedsam.cohort.verdicts import references_of
     from napari_qmedsam.evaluation.tables import save_table
     from napari_qmedsam.evaluation.volumes import Mode
-    from napari_qmedsam.segmentation.propagation import Propagation
+    from napari_qmedsam.segmentation.propagation import Follow
     from napari_qmedsam.volumes.windows import parse_window
 
     given = context.params
@@ -293,7 +293,7 @@ def _evaluate_many(context: typer.Context) -> None:
     mode = shared.parse_choice(Mode, given["mode"] or Mode.SLICE.value, "--mode")
     if mode is Mode.SLICE:
         why = "every slice has a box of its own; 3D boxes are --mode volume."
-        shared.refuse_idle(context, {"propagation"}, why)
+        shared.refuse_idle(context, {"follow"}, why)
     if not given["box_jitter"]:
         shared.refuse_idle(context, {"seed"}, "it is that of --box-jitter.")
     margins = Margins(given["margin_dsc"], given["margin_nsd"])
@@ -322,7 +322,7 @@ def _evaluate_many(context: typer.Context) -> None:
         given["tolerance_mm"],
         given["seed"],
     )
-    way = shared.parse_choice(Propagation, given["propagation"], "--propagation")
+    way = shared.parse_choice(Follow, given["follow"], "--follow / --propagation")
     window = parse_window(given["window"])
     plan = cohorts.plan_of(models, task, window, way, given["max_boxes"], machines)
     results = cohorts.run(plan, cohort, folder, machines)

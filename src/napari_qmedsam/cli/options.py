@@ -13,6 +13,9 @@ COORDINATES = (
     "maxima are excluded."
 )
 
+SPELLINGS = {"carry": "propagate", "propagation": "follow"}
+"""Further names of options, and the one by which commands know them."""
+
 ModelOption = Annotated[
     str,
     typer.Option(
@@ -77,12 +80,13 @@ ModalityOption = Annotated[
         "decides the automatic window. Default: what the file says, or a guess.",
     ),
 ]
-PropagationOption = Annotated[
+FollowOption = Annotated[
     str,
     typer.Option(
-        metavar="WAY",
-        help="How a 3D box prompts its slices. box: the same box on each; mask: "
-        "from the middle outwards, each by its neighbour's mask.",
+        metavar="WHAT",
+        help="What slices of a 3D box follow. box: the same box on each; mask: "
+        "from the middle outwards, each its neighbour's mask. (--propagation is "
+        "another spelling.)",
     ),
 ]
 BoxJitterOption = Annotated[

@@ -82,12 +82,12 @@ def segment(
             "--keys", help="All --box are key boxes of one object, slices between too."
         ),
     ] = False,
-    carry: Annotated[
+    propagate: Annotated[
         str | None,
         typer.Option(
             metavar="WAY",
             help="Propagate masks beyond the outermost boxes: up, down or both. Up is "
-            "to higher slice indices.",
+            "to higher slice indices. (--carry is another spelling.)",
         ),
     ] = None,
     tighten: Annotated[
@@ -139,7 +139,7 @@ def segment(
     precision: options.PrecisionOption = "fp32",
     device: options.DeviceOption = "auto",
     window: options.WindowOption = "auto",
-    propagation: options.PropagationOption = "box",
+    follow: options.FollowOption = "box",
     output: Annotated[
         Path | None,
         typer.Option(
@@ -177,7 +177,7 @@ def segment(
     from napari_qmedsam.replay import save_with_provenance
     from napari_qmedsam.segmentation.measuring import Tally
     from napari_qmedsam.segmentation.plausibility import Doubt, check_object
-    from napari_qmedsam.segmentation.propagation import Direction, Propagation
+    from napari_qmedsam.segmentation.propagation import Direction, Follow
     from napari_qmedsam.segmentation.tidying import Tidying
     from napari_qmedsam.session import Session
     from napari_qmedsam.volumes import read_volume
@@ -189,8 +189,10 @@ def segment(
     if not drawn:
         raise InvalidSettings("Give at least one --box or --box3d.")
     ways = {way.name.lower(): way for way in Direction}
-    if carry is not None and carry not in ways:
-        raise InvalidSettings(f"--carry '{carry}' must be {' or '.join(ways)}.")
+    if propagate is not None and propagate not in ways:
+        raise InvalidSettings(
+            f"--propagate / --carry '{propagate}' must be {' or '.join(ways)}."
+        )
     if keys and (box3d or len({b.z_min for b in on_slices}) < len(on_slices)):
         raise InvalidSettings("--keys takes --box alone, one on a slice.")
     extra = [
@@ -205,12 +207,14 @@ def segment(
         )
     tidying = Tidying(smooth, largest_piece, fill_holes)
     chosen_window = parse_window(window)
-    way = shared.parse_choice(Propagation, propagation, "--propagation")
+    way = shared.parse_choice(Follow, follow, "--follow / --propagation")
     if not box3d:
-        shared.refuse_idle(context, {"propagation"}, "it is that of --box3d.")
-    if carry is not None:
-        why = "with --carry a slice beyond a box is prompted by its neighbour's mask."
-        shared.refuse_idle(context, {"propagation"}, why)
+        shared.refuse_idle(context, {"follow"}, "it is that of --box3d.")
+    if propagate is not None:
+        why = (
+            "with --propagate a slice beyond a box is prompted by its neighbour's mask."
+        )
+        shared.refuse_idle(context, {"follow"}, why)
     volume = read_volume(
         image, frame=frame, series=series, modality=shared.modality(modality)
     )
@@ -238,13 +242,13 @@ def segment(
     if extra or absences:
         session.change_object(1, pieces=tuple(extra), absences=absences)
     with shared.bar("Segmenting", quiet=as_json) as advance:
-        if carry is None:
-            done = session.segment(propagation=way, progress=advance)
+        if propagate is None:
+            done = session.segment(follow=way, progress=advance)
         else:
-            done = session.carry(ways[carry], progress=advance)
+            done = session.propagate(direction=ways[propagate], progress=advance)
     # Boxes alone make the same labels again; whatever came after them is kept by voxel.
     automatic = None
-    if carry is None and not tighten:
+    if propagate is None and not tighten:
         automatic = session.labels.copy() if tidying else session.labels
     for object_id in session.objects if tidying else ():
         session.tidy(object_id, tidying)
@@ -354,12 +358,12 @@ def _segment_many(context: typer.Context) -> None:
     from napari_qmedsam.cohort.plan import Labelling
     from napari_qmedsam.cohort.run_folder import LABELS, RunFolder
     from napari_qmedsam.evaluation.tables import save_table
-    from napari_qmedsam.segmentation.propagation import Propagation
+    from napari_qmedsam.segmentation.propagation import Follow
     from napari_qmedsam.volumes.windows import parse_window
 
     given = context.params
     single = {"image", "box", "box3d", "output", "weights", "frame", "series"}
-    single |= {"keys", "carry", "tighten", "add", "take", "absent"}
+    single |= {"keys", "propagate", "tighten", "add", "take", "absent"}
     single |= {"smooth", "largest_piece", "fill_holes"}
     why = "it is for a single image."
     shared.refuse_idle(context, {*single, "modality", "as_json"}, why)
@@ -370,7 +374,7 @@ def _segment_many(context: typer.Context) -> None:
     folder = RunFolder(given["run"])
     shared.check_folder_target(folder.path)
     models = cohorts.planned_models(given)
-    way = shared.parse_choice(Propagation, given["propagation"], "--propagation")
+    way = shared.parse_choice(Follow, given["follow"], "--follow / --propagation")
     task = Labelling((folder.path / LABELS).absolute())
     window = parse_window(given["window"])
     plan = cohorts.plan_of(models, task, window, way, given["max_boxes"], machines)

@@ -10,7 +10,7 @@ from napari_qmedsam.evaluation.rules import TOLERANCE_MM
 from napari_qmedsam.evaluation.variants import Variant
 from napari_qmedsam.evaluation.volumes import Mode
 from napari_qmedsam.runtime import find_model
-from napari_qmedsam.segmentation.propagation import Propagation
+from napari_qmedsam.segmentation.propagation import Follow
 from napari_qmedsam.volumes.windows import Window
 
 TOLD = ("title", "licence", "limits", "recipe", "package_version", "versions")
@@ -125,7 +125,7 @@ class Plan:
     task : Scoring or Labelling
     window : Window, optional
         Default: the volume's own.
-    propagation : Propagation
+    follow : Follow
     max_boxes : int
         Boxes decoded at once.
     embedding_bytes : int
@@ -141,7 +141,7 @@ class Plan:
     models: tuple[PlannedModel, ...]
     task: Scoring | Labelling
     window: Window | None = None
-    propagation: Propagation = Propagation.BOX
+    follow: Follow = Follow.BOX
     max_boxes: int = 32
     embedding_bytes: int = 1 << 29
 
@@ -175,7 +175,7 @@ class Plan:
         return {
             "task": task,
             "window": None if window is None else [window.lower, window.upper],
-            "propagation": self.propagation.value,
+            "propagation": self.follow.value,
             "models": [
                 {
                     "name": model.variant.name,

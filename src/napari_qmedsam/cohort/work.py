@@ -167,7 +167,7 @@ class _Score:
             box_jitter=task.box_jitter,
             tolerance_mm=task.tolerance_mm,
             window=self.plan.window,
-            propagation=self.plan.propagation,
+            follow=self.plan.follow,
             seed=task.seed,
             witness=self._see,
         )
@@ -206,7 +206,7 @@ def _label(
     session = Session(volume, segmenter, plan.window)
     for object_id, box in enumerate(case.boxes, 1):
         session.add_object(box.box, name=box.name or None, object_id=object_id)
-    session.segment(propagation=plan.propagation)
+    session.segment(follow=plan.follow)
     folder = task.folder / slug(name)
     folder.mkdir(parents=True, exist_ok=True)
     suffix = ".png" if volume.source.format == "picture" else ".nii.gz"

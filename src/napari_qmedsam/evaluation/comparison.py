@@ -28,7 +28,7 @@ from napari_qmedsam.runtime.protocol import Backend
 from napari_qmedsam.segmentation.history import Slice
 from napari_qmedsam.segmentation.painting import paint
 from napari_qmedsam.segmentation.propagation import (
-    Propagation,
+    Follow,
     SliceUpdate,
     segment_volume,
 )
@@ -57,7 +57,7 @@ class Comparison:
         Of the NSD.
     window : Window, optional
         Default: the volume's own.
-    propagation : Propagation
+    follow : Follow
 
     Raises
     ------
@@ -75,7 +75,7 @@ class Comparison:
         *,
         tolerance_mm: float = TOLERANCE_MM,
         window: Window | None = None,
-        propagation: Propagation = Propagation.BOX,
+        follow: Follow = Follow.BOX,
     ) -> None:
         placed = labels_on_grid(reference, volume)
         if not objects:
@@ -89,7 +89,7 @@ class Comparison:
         self.reference = np.array(placed.array)
         self.notices = placed.notices
         """What was done to bring the reference to the volume's grid."""
-        self.tolerance_mm, self.propagation = float(tolerance_mm), propagation
+        self.tolerance_mm, self.follow = float(tolerance_mm), follow
         self.window = volume.window_or_default(window)
         self.results: dict[str, VariantResult] = {}
         self.verdicts: dict[str, Verdict] = {}
@@ -258,7 +258,7 @@ class Comparison:
             self.volume,
             [compared.prompt for compared in self.objects],
             self.window,
-            self.propagation,
+            self.follow,
         )
         painted: dict[Slice, set[int]] = {}
         with closing(updates):

@@ -15,8 +15,8 @@ from napari_qmedsam.evaluation.rules import MINIMUM_VOXELS, TOLERANCE_MM
 from napari_qmedsam.evaluation.scores import Scores
 from napari_qmedsam.prompts import Box2D, Box3D
 from napari_qmedsam.segmentation.propagation import (
+    Follow,
     ObjectPrompt,
-    Propagation,
     segment_volume,
 )
 from napari_qmedsam.segmentation.segmenter import SliceSegmenter
@@ -49,7 +49,7 @@ def evaluate_volume(
     box_jitter: int = 0,
     tolerance_mm: float = TOLERANCE_MM,
     window: Window | None = None,
-    propagation: Propagation = Propagation.BOX,
+    follow: Follow = Follow.BOX,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
     witness: Witness | None = None,
@@ -77,7 +77,7 @@ def evaluate_volume(
         Of the NSD.
     window : Window, optional
         Default: the volume's own.
-    propagation : Propagation
+    follow : Follow
         For volume mode.
     seed : int
         Of the jitter.
@@ -111,7 +111,7 @@ def evaluate_volume(
         witness or (lambda scored, mask, truth: None),
     )
     by_slice = mode is Mode.SLICE
-    objects = tuple(run.slices() if by_slice else run.volumes(propagation))
+    objects = tuple(run.slices() if by_slice else run.volumes(follow))
     if not objects:
         what = "slice" if by_slice else "object"
         raise InvalidSettings(
@@ -167,13 +167,13 @@ class _Evaluation:
                     yield scored
             self.progress(item.slice_index + 1, len(self.labels))
 
-    def volumes(self, propagation: Propagation) -> Iterator[ScoredObject]:
+    def volumes(self, follow: Follow) -> Iterator[ScoredObject]:
         """Score every class by one 3D box."""
         kept = large_enough(self.labels, self.classes)
         prompts = [ObjectPrompt(c, self._box3d(self.labels == c)) for c in kept]
         found = {c: np.zeros(self.volume.shape, bool) for c in kept}
         updates = segment_volume(
-            self.segmenter, self.volume, prompts, self.window, propagation
+            self.segmenter, self.volume, prompts, self.window, follow
         )
         start = time.perf_counter()
         for update in updates:

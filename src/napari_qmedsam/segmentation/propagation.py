@@ -13,10 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_qmedsam.preprocessing import is_blank
-from napari_qmedsam.segmentation.carrying import Carried, learn_margins
 from napari_qmedsam.segmentation.early_stop import EarlyStop
 from napari_qmedsam.segmentation.evidence import WorkingSlices
 from napari_qmedsam.segmentation.objects import ObjectPrompt
+from napari_qmedsam.segmentation.propagated_object import (
+    PropagatedObject,
+    learn_margins,
+)
 from napari_qmedsam.segmentation.segmenter import SliceSegmenter
 from napari_qmedsam.segmentation.tracking import (
     SliceUpdate,
@@ -30,8 +33,8 @@ from napari_qmedsam.volumes.volume import Volume
 from napari_qmedsam.volumes.windows import Window
 
 
-class Propagation(str, Enum):
-    """How a 3D box prompts the slices it covers."""
+class Follow(str, Enum):
+    """What the slices of a 3D box follow."""
 
     BOX = "box"
     """The same box on every slice (QMedSAM)."""
@@ -64,7 +67,7 @@ def segment_volume(
     volume: Volume,
     prompts: Sequence[ObjectPrompt],
     window: Window | None = None,
-    propagation: Propagation = Propagation.BOX,
+    follow: Follow = Follow.BOX,
     tighten: bool = False,
 ) -> Generator[SliceUpdate, None, None]:
     """Segment 3D boxes slice by slice.
@@ -80,7 +83,7 @@ def segment_volume(
         Clipped to the volume. Those along the same axis are segmented together.
     window : Window, optional
         Default: the volume's own.
-    propagation : Propagation
+    follow : Follow
     tighten : bool
         Look again at the masks of boxes that may be too large or shifted.
 
@@ -94,7 +97,7 @@ def segment_volume(
     parts = []
     for axis in sorted({prompt.axis for prompt in prompts}):
         chosen = [i for i, prompt in enumerate(prompts) if prompt.axis == axis]
-        sweeps = _sweeps([prompts[i] for i in chosen], propagation)
+        sweeps = _sweeps([prompts[i] for i in chosen], follow)
         seen = seen_along(volume, axis)
         updates = track_objects(segmenter, seen, sweeps, window, tighten=tighten)
         parts.append((chosen, sum(len(sweep_slices(s)) for s in sweeps), updates))
@@ -115,7 +118,8 @@ def propagate_masks(
 
     Each slice is prompted by the box of its neighbour's mask, moved along with the
     slice, and a key slice by its key box. The model's answer, that mask and the
-    object's greys make the new one (:mod:`~napari_qmedsam.segmentation.carrying`).
+    object's greys make the new one
+    (:mod:`~napari_qmedsam.segmentation.propagated_object`).
     An object whose box goes on beyond `slice_index` is tracked to the end of its box,
     any other to the end of the volume. Where it ends earlier, the rest of its box gets
     empty masks, up to the next key box.
@@ -145,7 +149,7 @@ def propagate_masks(
             Track(
                 prompt,
                 _slices_beyond(prompt, slice_index, step, seen.shape[0]),
-                carried=Carried(slices.frame, slice_index, start, mask),
+                propagated=PropagatedObject(slices.frame, slice_index, start, mask),
             )
             for prompt, mask in zip(prompts, own, strict=True)
         ]
@@ -163,20 +167,20 @@ def _learn_and_track(
     stop: EarlyStop | None,
 ) -> Generator[SliceUpdate, None, None]:
     """Learn margins on the slice where all tracks begin, then track them."""
-    carried = [[t.carried for t in tracks if t.carried] for tracks in sweeps]
+    propagated = [[t.propagated for t in tracks if t.propagated] for tracks in sweeps]
     if not is_blank(volume.array, slice_index):
         _, embedding = segmenter.embed(volume, slice_index, window)
         geometry = segmenter.geometry(volume)
-        learn_margins(segmenter, geometry, embedding, carried[0])
-    for other in carried[1:]:
-        for one, like in zip(other, carried[0], strict=True):
+        learn_margins(segmenter, geometry, embedding, propagated[0])
+    for other in propagated[1:]:
+        for one, like in zip(other, propagated[0], strict=True):
             one.margin = like.margin
     yield from track_objects(segmenter, volume, sweeps, window, stop)
 
 
-def _sweeps(prompts: Sequence[ObjectPrompt], propagation: Propagation) -> list[Sweep]:
+def _sweeps(prompts: Sequence[ObjectPrompt], follow: Follow) -> list[Sweep]:
     """Return the tracks of 3D boxes: through each box, or both ways from its middle."""
-    if propagation is Propagation.BOX:
+    if follow is Follow.BOX:
         ranges = [range(p.box.z_min, p.box.z_max) for p in prompts]
         return [
             [

@@ -11,12 +11,16 @@ from numpy.typing import NDArray
 from napari_qmedsam.cancelling import check_cancelled
 from napari_qmedsam.preprocessing import SliceGeometry, is_blank
 from napari_qmedsam.prompts import KeyBox, Piece, Point
-from napari_qmedsam.segmentation.carrying import Carried, tightened, weigh
 from napari_qmedsam.segmentation.early_stop import EarlyStop
 from napari_qmedsam.segmentation.endings import EndReason, ObjectEnd
 from napari_qmedsam.segmentation.evidence import WorkingFrame, WorkingSlices
 from napari_qmedsam.segmentation.key_shapes import KeyShapes
 from napari_qmedsam.segmentation.objects import ObjectPrompt
+from napari_qmedsam.segmentation.propagated_object import (
+    PropagatedObject,
+    tightened,
+    weigh,
+)
 from napari_qmedsam.segmentation.segmenter import (
     InputBox,
     InputPoint,
@@ -69,7 +73,7 @@ class Track:
         every box.
     mask : ndarray, (Y, X) bool, optional
         That of the neighbour; without one a slice is prompted by its drawn box.
-    carried : Carried, optional
+    propagated : PropagatedObject, optional
         Where the object is and what it looks like; with it, motion, shape and greys
         have a say in its masks, and in where it ends.
     shapes : KeyShapes, optional
@@ -82,7 +86,7 @@ class Track:
     slices: range
     follows_mask: bool = True
     mask: NDArray[np.bool_] | None = None
-    carried: Carried | None = None
+    propagated: PropagatedObject | None = None
     shapes: KeyShapes | None = None
     twin: "Track | None" = None
     ended: EndReason | None = None
@@ -115,8 +119,8 @@ class Track:
             return drawn
         if self.has_ended:
             return None
-        if self.carried is not None:
-            box = self.carried.box(geometry)
+        if self.propagated is not None:
+            box = self.propagated.box(geometry)
         elif self.mask is not None:
             box = geometry.mask_to_input_box(self.mask)
         else:
@@ -190,13 +194,13 @@ class Track:
     def correct(self, mask: NDArray[np.bool_]) -> None:
         """Go on from where it is with another (Y, X) mask."""
         self.mask = mask
-        if self.carried is not None:
-            self.carried.mask = self.carried.frame.mask(mask)
+        if self.propagated is not None:
+            self.propagated.mask = self.propagated.frame.mask(mask)
 
     def take_nothing(self, slice_index: int, nothing: NDArray[np.bool_]) -> None:
         """Go on to a slice without any object."""
         self.take(slice_index, nothing)
-        if self.carried is not None:
+        if self.propagated is not None:
             self._end(EndReason.OBJECT_END, slice_index)
 
     def take_evidence(
@@ -212,7 +216,7 @@ class Track:
         ----------
         slice_index : int
         image : ndarray, (Y, X) uint8
-            The slice, in the frame of `carried`.
+            The slice, in the frame of `propagated`.
         logits : ndarray, (Y, X) float
             In that frame.
         stop : EarlyStop
@@ -222,13 +226,13 @@ class Track:
         ndarray, (Y, X) bool
             On the pixels of the volume's slices; empty where the object has ended.
         """
-        assert self.carried is not None
-        frame = self.carried.frame
+        assert self.propagated is not None
+        frame = self.propagated.frame
         if self.prompt.is_key(slice_index):
             mask = logits > 0
-            self.carried.restart(slice_index, image, mask)
+            self.propagated.restart(slice_index, image, mask)
             return frame.whole_mask(logits)
-        score, why = self.carried.take(slice_index, image, logits, stop)
+        score, why = self.propagated.take(slice_index, image, logits, stop)
         if why is not None:
             self._end(why, slice_index)
             return np.zeros((frame.height, frame.width), bool)
@@ -267,10 +271,10 @@ def track_objects(
         Each with a track per prompt, in the order of the indices in updates.
     window : Window
     stop : EarlyStop, optional
-        When objects that are carried count as ended. Default: `EarlyStop()`.
+        When objects that are propagated count as ended. Default: `EarlyStop()`.
     tighten : bool
         Look again at drawn boxes, as
-        :func:`~napari_qmedsam.segmentation.carrying.tightened` does.
+        :func:`~napari_qmedsam.segmentation.propagated_object.tightened` does.
 
     Raises
     ------
@@ -316,9 +320,11 @@ def track_objects(
             wanted: dict[int, InputBox] = {}
             found: dict[int, NDArray[np.bool_]] = {}
             for i, track in here.items():
-                if track.carried is not None and not track.has_ended:
-                    carried = track.carried
-                    carried.expect(slices.motion(carried.slice_index, slice_index))
+                if track.propagated is not None and not track.has_ended:
+                    propagated = track.propagated
+                    propagated.expect(
+                        slices.motion(propagated.slice_index, slice_index)
+                    )
                 box = track.next_box(slice_index, geometry)
                 if box is not None:
                     wanted[i] = box
@@ -336,7 +342,7 @@ def track_objects(
                 points = [input_points(geometry, p) for p in asked]
                 logits = segmenter.decode(embedding, list(wanted.values()), points)
                 for i, answer in zip(wanted, logits, strict=True):
-                    if here[i].carried is None:
+                    if here[i].propagated is None:
                         image = slices.image(slice_index) if tighten else None
                         found[i] = here[i].shaped(slice_index, answer, geometry, image)
                         here[i].take(slice_index, found[i])

@@ -47,5 +47,5 @@ def test_tidying_and_looking_twice(panel, segment_box, choose):
     choose("Largest piece")
     assert session.labels[2, 60, 45] == 0
     assert session.labels[2].any()
-    choose("Look twice at boxes")
+    choose("Tighten boxes")
     assert session.tighten

@@ -89,8 +89,8 @@ def test_choices_are_remembered(panel, backend):
     controls = panel.controls
     controls.models.choose("demo", "torch", "int8")
     controls.protect.setChecked(True)
-    controls.propagation.setCurrentIndex(1)
-    controls.propagation.activated.emit(1)
+    controls.follow.setCurrentIndex(1)
+    controls.follow.activated.emit(1)
     again = another(panel, backend)
     try:
         choice = again.controls.models.choice()
@@ -99,7 +99,7 @@ def test_choices_are_remembered(panel, backend):
         )
         assert again.controls.protect.isChecked()
         assert not again.controls.automatic.isChecked()
-        assert again.controls.propagation.currentIndex() == 1
+        assert again.controls.follow.currentIndex() == 1
     finally:
         again.close_down()
         again.deleteLater()

@@ -66,12 +66,12 @@ class ObjectShapes:
             for title, tidying in TIDYINGS.items():
                 self._add(menu, title, partial(self.tidy, tidying), "Of selected ones.")
             menu.addSeparator()
-            twice = menu.addAction("Look twice at boxes")
-            assert twice is not None
-            twice.setToolTip("For boxes that may be too large or shifted.")
-            twice.setCheckable(True)
-            twice.setChecked(session.tighten)
-            twice.toggled.connect(partial(setattr, session, "tighten"))
+            tighten = menu.addAction("Tighten boxes")
+            assert tighten is not None
+            tighten.setToolTip("For boxes that may be too large or shifted.")
+            tighten.setCheckable(True)
+            tighten.setChecked(session.tighten)
+            tighten.toggled.connect(partial(setattr, session, "tighten"))
 
     def say_absent(self) -> None:
         """Say that the selected object is not on the slice in view; its voxels go."""

@@ -15,7 +15,7 @@ from napari_qmedsam.gui.shared.session_layer import Edit
 from napari_qmedsam.gui.shared.work import Work
 from napari_qmedsam.gui.shared.worker import Report
 from napari_qmedsam.segmentation.endings import RunEnd
-from napari_qmedsam.segmentation.propagation import Direction, Propagation, SliceUpdate
+from napari_qmedsam.segmentation.propagation import Direction, Follow, SliceUpdate
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class SegmentOptions:
     Parameters
     ----------
     model : ModelChoice
-    propagation : Propagation
+    follow : Follow
     protect : bool
         Keep the labels of other objects.
     is_automatic : bool
@@ -35,7 +35,7 @@ class SegmentOptions:
     """
 
     model: ModelChoice
-    propagation: Propagation = Propagation.BOX
+    follow: Follow = Follow.BOX
     protect: bool = False
     is_automatic: bool = True
     needs_download: bool = False
@@ -242,7 +242,7 @@ class Runner:
         return session.iter_segment(
             ids,
             request.slice_index,
-            options.propagation,
+            options.follow,
             protect_existing=options.protect,
             axis=request.axis,
             join=request.join,

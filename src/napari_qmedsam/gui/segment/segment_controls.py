@@ -34,11 +34,11 @@ from napari_qmedsam.gui.shared.forms import (
 )
 from napari_qmedsam.gui.shared.icons import icon
 from napari_qmedsam.gui.shared.model_form import ModelForm
-from napari_qmedsam.segmentation.propagation import Propagation
+from napari_qmedsam.segmentation.propagation import Follow
 
-PROPAGATIONS = {
-    Propagation.BOX: "Boxes as drawn",
-    Propagation.MASK: "Follow the mask",
+FOLLOWED = {
+    Follow.BOX: "Boxes as drawn",
+    Follow.MASK: "Follow the mask",
 }
 """How the slices of a range are prompted, as the panel says it."""
 
@@ -53,7 +53,7 @@ class SegmentChoices:
     Parameters
     ----------
     model, backend, precision : str
-    propagation : str
+    follow : str
     protect : bool
     automatic : bool
         Segment a slice as soon as its box changes.
@@ -66,7 +66,7 @@ class SegmentChoices:
     model: str = AUTO
     backend: str = "openvino"
     precision: str = "fp32"
-    propagation: str = Propagation.BOX.value
+    follow: str = Follow.BOX.value
     protect: bool = False
     automatic: bool = True
     folder: str = ""
@@ -107,13 +107,13 @@ class SegmentControls(Controls):
         """Room of the table, which gives way to what is said of objects above it."""
         column(self.objects, (self.table, 1))
         self.objects.setMinimumHeight(TABLE_HEIGHT)
-        self.propagation = combo_box(
+        self.follow = combo_box(
             self,
             "How a range is segmented: each slice from the drawn and interpolated "
             "boxes, or from the middle on by the mask of its neighbour.",
         )
-        for propagation, title in PROPAGATIONS.items():
-            self.propagation.addItem(title, propagation)
+        for follow, title in FOLLOWED.items():
+            self.follow.addItem(title, follow)
         self.automatic = QCheckBox("Segment as boxes change", self)
         self.automatic.setToolTip(
             "Segment a slice by itself when its box or points were drawn or changed."
@@ -129,7 +129,7 @@ class SegmentControls(Controls):
         """Return how it is to be segmented."""
         return SegmentOptions(
             self.models.choice(),
-            Propagation(self.propagation.currentData()),
+            Follow(self.follow.currentData()),
             self.protect.isChecked(),
             self.automatic.isChecked(),
             self.models.needs_download(),
@@ -227,7 +227,7 @@ class SegmentControls(Controls):
         options.setSpacing(4)
         options.addWidget(self.automatic)
         options.addWidget(self.protect)
-        options.addWidget(self.propagation)
+        options.addWidget(self.follow)
         segment = QLabel("Segment", self)
         options.addLayout(row((segment, 0), self.on_slice, self.on_range))
         seen = QHBoxLayout()

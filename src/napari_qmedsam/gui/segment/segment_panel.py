@@ -51,8 +51,8 @@ if TYPE_CHECKING:
 MINIMUM_WIDTH = 332
 """Pixels at which nothing of the panel is cut off: a third of a small screen."""
 
-FOLLOW_MS = 400
-"""How long a window has to stay before masks follow it."""
+SEGMENT_AGAIN_MS = 400
+"""How long a window has to stay before a slice is segmented again in it."""
 
 
 class SegmentPanel(Panel[SegmentControls, SegmentChoices]):
@@ -88,10 +88,10 @@ class SegmentPanel(Panel[SegmentControls, SegmentChoices]):
         self.marks = CanvasMarks(self.workspaces)
         self.window_drag = WindowDrag(self.workspaces)
         self.planes = Planes(self.workspaces)
-        self._follow = QTimer(self)
-        self._follow.setSingleShot(True)
-        self._follow.setInterval(FOLLOW_MS)
-        self._follow.timeout.connect(self._follow_window)
+        self._segment_again = QTimer(self)
+        self._segment_again.setSingleShot(True)
+        self._segment_again.setInterval(SEGMENT_AGAIN_MS)
+        self._segment_again.timeout.connect(self._segment_in_window)
         self.counter = VoxelCounter(self.workspaces)
         self.autosaver = Autosaver(
             self.workspaces, lambda: self.work.is_busy, preference("autosave", True)
@@ -248,10 +248,10 @@ class SegmentPanel(Panel[SegmentControls, SegmentChoices]):
         self.autosaver.saved(workspace)
 
     def _window_changed(self) -> None:
-        if self.controls.window_form.follow.isChecked():
-            self._follow.start()
+        if self.controls.window_form.segment_again.isChecked():
+            self._segment_again.start()
 
-    def _follow_window(self) -> None:
+    def _segment_in_window(self) -> None:
         """Segment the slice in view again, in the window that it is shown in."""
         if self.workspace is not None and self.workspace.session.objects:
             axis, here = self.workspace.view.place
@@ -368,7 +368,7 @@ class SegmentPanel(Panel[SegmentControls, SegmentChoices]):
         controls.models.changed.connect(self.show_model)
         controls.automatic.toggled.connect(lambda _: self.remember())
         controls.protect.toggled.connect(lambda _: self.remember())
-        controls.propagation.activated.connect(lambda _: self.remember())
+        controls.follow.activated.connect(lambda _: self.remember())
         self.planes.changed.connect(self._show_planes_shown)
         controls.window_form.refused.connect(controls.status.setText)
         self.display.on_window = self._window_changed
@@ -408,7 +408,7 @@ class SegmentPanel(Panel[SegmentControls, SegmentChoices]):
         self.viewer.events.theme.disconnect(self.show_theme)
         self.viewer.dims.events.range.disconnect(self.show_objects)
         self.display.close()
-        self._follow.stop()
+        self._segment_again.stop()
         self.marks.close()
         self.window_drag.close()
         self.planes.close()

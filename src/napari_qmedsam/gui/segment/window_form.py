@@ -63,8 +63,8 @@ class WindowForm(QWidget):
         self.range_width = self._number(
             f"Width of the grey range: {drag}, left and right.", self._level_edited
         )
-        self.follow = QCheckBox("Masks follow", self)
-        self.follow.setToolTip(
+        self.segment_again = QCheckBox("Segment again", self)
+        self.segment_again.setToolTip(
             "Segment the slice in view again when the window has changed, since the "
             "model sees it; undo brings the masks before back."
         )
@@ -85,7 +85,7 @@ class WindowForm(QWidget):
                 self.centre,
                 (QLabel("W", self), 0),
                 self.range_width,
-                (self.follow, 2),
+                (self.segment_again, 2),
             )
         )
         self.preset.activated.connect(self._preset_chosen)

@@ -1,4 +1,4 @@
-"""An object carried from slice to slice: where it is expected, and what it becomes.
+"""An object propagated from slice to slice: where it is expected, and what it becomes.
 
 A model that is shown a box finds something in it on any slice, and its small errors add
 up where each mask makes the next box. So its answer is one of three: the mask before,
@@ -77,7 +77,7 @@ def tightened(
 
 
 @dataclass
-class Carried:
+class PropagatedObject:
     """One object on its way in one direction.
 
     Parameters
@@ -177,7 +177,7 @@ def learn_margins(
     segmenter: SliceSegmenter,
     geometry: SliceGeometry,
     embedding: NDArray[np.float32],
-    objects: Sequence[Carried],
+    objects: Sequence[PropagatedObject],
 ) -> None:
     """Give objects the margin with which the model answers with their own mask.
 
@@ -190,7 +190,7 @@ def learn_margins(
     geometry : SliceGeometry
     embedding : ndarray
         Of the slice that all objects are on.
-    objects : sequence of Carried
+    objects : sequence of PropagatedObject
         Changed in place.
     """
     asked = [o for o in objects if o.mask.any()]

@@ -1,6 +1,6 @@
 """Make pictures of docs/segmenting.md: from few and careless boxes to whole objects.
 
-    python scripts/carrying_pictures.py [--out docs/images]
+    python scripts/propagation_pictures.py [--out docs/images]
 
 The demo model on a phantom; white is the truth, red what the boxes give.
 """
@@ -18,7 +18,7 @@ from napari_qmedsam import Session, load_model
 from napari_qmedsam.phantoms.abdomen import abdomen_case
 from napari_qmedsam.preprocessing import slice_image
 from napari_qmedsam.prompts import Absence, Box2D, Box3D, Piece
-from napari_qmedsam.segmentation.propagation import Propagation
+from napari_qmedsam.segmentation.propagation import Follow
 from napari_qmedsam.segmentation.tidying import Tidying
 from napari_qmedsam.volumes.volume import Modality
 
@@ -88,21 +88,21 @@ def main() -> None:
     def box_on(truth: NDArray[np.bool_], z: int) -> Box2D:
         return Box2D.enclosing(truth[z])
 
-    # One box carried.
+    # One box propagated.
     truth = labels == numbers["left kidney"]
     there = np.flatnonzero(truth.any(axis=(1, 2)))
     middle = int(there[len(there) // 2])
     one = Box3D.on_slice(middle, box_on(truth, middle))
-    carried = fresh(one)
-    carried.carry()
+    propagated = fresh(one)
+    propagated.propagate()
     followed = fresh(replace(one, z_min=0, z_max=len(truth)))
-    followed.segment(propagation=Propagation.MASK)
+    followed.segment(follow=Follow.MASK)
     shown = np.linspace(there[0], min(there[-1] + 1, len(truth) - 1), 8).astype(int)
     rows = [
         Row("boxes of masks", followed.labels > 0),
-        Row("carried", carried.labels > 0),
+        Row("propagated", propagated.labels > 0),
     ]
-    draw(out / "carrying.png", carried, truth, shown, rows)
+    draw(out / "propagation.png", propagated, truth, shown, rows)
     # Two key boxes.
     truth = labels == numbers["aorta"]
     there = np.flatnonzero(truth.any(axis=(1, 2)))
@@ -131,14 +131,14 @@ def main() -> None:
     other = Piece.of(middle, box_on(both & ~kidneys, middle))
     absent = (Absence(middle - 3), Absence(middle + 3))
     pieces.change_object(1, pieces=(other,), absences=absent)
-    pieces.carry()
+    pieces.propagate()
     shown = range(middle - 3, middle + 4)
     rows = [Row("one object", pieces.labels > 0)]
     draw(out / "pieces.png", pieces, both, shown, rows)
-    rows = [Row("carried", carried.labels > 0)]
-    carried.tidy(1, Tidying(smooth_mm=5.0, largest_piece=True, fill_holes=True))
-    rows.append(Row("tidied", carried.labels > 0))
-    draw(out / "tidying.png", carried, kidneys, range(middle - 3, middle + 4), rows)
+    rows = [Row("propagated", propagated.labels > 0)]
+    propagated.tidy(1, Tidying(smooth_mm=5.0, largest_piece=True, fill_holes=True))
+    rows.append(Row("tidied", propagated.labels > 0))
+    draw(out / "tidying.png", propagated, kidneys, range(middle - 3, middle + 4), rows)
 
 
 if __name__ == "__main__":

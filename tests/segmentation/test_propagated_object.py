@@ -1,11 +1,10 @@
-"""Objects whose whole way is known, carried from one box: ends, bends, pieces."""
+"""Objects whose whole way is known, propagated from one box: ends, bends, pieces."""
 
 import numpy as np
 import pytest
 
 from napari_qmedsam import Session
 from napari_qmedsam.prompts import Box2D, Box3D, KeyBox
-from napari_qmedsam.segmentation.carrying import tightened
 from napari_qmedsam.segmentation.early_stop import EarlyStop
 from napari_qmedsam.segmentation.endings import EndReason
 from napari_qmedsam.segmentation.evidence import (
@@ -18,6 +17,7 @@ from napari_qmedsam.segmentation.evidence import (
     signed_distance,
 )
 from napari_qmedsam.segmentation.key_shapes import KeyShapes
+from napari_qmedsam.segmentation.propagated_object import tightened
 from napari_qmedsam.segmentation.segmenter import SliceSegmenter
 from napari_qmedsam.volumes.volume import Volume
 from napari_qmedsam.volumes.windows import Window
@@ -37,8 +37,8 @@ def volume_of(truth, seed=0):
 
 
 @pytest.fixture
-def carry(new_backend):
-    """Carry a box around the object on one slice both ways."""
+def propagated(new_backend):
+    """Propagate a box around the object on one slice both ways."""
 
     class Painter(new_backend):
         """A model that paints its whole box, whatever lies in it."""
@@ -65,29 +65,29 @@ def overlap(a, b):
     return 2 * np.count_nonzero(a & b) / (np.count_nonzero(a) + np.count_nonzero(b))
 
 
-def test_an_object_ends_where_it_ends(carry):
+def test_an_object_ends_where_it_ends(propagated):
     truth = np.zeros((16, SIDE, SIDE), bool)
     for z in range(4, 12):
         truth[z] = disc(30, 32, 10 - abs(z - 7))
-    found = carry(truth, 7)
+    found = propagated(truth, 7)
     slices = np.flatnonzero(found.any(axis=(1, 2)))
     assert abs(slices[0] - 4) <= 1
     assert abs(slices[-1] - 11) <= 1
     assert overlap(found, truth) > 0.85
 
 
-def test_an_object_that_bends_is_followed(carry):
+def test_an_object_that_bends_is_followed(propagated):
     truth = np.stack([disc(14 + 0.12 * z**2, 20 + 1.5 * z, 8) for z in range(16)])
-    found = carry(truth, 7)
+    found = propagated(truth, 7)
     assert found.any(axis=(1, 2)).all()
     assert min(overlap(a, b) for a, b in zip(found, truth, strict=True)) > 0.8
 
 
-def test_an_object_that_splits_keeps_both_pieces(carry):
+def test_an_object_that_splits_keeps_both_pieces(propagated):
     truth = np.stack(
         [disc(32 - 1.6 * z, 32, 9) | disc(32 + 1.6 * z, 32, 9) for z in range(12)]
     )
-    found = carry(truth, 2)
+    found = propagated(truth, 2)
     for piece in (found[-1, :, :32], found[-1, :, 32:]):
         assert piece.any()
     assert min(overlap(a, b) for a, b in zip(found, truth, strict=True)) > 0.8
