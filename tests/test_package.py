@@ -34,6 +34,7 @@ ROOMS = {
     "models": {"errors"},
     "checkpoints": {"errors", "models", "cancelling", "disk", "contents"},
     "runtime": {
+        "overlap",
         "datasets",
         "provenance",
         "errors",
@@ -52,13 +53,15 @@ ROOMS = {
         "prompts",
         "volumes",
     },
-    "evaluation.surfaces": {"errors"},
-    "evaluation.metrics": {"evaluation.surfaces"},
+    "overlap": {"errors"},
+    "evaluation.surfaces": {"errors", "overlap"},
+    "evaluation.metrics": {"evaluation.surfaces", "overlap"},
     "evaluation.rules": set(),
     "evaluation.scores": {
         "evaluation.metrics",
         "evaluation.rules",
         "evaluation.surfaces",
+        "overlap",
     },
 }
 """What the lower rooms may import of ours; the upper ones are free, but for UPPER."""
@@ -96,6 +99,7 @@ TORCH_FREE = (
     "prompts",
     "preprocessing",
     "datasets",
+    "overlap",
     "evaluation.metrics",
     "evaluation.surfaces",
 )

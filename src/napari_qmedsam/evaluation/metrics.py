@@ -12,35 +12,18 @@ from scipy.ndimage import binary_erosion, distance_transform_edt
 
 from napari_qmedsam.evaluation.surfaces import (
     SurfaceDistances,
-    as_masks,
     checked_spacing,
     joint_box,
 )
+from napari_qmedsam.overlap import as_masks, dice
 
-
-def dice(prediction: ArrayLike, reference: ArrayLike) -> float:
-    """Dice similarity coefficient: twice the overlap over the sum of sizes.
-
-    Parameters
-    ----------
-    prediction, reference : array_like, same shape, bool or int
-        Inside wherever the value is not 0.
-
-    Returns
-    -------
-    float
-        0 to 1; 0 where exactly one mask is empty, NaN where both are.
-
-    Raises
-    ------
-    GridMismatch
-        If the shapes differ.
-    """
-    inside, truth = as_masks(prediction, reference)
-    total = np.count_nonzero(inside) + np.count_nonzero(truth)
-    if total == 0:
-        return float("nan")
-    return 2.0 * np.count_nonzero(inside & truth) / total
+__all__ = [
+    "dice",
+    "hausdorff_distance",
+    "normalized_surface_distance",
+    "relative_volume_difference",
+    "signed_surface_distance",
+]
 
 
 def normalized_surface_distance(

@@ -16,6 +16,7 @@ from scipy.ndimage import distance_transform_edt
 from surface_distance import lookup_tables
 
 from napari_qmedsam.errors import GridMismatch, InvalidSettings
+from napari_qmedsam.overlap import as_masks
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,19 +95,6 @@ class SurfaceDistances:
                 self.reference_distances_mm, self.reference_areas, percent
             ),
         )
-
-
-def as_masks(
-    prediction: ArrayLike, reference: ArrayLike
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Both as bool arrays of one shape."""
-    inside, truth = np.asarray(prediction) != 0, np.asarray(reference) != 0
-    if inside.shape != truth.shape:
-        raise GridMismatch(
-            f"The prediction is {inside.shape} but the reference is {truth.shape}; "
-            "resample one to the grid of the other first."
-        )
-    return inside, truth
 
 
 def checked_spacing(spacing_mm: Sequence[float], axes: int) -> tuple[float, ...]:

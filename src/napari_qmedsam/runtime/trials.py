@@ -11,6 +11,7 @@ from napari_qmedsam.cancelling import check_cancelled
 from napari_qmedsam.datasets.calibration import CalibrationSample
 from napari_qmedsam.datasets.calibration_plan import CalibrationPlan
 from napari_qmedsam.models.configuration import ModelConfig
+from napari_qmedsam.overlap import dice
 from napari_qmedsam.runtime.protocol import Backend
 
 SLICES = CalibrationPlan(slices=3)
@@ -45,10 +46,9 @@ class TrialRun:
         """
         lowest = 1.0
         for ours, theirs in zip(self.masks, reference.masks, strict=True):
-            common = (ours & theirs).sum(axis=(1, 2))
-            both = ours.sum(axis=(1, 2)) + theirs.sum(axis=(1, 2))
-            dsc = np.where(both > 0, 2 * common / np.maximum(both, 1), 1.0)
-            lowest = min(lowest, float(dsc.mean()))
+            pairs = zip(ours, theirs, strict=True)
+            scores = [dice(a, b) if a.any() or b.any() else 1.0 for a, b in pairs]
+            lowest = min(lowest, float(np.mean(scores)))
         return lowest
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_qmedsam.overlap import dice
 from napari_qmedsam.preprocessing import SliceGeometry
 from napari_qmedsam.prompts import Box2D
 from napari_qmedsam.segmentation.early_stop import EarlyStop
@@ -206,12 +207,6 @@ def learn_margins(
     for place, o in enumerate(asked):
         own = logits[place * len(MARGINS) : (place + 1) * len(MARGINS)]
         overlaps = [
-            _overlap(geometry.logits_on(one, *o.frame.shape) > 0, o.mask) for one in own
+            dice(geometry.logits_on(one, *o.frame.shape) > 0, o.mask) for one in own
         ]
         o.margin = float(MARGINS[int(np.argmax(overlaps))])
-
-
-def _overlap(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
-    """Return the Dice overlap of two masks, of which `b` is not empty."""
-    both = np.count_nonzero(a & b)
-    return 2 * both / (np.count_nonzero(a) + np.count_nonzero(b))
