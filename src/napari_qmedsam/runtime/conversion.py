@@ -39,12 +39,12 @@ SLICE_HALF = "decoder_slice.xml"
 
 @dataclass(frozen=True)
 class ConvertedModel:
-    """Paths of the graphs, and a folder for OpenVINO's own cache.
+    """Paths of the graphs, and where OpenVINO keeps what it compiles of them.
 
     Parameters
     ----------
     encoder, decoder : Path
-    compiled : Path
+    folder : Path
     slice_half : Path or None
         What stands between the two and runs once per slice; None if the decoder
         takes embeddings themselves.
@@ -52,7 +52,7 @@ class ConvertedModel:
 
     encoder: Path
     decoder: Path
-    compiled: Path
+    folder: Path
     slice_half: Path | None = None
 
     @property
@@ -60,6 +60,13 @@ class ConvertedModel:
         """Every graph, in the order in which they run."""
         middle = () if self.slice_half is None else (self.slice_half,)
         return self.encoder, *middle, self.decoder
+
+    def compiled(self, *form: str) -> Path:
+        """Return the folder of OpenVINO's cache for a form that the graphs run in.
+
+        Its own names would not tell a device, a precision or integers in float apart.
+        """
+        return self.folder / "-".join(("compiled", *form))
 
 
 def converted(source: ModelSource) -> ConvertedModel:
@@ -75,12 +82,12 @@ def converted(source: ModelSource) -> ConvertedModel:
             encoder, decoder = cleaned_pair(graphs)
         else:
             encoder, decoder = graphs.pair(graphs.suffixes[0])
-        return ConvertedModel(encoder, decoder, folder / "compiled")
+        return ConvertedModel(encoder, decoder, folder)
     make_once(folder, "decoder.bin", lambda work: _convert(source, work))
     return ConvertedModel(
         folder / "encoder.xml",
         folder / "decoder.xml",
-        folder / "compiled",
+        folder,
         folder / SLICE_HALF if is_split(source) else None,
     )
 

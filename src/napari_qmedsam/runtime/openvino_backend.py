@@ -56,7 +56,7 @@ class OpenVINOBackend:
             "PERFORMANCE_HINT": "LATENCY",
             # Compressed weights would have activations quantized on the fly.
             "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,
-            "CACHE_DIR": str(graphs.compiled),
+            "CACHE_DIR": str(graphs.compiled()),
         }
         if runtime.threads:
             options["INFERENCE_NUM_THREADS"] = runtime.threads
@@ -69,13 +69,12 @@ class OpenVINOBackend:
                 source.name,
             )
             options |= IN_FLOAT
-            # OpenVINO's own cache would not tell the two forms apart.
-            options["CACHE_DIR"] = str(graphs.compiled.with_name("compiled-float"))
+            options["CACHE_DIR"] = str(graphs.compiled("float"))
         runtime.check_device(self.devices_here())
         runtime.check_float(self.floats(runtime.device))
         lower: dict[str, object] = {}
         if runtime.precision in ENCODER:
-            folder = graphs.compiled.with_name(f"compiled-{runtime.precision}")
+            folder = graphs.compiled(runtime.precision)
             lower = ENCODER[runtime.precision] | {"CACHE_DIR": str(folder)}
 
         def compiled(path: Path, **others: object) -> "openvino.CompiledModel":
@@ -91,10 +90,9 @@ class OpenVINOBackend:
             # Options of the CPU's threads and packed weights are not theirs.
             if device is Device.NPU:  # it has no other floats
                 lower, precision = ENCODER[Precision.F16], Precision.F16
-            folder = graphs.compiled.with_name(f"compiled-{device}-{precision}")
             shared = ("INFERENCE_PRECISION_HINT", "PERFORMANCE_HINT")
             others = {name: options[name] for name in shared} | lower
-            others["CACHE_DIR"] = str(folder)
+            others["CACHE_DIR"] = str(graphs.compiled(device, precision))
             self._encoder = core.compile_model(graphs.encoder, device.upper(), others)
         self._decoder = compiled(graphs.decoder)
         self._prepared: PreparedSlices[openvino.InferRequest] | None = None
