@@ -9,7 +9,6 @@ import pytest
 from napari_qmedsam.errors import BadCheckpoint, GridMismatch, InvalidSettings
 from napari_qmedsam.prompts import Box2D, Box3D
 from napari_qmedsam.replay import (
-    Corrections,
     Provenance,
     UsedModel,
     provenance_path,
@@ -18,6 +17,7 @@ from napari_qmedsam.replay import (
     replay,
     save_with_provenance,
 )
+from napari_qmedsam.segmentation.corrections import Corrections
 from napari_qmedsam.segmentation.segmenter import SliceSegmenter
 from napari_qmedsam.session import Session
 from napari_qmedsam.volumes.windows import Window

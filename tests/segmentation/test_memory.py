@@ -5,7 +5,8 @@ import numpy as np
 from napari_qmedsam.prompts import Box3D
 from napari_qmedsam.segmentation.objects import ObjectPrompt
 from napari_qmedsam.segmentation.painting import Painter
-from napari_qmedsam.segmentation.tracking import SliceUpdate, Track
+from napari_qmedsam.segmentation.track import Track
+from napari_qmedsam.segmentation.tracking import SliceUpdate
 
 
 def test_a_mask_that_is_kept_does_not_keep_those_beside_it():

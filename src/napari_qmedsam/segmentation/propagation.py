@@ -21,10 +21,9 @@ from napari_qmedsam.segmentation.propagated_object import (
     learn_margins,
 )
 from napari_qmedsam.segmentation.segmenter import SliceSegmenter
+from napari_qmedsam.segmentation.track import Sweep, Track
 from napari_qmedsam.segmentation.tracking import (
     SliceUpdate,
-    Sweep,
-    Track,
     sweep_slices,
     track_objects,
 )

@@ -1,0 +1,205 @@
+"""One object on its way through the slices, in one direction."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_qmedsam.preprocessing import SliceGeometry
+from napari_qmedsam.segmentation.early_stop import EarlyStop
+from napari_qmedsam.segmentation.endings import EndReason, ObjectEnd
+from napari_qmedsam.segmentation.evidence import WorkingFrame
+from napari_qmedsam.segmentation.key_shapes import KeyShapes
+from napari_qmedsam.segmentation.objects import ObjectPrompt
+from napari_qmedsam.segmentation.propagated_object import (
+    PropagatedObject,
+    tightened,
+    weigh,
+)
+from napari_qmedsam.segmentation.segmenter import InputBox
+
+
+@dataclass
+class Track:
+    """One object on its way through the slices, in one direction.
+
+    Parameters
+    ----------
+    prompt : ObjectPrompt
+    slices : range
+        Where it may go, in the order of the way.
+    follows_mask : bool
+        Whether each slice is prompted by the box of its neighbour's mask. A key
+        box is the user's word, wherever the mask before it went; if False, so is
+        every box.
+    mask : ndarray, (Y, X) bool, optional
+        That of the neighbour; without one a slice is prompted by its drawn box.
+    propagated : PropagatedObject, optional
+        Where the object is and what it looks like; with it, motion, shape and greys
+        have a say in its masks, and in where it ends.
+    shapes : KeyShapes, optional
+        What slices between the object's key boxes are expected to show.
+    twin : Track, optional
+        The way in the other direction, which begins with this one's first mask.
+    """
+
+    prompt: ObjectPrompt
+    slices: range
+    follows_mask: bool = True
+    mask: NDArray[np.bool_] | None = None
+    propagated: PropagatedObject | None = None
+    shapes: KeyShapes | None = None
+    twin: "Track | None" = None
+    ended: EndReason | None = None
+    """Why there is nothing more of it, until a key box takes it up again."""
+    ended_on: int = 0
+    """The first slice without it."""
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the object ended on the way."""
+        return self.ended is not None
+
+    def is_over(self, slice_index: int) -> bool:
+        """Tell whether nothing is to be said of the object from this slice on."""
+        if slice_index not in self.slices:
+            return True
+        # What an ended object had before must go from the rest of its box, and it
+        # may have a key box further on.
+        return self.has_ended and not self.prompt.reaches(slice_index)
+
+    def next_box(self, slice_index: int, geometry: SliceGeometry) -> InputBox | None:
+        """Return the box that prompts a slice; None where the object has ended."""
+        if self.prompt.is_absent(slice_index):
+            if self.follows_mask and not self.has_ended:
+                self._end(EndReason.SAID_ABSENT, slice_index)
+            return None
+        drawn = geometry.box_to_input(self.prompt.box_on(slice_index))
+        if not self.follows_mask or self.prompt.is_key(slice_index):
+            self.ended = None
+            return drawn
+        if self.has_ended:
+            return None
+        if self.propagated is not None:
+            box = self.propagated.box(geometry)
+        elif self.mask is not None:
+            box = geometry.mask_to_input_box(self.mask)
+        else:
+            return drawn
+        if box is None:
+            self._end(EndReason.OBJECT_END, slice_index - self.slices.step)
+        return box
+
+    def end_on(
+        self, slice_index: int, depth: int, was: EndReason | None
+    ) -> ObjectEnd | None:
+        """Return why nothing comes after a slice, None where something may.
+
+        Parameters
+        ----------
+        slice_index : int
+            That was visited.
+        depth : int
+            Slices of the volume.
+        was : EndReason or None
+            Why it had ended before that visit.
+        """
+        reason = self.ended
+        if reason is None and slice_index == self.slices[-1]:
+            is_edge = slice_index == (depth - 1 if self.slices.step > 0 else 0)
+            goes_on = self.follows_mask and not self.prompt.reaches(slice_index)
+            reason = EndReason.SCAN_END if is_edge and goes_on else EndReason.BOX_END
+        elif reason is was:
+            return None
+        if reason is None:
+            return None
+        place = self.ended_on if self.has_ended else slice_index
+        return ObjectEnd(self.prompt.object_id, reason, place, self.slices.step)
+
+    def _end(self, reason: EndReason, slice_index: int) -> None:
+        self.ended, self.ended_on = reason, slice_index
+
+    def take(self, slice_index: int, mask: NDArray[np.bool_]) -> None:
+        """Go on to a slice with its mask."""
+        # A copy: the mask of one box may be part of those of all boxes of its slice.
+        self.mask = mask.copy()
+        if self.twin is not None and slice_index == self.slices[0]:
+            self.twin.mask = self.mask
+
+    def shaped(
+        self,
+        slice_index: int,
+        logits: NDArray[np.float32],
+        geometry: SliceGeometry,
+        image: NDArray[np.uint8] | None = None,
+    ) -> NDArray[np.bool_]:
+        """Return the (Y, X) mask of a model's (L, L) answer to a box.
+
+        Between key boxes the shape and the greys that are expected have a say in it.
+        With an image, in the working frame, a mask of a drawn box is tightened.
+        """
+        expected = None if self.shapes is None else self.shapes.expected(slice_index)
+        if self.shapes is None or expected is None:
+            is_drawn = self.mask is None or not self.follows_mask
+            if image is not None and is_drawn:
+                frame = WorkingFrame(geometry.height, geometry.width)
+                answer = geometry.logits_on(logits, *frame.shape)
+                return frame.whole_mask(tightened(answer, image))
+            (mask,) = geometry.logits_to_masks(logits[None])
+            return mask
+        distance, greys = expected
+        frame = self.shapes.slices.frame
+        score = weigh(geometry.logits_on(logits, *frame.shape), distance, greys)
+        return frame.whole_mask(score)
+
+    def correct(self, mask: NDArray[np.bool_]) -> None:
+        """Go on from where it is with another (Y, X) mask."""
+        self.mask = mask
+        if self.propagated is not None:
+            self.propagated.mask = self.propagated.frame.mask(mask)
+
+    def take_nothing(self, slice_index: int, nothing: NDArray[np.bool_]) -> None:
+        """Go on to a slice without any object."""
+        self.take(slice_index, nothing)
+        if self.propagated is not None:
+            self._end(EndReason.OBJECT_END, slice_index)
+
+    def take_evidence(
+        self,
+        slice_index: int,
+        image: NDArray[np.uint8],
+        logits: NDArray[np.floating],
+        stop: EarlyStop,
+    ) -> NDArray[np.bool_]:
+        """Go on to a slice with what a model and the slice say; return the mask.
+
+        Parameters
+        ----------
+        slice_index : int
+        image : ndarray, (Y, X) uint8
+            The slice, in the frame of `propagated`.
+        logits : ndarray, (Y, X) float
+            In that frame.
+        stop : EarlyStop
+
+        Returns
+        -------
+        ndarray, (Y, X) bool
+            On the pixels of the volume's slices; empty where the object has ended.
+        """
+        assert self.propagated is not None
+        frame = self.propagated.frame
+        if self.prompt.is_key(slice_index):
+            mask = logits > 0
+            self.propagated.restart(slice_index, image, mask)
+            return frame.whole_mask(logits)
+        score, why = self.propagated.take(slice_index, image, logits, stop)
+        if why is not None:
+            self._end(why, slice_index)
+            return np.zeros((frame.height, frame.width), bool)
+        return frame.whole_mask(score)
+
+
+Sweep = Sequence[Track]
+"""Tracks that go through the slices together; slices of one share embeddings."""
