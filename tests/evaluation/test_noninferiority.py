@@ -10,10 +10,7 @@ from napari_qmedsam.errors import InvalidSettings
 from napari_qmedsam.evaluation.intervals import bootstrap_mean
 from napari_qmedsam.evaluation.margins import Margins
 from napari_qmedsam.evaluation.noninferiority import (
-    FEWEST,
     LEVEL,
-    MOST,
-    POWER,
     Answer,
     PairedScores,
     Unit,
@@ -21,9 +18,9 @@ from napari_qmedsam.evaluation.noninferiority import (
     judge,
     p_text,
     smallest_sufficient,
-    units_needed,
     verdict_cells,
 )
+from napari_qmedsam.evaluation.sample_size import FEWEST, MOST, POWER, units_needed
 
 
 def pair(mean, spread=0.3, count=20, name="4 bits", seed=0):

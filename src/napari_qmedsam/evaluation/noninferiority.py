@@ -20,20 +20,8 @@ from numpy.typing import NDArray
 
 from napari_qmedsam.evaluation.intervals import Interval, bootstrap_mean
 from napari_qmedsam.evaluation.margins import STANDARD, Margins
+from napari_qmedsam.evaluation.sample_size import FEWEST, LEVEL, MOST, units_needed
 from napari_qmedsam.evaluation.scores import Scores
-
-LEVEL = 0.025
-"""Of the one-sided test, which goes with two-sided intervals of 95 %."""
-
-POWER = 0.8
-"""How likely the number of cases that is named would show what there is to show."""
-
-FEWEST = 6
-"""Units below which nothing is said: with 5, not even all on the right side of the
-margin would be rarer by chance than `LEVEL` (1 in 32; with 6 it is 1 in 64)."""
-
-MOST = 100_000
-"""Units beyond which no number is named."""
 
 
 class Answer(str, Enum):
@@ -302,42 +290,6 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def p_text(p: float) -> str:
     """Return a p value as papers write it."""
     return "below 0.0001" if p < 1e-4 else f"{p:.4f}"
-
-
-def units_needed(mean: float, deviation: float, margin: float, level: float) -> int:
-    """Return how many units show a loss to be below a margin, with `POWER`.
-
-    Parameters
-    ----------
-    mean, deviation : float
-        Of the differences, in the units of the margin.
-    margin : float
-    level : float
-        One-sided.
-
-    Returns
-    -------
-    int
-        `MOST` + 1 where that many would not do.
-    """
-    from scipy.stats import nct, t
-
-    def shows(count: int) -> bool:
-        effect = math.sqrt(count) * (mean + margin) / deviation
-        if effect > 30:  # the distribution overflows, and all of it is beyond
-            return True
-        limit = t.ppf(1 - level, count - 1)
-        return float(nct.sf(limit, count - 1, effect)) >= POWER
-
-    if mean <= -margin or not (deviation <= 1e-12 or shows(MOST)):
-        return MOST + 1
-    if deviation <= 1e-12 or shows(FEWEST):
-        return FEWEST
-    low, high = FEWEST, MOST  # low does not show it, high does
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if shows(middle) else (middle, high)
-    return high
 
 
 # Helpers ------------------------------------------------------------------

@@ -7,13 +7,8 @@ hold for others. :mod:`napari_qmedsam.cohort` judges by patient.
 from collections.abc import Mapping
 
 from napari_qmedsam.evaluation.margins import STANDARD, Margins
-from napari_qmedsam.evaluation.noninferiority import (
-    FEWEST,
-    PairedScores,
-    Unit,
-    Verdict,
-    judge,
-)
+from napari_qmedsam.evaluation.noninferiority import PairedScores, Unit, Verdict, judge
+from napari_qmedsam.evaluation.sample_size import FEWEST
 from napari_qmedsam.evaluation.variant_result import VariantResult
 
 
