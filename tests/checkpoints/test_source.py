@@ -11,10 +11,11 @@ from safetensors.torch import load_file, save_file
 
 from napari_qmedsam.checkpoints.checksum import CHECKSUM_KEY
 from napari_qmedsam.checkpoints.header import METADATA_KEY, read_card
+from napari_qmedsam.checkpoints.model_state import load_state
 from napari_qmedsam.checkpoints.resolve import resolve_model
 from napari_qmedsam.checkpoints.saving import save_model
 from napari_qmedsam.checkpoints.source import ModelSource
-from napari_qmedsam.checkpoints.state_dicts import load_state, read_state
+from napari_qmedsam.checkpoints.state_dicts import read_state
 from napari_qmedsam.errors import BadCheckpoint
 from napari_qmedsam.models import build_model
 from napari_qmedsam.models.configuration import DEMO

@@ -7,8 +7,9 @@ tested too.
 import pytest
 import torch
 
+from napari_qmedsam.checkpoints.model_state import load_state
 from napari_qmedsam.checkpoints.resolve import resolve_model
-from napari_qmedsam.checkpoints.state_dicts import load_state, read_state
+from napari_qmedsam.checkpoints.state_dicts import read_state
 from napari_qmedsam.checkpoints.transformers_names import official_names
 from napari_qmedsam.models import build_model
 from napari_qmedsam.models.configuration import (

@@ -13,12 +13,9 @@ from napari_qmedsam.checkpoints.default_model import resolve_auto
 from napari_qmedsam.checkpoints.download import fetch, is_fetched
 from napari_qmedsam.checkpoints.exported import read_exported
 from napari_qmedsam.checkpoints.header import existing, read_card
+from napari_qmedsam.checkpoints.model_state import ENCODER_ALONE, is_encoder_alone
 from napari_qmedsam.checkpoints.source import ModelSource
-from napari_qmedsam.checkpoints.state_dicts import (
-    ENCODER_ALONE,
-    is_encoder_alone,
-    read_state,
-)
+from napari_qmedsam.checkpoints.state_dicts import read_state
 from napari_qmedsam.errors import BadCheckpoint, UnknownModel
 from napari_qmedsam.models.configuration import CONFIGS, ModelConfig, config_of
 

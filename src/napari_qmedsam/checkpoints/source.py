@@ -15,11 +15,8 @@ from napari_qmedsam.checkpoints.fake_quantized import (
     with_scalar_scales,
 )
 from napari_qmedsam.checkpoints.header import QUANTIZED_KEY, read_card
-from napari_qmedsam.checkpoints.state_dicts import (
-    load_state,
-    read_weights,
-    tensor_names,
-)
+from napari_qmedsam.checkpoints.model_state import load_state
+from napari_qmedsam.checkpoints.state_dicts import read_weights, tensor_names
 from napari_qmedsam.errors import BadCheckpoint, UnsupportedBackend
 from napari_qmedsam.models.configuration import ModelConfig
 from napari_qmedsam.models.fake_quantized.settings import FakeQuantSettings
