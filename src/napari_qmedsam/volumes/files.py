@@ -81,3 +81,30 @@ def numbered_names(path: Path, words: list[str]) -> list[str]:
     first, last, step = [*numbers, 1][:3]
     count = range(first, last + (1 if step > 0 else -1), step)
     return [words[0] % number for number in count]
+
+
+def axis_sizes(path: Path, sizes: str, dimensions: str) -> tuple[int, ...]:
+    """Read the sizes of two to eight axes, as many as the header says there are.
+
+    Raises
+    ------
+    UnreadableVolume
+    """
+    words = sizes.split()
+    are_whole = all(w.isascii() and w.isdigit() and int(w) > 0 for w in words)
+    if not are_whole or not 2 <= len(words) <= 8 or dimensions != str(len(words)):
+        raise unreadable(
+            path,
+            f"its header gives {dimensions[:20] or 'no'} dimensions of the sizes "
+            f"'{sizes[:80]}'",
+            EXPORT_AGAIN,
+        )
+    return tuple(int(word) for word in words)
+
+
+def listed_names(header: Path, start: int, limit: int) -> list[str]:
+    """Return the file names that follow a header, a line each."""
+    with header.open("rb") as stream:
+        stream.seek(start)
+        lines = stream.read(limit).decode("latin-1").splitlines()
+    return [line.strip() for line in lines if line.strip()]

@@ -6,7 +6,7 @@ voxels, or a list with too few files, and hands out memory that nobody filled.
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,17 +17,12 @@ from napari_qmedsam.volumes.files import (
     COPY_AGAIN,
     EXPORT_AGAIN,
     file_beside,
+    listed_names,
     numbered_names,
     unreadable,
 )
 from napari_qmedsam.volumes.formats import WHOLE, Format, Selection, Shape
 from napari_qmedsam.volumes.frames import choose_frame
-from napari_qmedsam.volumes.grid import (
-    MM_PER_UNIT,
-    NO_SPACING,
-    affine_from_geometry,
-    unit_notice,
-)
 from napari_qmedsam.volumes.inflating import (
     DEFLATE_LIMIT,
     Damaged,
@@ -35,91 +30,13 @@ from napari_qmedsam.volumes.inflating import (
     left_over,
 )
 from napari_qmedsam.volumes.itk import make_volume, write_itk
-from napari_qmedsam.volumes.segment_fields import segments_of_fields
-from napari_qmedsam.volumes.segments import Segment
-from napari_qmedsam.volumes.volume import Modality, Source, Volume
-
-HEADER_LIMIT = 1 << 24
-"""Bytes of header lines; ultrasound sweeps name thousands of frames."""
-
-MODALITIES = {
-    "MET_MOD_CT": Modality.CT,
-    "MET_MOD_MR": Modality.MR,
-    "MET_MOD_US": Modality.US,
-}
-"""How a header names what made the image; MET_MOD_NM and MET_MOD_OTHER say little."""
-
-TYPES = {
-    "MET_CHAR": "i1",
-    "MET_UCHAR": "u1",
-    "MET_SHORT": "i2",
-    "MET_USHORT": "u2",
-    "MET_INT": "i4",
-    "MET_UINT": "u4",
-    "MET_LONG": "i4",
-    "MET_ULONG": "u4",
-    "MET_LONG_LONG": "i8",
-    "MET_ULONG_LONG": "u8",
-    "MET_FLOAT": "f4",
-    "MET_DOUBLE": "f8",
-}
-"""MetaImage's element types as numpy's; LONG has 4 bytes there."""
-
-
-@dataclass(frozen=True)
-class _Header:
-    """What a MetaImage header says about its voxels.
-
-    Parameters
-    ----------
-    sizes : tuple of int
-        Order (x, y, z, ...).
-    channels : int
-    dtype : dtype
-        With byte order.
-    affine : ndarray, (4, 4)
-        Voxels (x, y, z) to RAS mm.
-    data_file : str
-        ``LOCAL``, ``LIST ...``, a pattern or a name.
-    start : int
-        Byte after the header.
-    skip : int
-        Bytes before the voxels in their file; -1 counts from its end.
-    is_packed, is_text : bool
-    segments : tuple of Segment
-    scale : tuple of float
-        Slope and offset from stored values to intensities.
-    modality : Modality or None
-        If the header names it.
-    notices : tuple of str
-    """
-
-    path: Path
-    sizes: tuple[int, ...]
-    channels: int
-    dtype: np.dtype
-    affine: NDArray[np.float64]
-    data_file: str
-    start: int
-    skip: int
-    is_packed: bool
-    is_text: bool
-    segments: tuple[Segment, ...]
-    scale: tuple[float, float]
-    modality: Modality | None
-    notices: tuple[str, ...]
-
-    @property
-    def voxels(self) -> int:
-        return math.prod(self.sizes)
-
-    @property
-    def bytes(self) -> int:
-        return self.voxels * self.channels * self.dtype.itemsize
-
-    @property
-    def has_colour(self) -> bool:
-        return self.channels in (3, 4) and self.dtype == np.uint8
+from napari_qmedsam.volumes.metaimage_header import (
+    HEADER_LIMIT,
+    MetaImageHeader,
+    finite_number,
+    read_metaimage_header,
+)
+from napari_qmedsam.volumes.volume import Source, Volume
 
 
 def read_metaimage(path: Path, selection: Selection = WHOLE) -> Volume:
@@ -133,7 +50,7 @@ def read_metaimage(path: Path, selection: Selection = WHOLE) -> Volume:
     UnreadableVolume
         If the file is damaged, its grid is no grid, or the frame is not in it.
     """
-    header = _parse_header(path)
+    header = read_metaimage_header(path)
     slabs = math.prod(header.sizes[3:])
     by_channel = header.channels > 1 and not header.has_colour
     count = slabs * (header.channels if by_channel and slabs == 1 else 1)
@@ -160,163 +77,10 @@ def read_metaimage(path: Path, selection: Selection = WHOLE) -> Volume:
 # Header -------------------------------------------------------------------
 
 
-def _parse_header(path: Path) -> _Header:
-    fields, start = _fields(path)
-    data_file = fields.get("ElementDataFile")
-    if data_file is None or not fields.keys() >= {"NDims", "DimSize", "ElementType"}:
-        raise unreadable(
-            path, "its header is cut short or not a MetaImage header", COPY_AGAIN
-        )
-    if fields.get("ObjectType", "Image") != "Image":
-        raise unreadable(
-            path,
-            f"it holds the object '{fields['ObjectType'][:40]}', and no image",
-            "Choose an image.",
-        )
-    sizes = _sizes(path, fields)
-    kind = fields["ElementType"].removesuffix("_ARRAY")
-    channels = _number(fields.get("ElementNumberOfChannels", "1")) or 0
-    if kind not in TYPES or channels != int(channels) or channels < 1:
-        raise unreadable(
-            path,
-            f"its voxels are {int(channels)} x {fields['ElementType']}",
-            "Export grey values or 8-bit colour.",
-        )
-    affine, notices = _affine(path, fields, len(sizes))
-    scale, more = _scale(fields)
-    order = ">" if _is_true(fields, "ByteOrderMSB") else "<"
-    return _Header(
-        path=path,
-        sizes=sizes,
-        channels=int(channels),
-        dtype=np.dtype(order + TYPES[kind]),
-        affine=affine,
-        data_file=data_file,
-        start=start,
-        skip=_skip(path, fields),
-        is_packed=_is_true(fields, "CompressedData"),
-        is_text=fields.get("BinaryData", "True").lower() in ("false", "0"),
-        segments=segments_of_fields(
-            {k: v.encode("latin-1").decode(errors="replace") for k, v in fields.items()}
-        ),
-        scale=scale,
-        modality=MODALITIES.get(fields.get("Modality", "")),
-        notices=notices + more,
-    )
-
-
-def _fields(path: Path) -> tuple[dict[str, str], int]:
-    """Return the fields of a header, and where it ends."""
-    fields: dict[str, str] = {}
-    with path.open("rb") as stream:
-        while stream.tell() < HEADER_LIMIT:
-            line = stream.readline(1 << 16)
-            key, found, value = line.decode("latin-1").partition("=")
-            if not found:
-                break
-            fields[key.strip()] = value.strip()
-            if key.strip() == "ElementDataFile":
-                break
-        return fields, stream.tell()
-
-
-def _sizes(path: Path, fields: dict[str, str]) -> tuple[int, ...]:
-    texts = fields["DimSize"].split()
-    whole = all(text.isascii() and text.isdigit() and int(text) > 0 for text in texts)
-    if not whole or str(len(texts)) != fields["NDims"] or not 2 <= len(texts) <= 8:
-        raise unreadable(
-            path,
-            f"its header gives {fields['NDims'][:20]} dimensions of the sizes "
-            f"'{fields['DimSize'][:80]}'",
-            EXPORT_AGAIN,
-        )
-    return tuple(int(text) for text in texts)
-
-
-def _skip(path: Path, fields: dict[str, str]) -> int:
-    skip = _number(fields.get("HeaderSize", "0"))
-    if skip is None or not -1 <= skip < 1 << 40:
-        raise unreadable(
-            path,
-            f"its header gives the HeaderSize '{fields['HeaderSize'][:40]}'",
-            EXPORT_AGAIN,
-        )
-    return int(skip)
-
-
-def _scale(fields: dict[str, str]) -> tuple[tuple[float, float], tuple[str, ...]]:
-    """Return slope and offset of intensities, which ITK leaves out."""
-    names = ("Slope", "Offset")
-    slope, offset = (
-        _number(fields.get(f"ElementToIntensityFunction{name}", "")) for name in names
-    )
-    scale = slope or 1.0, offset or 0.0
-    if scale == (1.0, 0.0):
-        return scale, ()
-    notice = (
-        f"Its intensities are {scale[0]:g} times the stored values, plus {scale[1]:g}."
-    )
-    return scale, (notice,)
-
-
-def _affine(
-    path: Path, fields: dict[str, str], count: int
-) -> tuple[NDArray[np.float64], tuple[str, ...]]:
-    """Return the affine of the first three axes in mm, and notices."""
-    spacing = _numbers(path, fields, ("ElementSpacing", "ElementSize"), [1.0] * count)
-    for axis, step in zip("xyz", spacing, strict=False):
-        if step <= 0:
-            raise unreadable(path, f"spacing along {axis} is {step:g} mm", EXPORT_AGAIN)
-    origin = _numbers(path, fields, ("Offset", "Position", "Origin"), [0.0] * count)
-    names = ("TransformMatrix", "Rotation", "Orientation")
-    flat = _numbers(path, fields, names, np.eye(count).ravel().tolist())
-    # The file holds a direction per row, ITK's geometry one per column.
-    direction = np.reshape(flat, (count, count)).T[:3, :3]
-    affine = affine_from_geometry(
-        tuple(spacing[:3]), tuple(origin[:3]), tuple(direction.ravel())
-    )
-    factor = MM_PER_UNIT.get(fields.get("DistanceUnits", "mm").lower(), 1.0)
-    affine[:3] *= factor
-    notices = unit_notice(factor)
-    if not any(fields.get(name) for name in ("ElementSpacing", "ElementSize")):
-        notices += (NO_SPACING,)
-    return affine, notices
-
-
-def _numbers(
-    path: Path, fields: dict[str, str], names: tuple[str, ...], default: list[float]
-) -> list[float]:
-    """Return the finite numbers of the first of several fields that is there."""
-    name = next((name for name in names if fields.get(name)), None)
-    if name is None:
-        return default
-    found = [_number(word) for word in fields[name].split()]
-    numbers = [number for number in found if number is not None]
-    if len(numbers) != len(default) or len(found) != len(default):
-        raise unreadable(
-            path, f"its header gives the {name} '{fields[name][:80]}'", EXPORT_AGAIN
-        )
-    return numbers
-
-
-def _is_true(fields: dict[str, str], name: str) -> bool:
-    """Tell whether a field, with ElementData or BinaryData before it too, is set."""
-    names = (name, f"Element{name}", f"BinaryData{name}")
-    return any(fields.get(n, "").lower() in ("true", "1") for n in names)
-
-
-def _number(text: str) -> float | None:
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None
-
-
 # Voxels -------------------------------------------------------------------
 
 
-def _read_slab(header: _Header, slab: int, slabs: int) -> tuple[NDArray, int]:
+def _read_slab(header: MetaImageHeader, slab: int, slabs: int) -> tuple[NDArray, int]:
     """Return one (Z, Y, X) or (Z, Y, X, channels) frame in native byte order.
 
     And the bytes that follow the voxels.
@@ -345,11 +109,11 @@ def _read_slab(header: _Header, slab: int, slabs: int) -> tuple[NDArray, int]:
     return (array[np.newaxis] if len(header.sizes) == 2 else array), extra
 
 
-def _is_local(header: _Header) -> bool:
+def _is_local(header: MetaImageHeader) -> bool:
     return header.data_file.upper() == "LOCAL"
 
 
-def _fill(header: _Header, start: int, buffer: NDArray[np.uint8]) -> int:
+def _fill(header: MetaImageHeader, start: int, buffer: NDArray[np.uint8]) -> int:
     """Fill a buffer with the bytes from `start` on, whatever files hold them.
 
     Returns
@@ -389,11 +153,11 @@ def _fill(header: _Header, start: int, buffer: NDArray[np.uint8]) -> int:
     return extra
 
 
-def _inside(header: _Header, file: Path, reason: str) -> str:
+def _inside(header: MetaImageHeader, file: Path, reason: str) -> str:
     return reason if file == header.path else f"of its data file '{file.name}' {reason}"
 
 
-def _parts(header: _Header) -> Iterator[tuple[Path, int]]:
+def _parts(header: MetaImageHeader) -> Iterator[tuple[Path, int]]:
     """Return the files that hold the voxels, and where in them they start."""
     skip = max(0, header.skip)
     if _is_local(header):
@@ -403,14 +167,11 @@ def _parts(header: _Header) -> Iterator[tuple[Path, int]]:
         yield file_beside(header.path, name), skip
 
 
-def _names(header: _Header) -> list[str]:
+def _names(header: MetaImageHeader) -> list[str]:
     words = header.data_file.split()
     if words[:1] and words[0].upper() == "LIST":
-        with header.path.open("rb") as stream:
-            stream.seek(header.start)
-            lines = stream.read(HEADER_LIMIT).decode("latin-1").splitlines()
-        names = [line.strip() for line in lines if line.strip()]
-        together = _number(words[1].rstrip("Dd")) if len(words) > 1 else None
+        names = listed_names(header.path, header.start, HEADER_LIMIT)
+        together = finite_number(words[1].rstrip("Dd")) if len(words) > 1 else None
     elif "%" in header.data_file:
         names, together = numbered_names(header.path, words), None
     else:
@@ -427,7 +188,7 @@ def _names(header: _Header) -> list[str]:
     return names
 
 
-def _text(header: _Header) -> NDArray:
+def _text(header: MetaImageHeader) -> NDArray:
     """Return voxels that are written as words."""
     parts = []
     for file, offset in _parts(header):
@@ -459,7 +220,7 @@ def _text(header: _Header) -> NDArray:
 
 
 def _header_shape(path: Path) -> Shape:
-    header = _parse_header(path)
+    header = read_metaimage_header(path)
     x, y, *rest = header.sizes
     return (rest[0] if rest else 1), y, x
 

@@ -7,18 +7,11 @@ the order in the file is (x, y, z); it is turned round here. Origin and
 direction are not stored: axial slices in LPS direction are taken for granted.
 """
 
-import logging
-import math
-import struct
-import tokenize
 import zipfile
-import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO
 
 import numpy as np
-from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from napari_qmedsam.errors import UnreadableVolume
@@ -27,33 +20,15 @@ from napari_qmedsam.volumes.files import unreadable
 from napari_qmedsam.volumes.formats import WHOLE, Format, Selection, Shape
 from napari_qmedsam.volumes.frames import choose_frame
 from napari_qmedsam.volumes.grid import NO_SPACING
-from napari_qmedsam.volumes.inflating import DEFLATE_LIMIT
-from napari_qmedsam.volumes.segment_fields import (
-    json_of_segments,
-    segments_of_json,
+from napari_qmedsam.volumes.npz_archive import (
+    COPY_AGAIN,
+    DAMAGE,
+    array_shape,
+    is_npz,
+    load_arrays,
 )
+from napari_qmedsam.volumes.segment_fields import json_of_segments, segments_of_json
 from napari_qmedsam.volumes.volume import Modality, Source, Volume
-
-logger = logging.getLogger(__name__)
-
-COPY_AGAIN = "Copy or download it again."
-
-
-DAMAGE = (
-    AttributeError,
-    EOFError,
-    KeyError,
-    NotImplementedError,
-    OSError,
-    RuntimeError,
-    SyntaxError,
-    TypeError,
-    struct.error,
-    tokenize.TokenError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
-"""What damaged archives and headers of arrays raise, beside ValueError."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +73,7 @@ def read_npz_case(path: str | Path) -> NpzCase:
         raise unreadable(
             path, "not one voxel is a finite number", "Export it again."
         ) from error
-    arrays = _load(path, ("gts",))
+    arrays = load_arrays(path, ("gts",))
     labels = None
     if "gts" in arrays:
         gts = _as_stack(arrays["gts"])
@@ -117,7 +92,7 @@ def read_npz_case(path: str | Path) -> NpzCase:
 def read_npz(path: Path, selection: Selection = WHOLE) -> Volume:
     """Return ``imgs`` of a file, voxels as stored."""
     choose_frame(path, selection.frame, 1)
-    arrays = _load(path, ("imgs", "spacing"))
+    arrays = load_arrays(path, ("imgs", "spacing"))
     if "imgs" not in arrays:
         raise unreadable(
             path, "it holds no array named 'imgs'", "Check that it is a MedSAM case."
@@ -155,7 +130,7 @@ def npz_shapes(path: Path) -> tuple[Shape, Shape | None]:
         with zipfile.ZipFile(path) as archive:
             held = set(archive.namelist())
             shapes = {
-                name: _npy_shape(archive, f"{name}.npy")
+                name: array_shape(archive, f"{name}.npy")
                 for name in ("imgs", "gts")
                 if f"{name}.npy" in held
             }
@@ -187,7 +162,7 @@ def npz_shapes(path: Path) -> tuple[Shape, Shape | None]:
 def read_npz_labels(path: Path, selection: Selection = WHOLE) -> Volume:
     """Return ``gts``, or the ``segs`` of a result file, as (Z, Y, X)."""
     choose_frame(path, selection.frame, 1)
-    arrays = _load(path, ("gts", "segs", "segments"))
+    arrays = load_arrays(path, ("gts", "segs", "segments"))
     for name in ("gts", "segs"):
         if name in arrays:
             stack = _as_stack(arrays[name])
@@ -235,46 +210,6 @@ def _as_stored(array: NDArray, like: Volume) -> NDArray:
     return array[0] if flat else array
 
 
-def _load(path: Path, names: tuple[str, ...]) -> dict[str, NDArray]:
-    """Return those of the named arrays that the file has; nothing is unpickled."""
-    try:
-        _check_declared(path, names)
-        with np.load(path, allow_pickle=False) as file:
-            found = {name: file[name] for name in names if name in file.files}
-            # Models take numbers in the order of this machine only.
-            return {
-                name: array.astype(array.dtype.newbyteorder("="), copy=False)
-                for name, array in found.items()
-            }
-    except DAMAGE as error:
-        logger.debug("%s: %s", path, error)
-        raise unreadable(
-            path, "the file is damaged or not an NPZ archive", COPY_AGAIN
-        ) from error
-    except ValueError as error:
-        logger.debug("%s: %s", path, error)
-        if "pickle" not in str(error).lower():
-            raise unreadable(path, "an array in it is damaged", COPY_AGAIN) from error
-        raise unreadable(
-            path,
-            "it holds pickled objects, which could run code and are not loaded",
-            "Save plain number arrays.",
-        ) from error
-
-
-def _check_declared(path: Path, names: tuple[str, ...]) -> None:
-    """Compare what arrays declare with what the archive holds, before memory."""
-    with zipfile.ZipFile(path) as archive:
-        for name in {f"{name}.npy" for name in names} & set(archive.namelist()):
-            entry = archive.getinfo(name)
-            with archive.open(name) as stream:
-                shape, dtype = _npy_header(stream)
-            declared = math.prod(shape) * dtype.itemsize
-            held = min(entry.file_size, entry.compress_size * DEFLATE_LIMIT)
-            if not dtype.hasobject and declared > held:
-                raise ValueError(f"{name} declares {declared} bytes, but holds {held}")
-
-
 def _is_colour(path: Path, array: NDArray) -> bool:
     """Tell (Y, X, 3) from a stack three voxels wide.
 
@@ -294,7 +229,7 @@ def _is_colour(path: Path, array: NDArray) -> bool:
 def _boxes(path: Path) -> tuple[NDArray | None, tuple[str, ...]]:
     """Return boxes; a notice where they are no plain rows of numbers."""
     try:
-        stored = _load(path, ("boxes",)).get("boxes")
+        stored = load_arrays(path, ("boxes",)).get("boxes")
     except UnreadableVolume as error:
         if "pickled" not in str(error):
             raise
@@ -353,30 +288,10 @@ def _spacing(
     return (z, y, x), ()
 
 
-def _npy_shape(archive: zipfile.ZipFile, name: str) -> tuple[int, ...]:
-    with archive.open(name) as stream:
-        return _npy_header(stream)[0]
-
-
-def _npy_header(stream: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
-    version = npy.read_magic(stream)
-    read = npy.read_array_header_1_0 if version == (1, 0) else None
-    shape, _, dtype = (read or npy.read_array_header_2_0)(stream)
-    if any(not 0 <= n < 1 << 40 for n in shape) or len(shape) > 8:
-        raise ValueError(f"an array has the shape {shape}")
-    return shape, dtype
-
-
 def _stack_shape(shape: tuple[int, ...]) -> Shape:
     padded = (1, *shape) if len(shape) == 2 else shape
     z, y, x = padded[:3] if len(padded) >= 3 else (0, 0, 0)
     return z, y, x
-
-
-def _is_npz(head: bytes) -> bool:
-    """Tell a zip archive whose first file is an array."""
-    (length,) = struct.unpack_from("<H", head.ljust(30, b"\0"), 26)
-    return head.startswith(b"PK\x03\x04") and head[30 : 30 + length].endswith(b".npy")
 
 
 def _is_case(path: Path) -> bool:
@@ -391,7 +306,7 @@ NPZ = Format(
     name="npz",
     title="MedSAM case",
     suffixes=(".npz",),
-    recognises=_is_npz,
+    recognises=is_npz,
     holds_volume=_is_case,
     read=read_npz,
     shape=lambda path: npz_shapes(path)[0],

@@ -19,95 +19,16 @@ from napari_qmedsam.volumes.dicom.headers import (
     text,
     whole_number,
 )
+from napari_qmedsam.volumes.dicom.traits import (
+    dimensions_of,
+    indices_of,
+    traits_of,
+    vectors_of,
+)
 from napari_qmedsam.volumes.files import unreadable
 
 if TYPE_CHECKING:
     from pydicom import Dataset
-
-TRAITS: dict[str, tuple[tuple[str, str], ...]] = {
-    "time point": (
-        ("FrameContentSequence", "TemporalPositionIndex"),
-        ("TemporalPositionSequence", "TemporalPositionTimeOffset"),
-        ("", "TemporalPositionIdentifier"),
-    ),
-    "echo": (
-        ("MREchoSequence", "EffectiveEchoTime"),
-        ("", "EchoTime"),
-    ),
-    "b-value": (
-        ("MRDiffusionSequence", "DiffusionBValue"),
-        ("", "DiffusionBValue"),
-    ),
-    "kind of image": (
-        ("MRImageFrameTypeSequence", "FrameType"),
-        ("CTImageFrameTypeSequence", "FrameType"),
-        ("PETFrameTypeSequence", "FrameType"),
-        ("", "ImageType"),
-    ),
-    "contrast component": (
-        ("MRImageFrameTypeSequence", "ComplexImageComponent"),
-        ("", "ComplexImageComponent"),
-    ),
-    "cardiac phase": (
-        ("CardiacSynchronizationSequence", "NominalPercentageOfCardiacPhase"),
-        ("CardiacSynchronizationSequence", "NominalCardiacTriggerDelayTime"),
-        ("", "NominalPercentageOfCardiacPhase"),
-        ("", "TriggerTime"),
-    ),
-    "inversion time": (
-        ("MRModifierSequence", "InversionTimes"),
-        ("", "InversionTime"),
-    ),
-    "flip angle": (
-        ("MRTimingAndRelatedParametersSequence", "FlipAngle"),
-        ("", "FlipAngle"),
-    ),
-    "diffusion direction": (
-        (
-            "MRDiffusionSequence/DiffusionGradientDirectionSequence",
-            "DiffusionGradientOrientation",
-        ),
-        ("", "DiffusionGradientOrientation"),
-    ),
-    "sequence": (("", "SequenceName"),),
-    "energy": (("CTXRayDetailsSequence", "EnergyWeightingFactor"), ("", "KVP")),
-    "stack": (("FrameContentSequence", "StackID"),),
-    "acquisition": (
-        ("FrameContentSequence", "FrameAcquisitionNumber"),
-        ("", "AcquisitionNumber"),
-    ),
-    "acquisition time": (
-        ("FrameContentSequence", "FrameAcquisitionDateTime"),
-        ("", "AcquisitionDateTime"),
-        ("", "AcquisitionTime"),
-    ),
-    "scan": (("", "AcquisitionUID"), ("", "ImageComments")),
-    "content time": (("", "ContentTime"),),
-}
-"""What can tell several images of one place apart: sequences and attribute."""
-
-VECTORS = {
-    "energy window": "EnergyWindowVector",
-    "detector": "DetectorVector",
-    "phase": "PhaseVector",
-    "rotation": "RotationVector",
-    "interval": "RRIntervalVector",
-    "time slot": "TimeSlotVector",
-    "view": "AngularViewVector",
-    "time slice": "TimeSliceVector",
-}
-"""The same of nuclear medicine: a number for each frame, in one attribute."""
-
-FILMS = (
-    "1.2.840.10008.5.1.4.1.1.3",
-    "1.2.840.10008.5.1.4.1.1.3.1",
-    "1.2.840.10008.5.1.4.1.1.12.1",
-    "1.2.840.10008.5.1.4.1.1.12.2",
-)
-"""Ultrasound, angiography and fluoroscopy: frames follow each other in time."""
-
-TIMES = ("(0018,1063)", "(0018,1065)")
-"""FrameTime and FrameTimeVector, which FrameIncrementPointer names for a film."""
 
 
 @dataclass(frozen=True)
@@ -207,13 +128,13 @@ def frames_of(path: Path, header: Header) -> list[Frame]:
             "Export the series again.",
         )
     places = _detector_places(dataset, count)
-    dimensions = _dimensions(dataset)
-    vectors = _vectors(header)
+    dimensions = dimensions_of(dataset)
+    vectors = vectors_of(header)
     ranks = vectors.pop("slice", None)
     frames = []
     for index in range(count):
         groups = (*own[index : index + 1], *shared, dataset)
-        traits = [*_traits(groups), *_indices(groups, dimensions)]
+        traits = [*traits_of(groups), *indices_of(groups, dimensions)]
         traits += [(name, f"{each[index]:g}") for name, each in vectors.items()]
         rank = _rank(groups)
         if rank is None and ranks is not None:
@@ -344,77 +265,9 @@ def _spacing(measures: list["Dataset"], dataset: "Dataset") -> tuple[float, ...]
     return None
 
 
-def _traits(groups: FunctionalGroups) -> tuple[tuple[str, str], ...]:
-    found = []
-    for name, places in TRAITS.items():
-        for sequence, keyword in places:
-            if sequence:
-                inner = (deep(group, *sequence.split("/")) for group in groups)
-                values = [text(place, keyword) for place in inner if place is not None]
-            else:
-                values = [text(groups[-1], keyword)]
-            value = next((value for value in values if value), "")
-            if value:
-                found.append((name, value))
-                break
-    return tuple(found)
-
-
-def _dimensions(dataset: "Dataset") -> list[str]:
-    """Return the name of each dimension by which an object sorts its frames."""
-    from pydicom.datadict import keyword_for_tag
-
-    names = []
-    for place, item in enumerate(items(dataset, "DimensionIndexSequence"), start=1):
-        pointer = whole_number(item, "DimensionIndexPointer")
-        name = text(item, "DimensionDescriptionLabel")
-        if not name and pointer is not None:
-            name = keyword_for_tag(pointer)
-        names.append(name or f"dimension {place}")
-    return names
-
-
-def _indices(groups: FunctionalGroups, dimensions: list[str]) -> list[tuple[str, str]]:
-    """Return what an object counts a frame as, by dimension."""
-    content = deep(groups[0], "FrameContentSequence")
-    stored = "" if content is None else text(content, "DimensionIndexValues")
-    values = stored.split("\\") if stored else []
-    names = dimensions + [f"dimension {i + 1}" for i in range(len(values))]
-    return list(zip(names, values, strict=False))
-
-
 def _rank(groups: FunctionalGroups) -> int | None:
     content = deep(groups[0], "FrameContentSequence")
     return None if content is None else whole_number(content, "InStackPositionNumber")
-
-
-def _vectors(header: Header) -> dict[str, tuple[float, ...]]:
-    """Return what one attribute holds for all frames; "slice" is their place.
-
-    The frames of a film, and those of nuclear medicine without slices, all show
-    the same place.
-    """
-    count = header.frame_count
-    found = {}
-    for name, keyword in VECTORS.items():
-        values = numbers(header.dataset, keyword, count)
-        if values is not None:
-            found[name] = values
-    if count > 1 and _is_film(header):
-        found["time point"] = tuple(float(i + 1) for i in range(count))
-    slices = numbers(header.dataset, "SliceVector", count)
-    if slices is not None:
-        found["slice"] = slices
-    elif found:
-        found["slice"] = (0.0,) * count
-    return found
-
-
-def _is_film(header: Header) -> bool:
-    pointers = text(header.dataset, "FrameIncrementPointer")
-    if pointers:
-        return any(time in pointers for time in TIMES)
-    return header.sop_class in FILMS
 
 
 def _detector_places(dataset: "Dataset", count: int) -> list[tuple[float, ...] | None]:
