@@ -2,7 +2,8 @@
 
 import pytest
 
-from napari_qmedsam.cohort.cases import pair_folders, read_boxes, read_case_list
+from napari_qmedsam.cohort.case_lists import read_boxes, read_case_list
+from napari_qmedsam.cohort.pairing import pair_folders
 from napari_qmedsam.errors import InvalidBox, InvalidSettings, UnusableData
 from napari_qmedsam.prompts import Box3D
 from napari_qmedsam.volumes.volume import Modality

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from napari_qmedsam.cohort.cases import pair_folders
 from napari_qmedsam.cohort.executors import DIED, DaskCluster, LocalProcesses
+from napari_qmedsam.cohort.pairing import pair_folders
 from napari_qmedsam.cohort.plan import Plan, PlannedModel, Scoring
 from napari_qmedsam.cohort.run_folder import RunFolder
 from napari_qmedsam.cohort.running import run_cohort

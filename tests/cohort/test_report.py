@@ -8,9 +8,9 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from napari_qmedsam.cohort.cases import pair_folders
 from napari_qmedsam.cohort.executors import InThisProcess
 from napari_qmedsam.cohort.merged_runs import read_runs
+from napari_qmedsam.cohort.pairing import pair_folders
 from napari_qmedsam.cohort.plan import Labelling, Plan, Scoring
 from napari_qmedsam.cohort.report import make_report
 from napari_qmedsam.cohort.report_writing import FILES, html_report, write_report

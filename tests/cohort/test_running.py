@@ -5,8 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from napari_qmedsam.cohort.cases import Case, NamedBox, pair_folders
+from napari_qmedsam.cohort.cases import Case, NamedBox
 from napari_qmedsam.cohort.executors import InThisProcess, Outcome
+from napari_qmedsam.cohort.pairing import pair_folders
 from napari_qmedsam.cohort.plan import Labelling, Plan, Scoring
 from napari_qmedsam.cohort.results import CaseResult
 from napari_qmedsam.cohort.run_folder import RunFolder

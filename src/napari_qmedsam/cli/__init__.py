@@ -21,6 +21,7 @@ from napari_qmedsam.cli import (
     models,
     options,
     quantizing,
+    replaying,
     segmenting,
     shared,
     training,
@@ -41,7 +42,7 @@ app = typer.Typer(
 
 app.command()(segmenting.demo)
 app.command(epilog=options.COORDINATES)(segmenting.segment)
-app.command()(segmenting.replay)
+app.command()(replaying.replay)
 app.command()(evaluating.evaluate)
 app.command()(evaluating.evaluate_modalities)
 app.command()(measuring.score)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from napari_qmedsam.cli import shared
+from napari_qmedsam.cli import options, shared
 from napari_qmedsam.errors import InvalidSettings, UnsupportedBackend
 
 LIST = "comma-separated"
@@ -56,7 +56,7 @@ def bench(
             help="Folder for bench.md, bench.json and bench.png.",
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: options.JsonOption = False,
 ) -> None:
     """Measure how fast models run here: encoder, decoder, start, memory.
 

@@ -7,12 +7,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from napari_qmedsam.checkpoints.catalogue import CATALOGUE
-from napari_qmedsam.cli import shared
+from napari_qmedsam.cli import options, shared
 from napari_qmedsam.errors import InvalidSettings
 
 if TYPE_CHECKING:
@@ -25,50 +24,6 @@ if TYPE_CHECKING:
     from napari_qmedsam.evaluation.margins import Margins
     from napari_qmedsam.evaluation.variants import Variant
     from napari_qmedsam.quantization.whole_model import QuantizationProgress
-    from napari_qmedsam.segmentation.propagation import Follow
-    from napari_qmedsam.volumes.windows import Window
-
-Images = Annotated[
-    Path | None,
-    typer.Option(metavar="DIR", help="Folder of images: many cases at once."),
-]
-Models = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--model",
-        metavar="[NAME:=]MODEL",
-        help=f"auto (the best on this machine, the default), {', '.join(CATALOGUE)}, a "
-        "weights file, or a folder with exported graphs. For many cases repeatable, "
-        "with a name, and MODEL@int8 for its int8 form.",
-    ),
-]
-Run = Annotated[
-    Path,
-    typer.Option(
-        "--run",
-        metavar="DIR",
-        help="Folder of a run over many cases; one that was stopped goes on.",
-    ),
-]
-Workers = Annotated[
-    int | None,
-    typer.Option(
-        min=1,
-        metavar="N",
-        help="Processes for many cases. Default: a core each, as memory allows.",
-    ),
-]
-Memory = Annotated[
-    float,
-    typer.Option(min=0.5, metavar="GB", help="Of each process at most (on Linux)."),
-]
-Scheduler = Annotated[
-    str | None,
-    typer.Option(
-        metavar="ADDRESS",
-        help="Dask scheduler, tcp://host:port: many cases on its workers instead.",
-    ),
-]
 
 RUN = Path("qmedsam-run")
 """Where a run goes unless told otherwise."""
@@ -102,6 +57,11 @@ class Machines:
     workers: int | None
     memory_gb: float
     scheduler: str | None
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> "Machines":
+        """Take what the options of a command say."""
+        return cls(given["workers"], given["memory"], given["scheduler"])
 
     @property
     def memory_bytes(self) -> int:
@@ -195,19 +155,22 @@ def quantized_models(
 
 
 def plan_of(
+    given: Mapping[str, Any],
     models: "Sequence[PlannedModel]",
     task: "Scoring | Labelling",
-    window: "Window | None",
-    follow: "Follow",
-    max_boxes: int,
     machines: Machines,
 ) -> "Plan":
     """Return what is done with every case."""
     from napari_qmedsam.cohort.plan import Plan
+    from napari_qmedsam.volumes.windows import parse_window
 
+    follow, window = (
+        options.parse_follow(given["follow"]),
+        parse_window(given["window"]),
+    )
     # A quarter for embeddings leaves room for the volume, the model and its work.
     room = min(1 << 30, machines.memory_bytes // 4)
-    return Plan(tuple(models), task, window, follow, max_boxes, room)
+    return Plan(tuple(models), task, window, follow, given["max_boxes"], room)
 
 
 def run(

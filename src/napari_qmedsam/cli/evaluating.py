@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from napari_qmedsam.cli import cohorts, options, shared
+from napari_qmedsam.cli.many_cases import evaluate_many
 from napari_qmedsam.errors import InvalidSettings
-from napari_qmedsam.evaluation.margins import STANDARD, Margins
+from napari_qmedsam.evaluation.margins import STANDARD
 from napari_qmedsam.evaluation.rules import TOLERANCE_MM
 
 if TYPE_CHECKING:
@@ -18,9 +19,7 @@ if TYPE_CHECKING:
 
 def evaluate(
     context: typer.Context,
-    image: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Image file or DICOM folder.")
-    ] = None,
+    image: options.ImageOption = None,
     labels: Annotated[
         Path | None,
         typer.Option(
@@ -29,7 +28,7 @@ def evaluate(
             "them.",
         ),
     ] = None,
-    images: cohorts.Images = None,
+    images: options.ImagesOption = None,
     case_list: Annotated[
         Path | None,
         typer.Option(
@@ -45,10 +44,7 @@ def evaluate(
             "{case}_0000:{case}. Default: equal names, but for _0000 and _labels.",
         ),
     ] = None,
-    classes: Annotated[
-        str | None,
-        typer.Option(metavar="IDS", help="Comma-separated, like 1,2,3; default: all."),
-    ] = None,
+    classes: options.ClassesOption = None,
     mode: Annotated[
         str | None,
         typer.Option(
@@ -67,7 +63,7 @@ def evaluate(
     ] = False,
     box_jitter: options.BoxJitterOption = 0,
     tolerance_mm: options.ToleranceOption = TOLERANCE_MM,
-    model: cohorts.Models = None,
+    model: options.ModelsOption = None,
     bits: Annotated[
         str | None,
         typer.Option(
@@ -94,10 +90,10 @@ def evaluate(
         Path | None,
         typer.Option("--json", metavar="FILE", help="Write JSON there; - prints it."),
     ] = None,
-    run: cohorts.Run = cohorts.RUN,
-    workers: cohorts.Workers = None,
-    memory: cohorts.Memory = cohorts.MEMORY_GB,
-    scheduler: cohorts.Scheduler = None,
+    run: options.RunOption = cohorts.RUN,
+    workers: options.WorkersOption = None,
+    memory: options.MemoryOption = cohorts.MEMORY_GB,
+    scheduler: options.SchedulerOption = None,
 ) -> None:
     """Segment from boxes of the reference labels; score against them.
 
@@ -108,7 +104,7 @@ def evaluate(
     intervals over patients, and whether models of fewer bits are enough.
     """
     if images is not None or case_list is not None:
-        _evaluate_many(context)
+        evaluate_many(context)
         return
     if image is None or labels is None:
         raise InvalidSettings(
@@ -123,7 +119,6 @@ def evaluate(
     from napari_qmedsam.evaluation.effort_report import EffortReport, effort_table
     from napari_qmedsam.evaluation.report import EvaluationReport
     from napari_qmedsam.evaluation.volumes import Mode, evaluate_volume
-    from napari_qmedsam.segmentation.propagation import Follow
     from napari_qmedsam.volumes import read_labels, read_volume
     from napari_qmedsam.volumes.windows import parse_window
 
@@ -133,7 +128,7 @@ def evaluate(
             "--effort prompts in ways of its own: leave out --mode and --follow."
         )
     chosen_mode = shared.parse_choice(Mode, mode or Mode.SLICE.value, "--mode")
-    way = shared.parse_choice(Follow, follow, "--follow / --propagation")
+    way = options.parse_follow(follow)
     if chosen_mode is Mode.SLICE:
         why = "every slice has a box of its own; 3D boxes are --mode volume."
         shared.refuse_idle(context, {"follow"}, why)
@@ -273,81 +268,6 @@ def evaluate_modalities(
         tables.save_table(cells, out / "modalities.md")
         tables.save_table(modalities.case_table(reports), out / "cases.csv")
     shared.print_table(cells, has_mean=True)
-
-
-def _evaluate_many(context: typer.Context) -> None:
-    """Score many cases; the parameters are those of :func:`evaluate`."""
-    from napari_qmedsam.cohort import cases, summary, tables
-    from napari_qmedsam.cohort.plan import Scoring
-    from napari_qmedsam.cohort.run_folder import MODELS, RunFolder
-    from napari_qmedsam.cohort.verdicts import references_of
-    from napari_qmedsam.evaluation.tables import save_table
-    from napari_qmedsam.evaluation.volumes import Mode
-    from napari_qmedsam.segmentation.propagation import Follow
-    from napari_qmedsam.volumes.windows import parse_window
-
-    given = context.params
-    idle = {"image", "effort", "weights", "frame", "series", "modality", "json_path"}
-    why = "it is for a single case (--image)."
-    shared.refuse_idle(context, idle, why)
-    mode = shared.parse_choice(Mode, given["mode"] or Mode.SLICE.value, "--mode")
-    if mode is Mode.SLICE:
-        why = "every slice has a box of its own; 3D boxes are --mode volume."
-        shared.refuse_idle(context, {"follow"}, why)
-    if not given["box_jitter"]:
-        shared.refuse_idle(context, {"seed"}, "it is that of --box-jitter.")
-    margins = Margins(given["margin_dsc"], given["margin_nsd"])
-    classes = shared.class_ids(given["classes"])
-    widths = _bit_widths(given["bits"])
-    if given["case_list"] is not None:
-        why = "--case-list names images and labels."
-        shared.refuse_idle(context, {"images", "labels", "pattern"}, why)
-        cohort = cases.read_case_list(given["case_list"])
-    elif given["labels"] is None:
-        raise InvalidSettings("Give the folder of the reference labels: --labels DIR.")
-    else:
-        cohort = cases.pair_folders(given["images"], given["labels"], given["pattern"])
-    machines = cohorts.Machines(given["workers"], given["memory"], given["scheduler"])
-    folder = RunFolder(given["run"])
-    shared.check_folder_target(folder.path)
-    models = cohorts.planned_models(given)
-    for model in list(models) if widths else []:
-        made = cohorts.quantized_models(model.variant, widths, folder.path / MODELS)
-        models += made
-    references_of([model.description() for model in models], given["against"])
-    task = Scoring(
-        mode,
-        None if classes is None else tuple(classes),
-        given["box_jitter"],
-        given["tolerance_mm"],
-        given["seed"],
-    )
-    way = shared.parse_choice(Follow, given["follow"], "--follow / --propagation")
-    window = parse_window(given["window"])
-    plan = cohorts.plan_of(models, task, window, way, given["max_boxes"], machines)
-    results = cohorts.run(plan, cohort, folder, machines)
-    save_table(tables.score_cells(results), folder.path / "scores.csv")
-    scores = summary.CohortScores(results)
-    if scores.models:
-        summary_cells = scores.cells(task.tolerance_mm, scores.groups())
-        save_table(summary_cells, folder.path / "summary.csv")
-        shared.print_table(scores.mean_cells(task.tolerance_mm))
-        cohorts.say_verdict(folder, results, margins, given["against"])
-    shared.console().print(f"Run: {folder.path}", soft_wrap=True)
-    cohorts.end(results)
-
-
-def _bit_widths(text: str | None) -> list[int]:
-    """Read ``8,4,3,2``."""
-    if text is None:
-        return []
-    try:
-        widths = [int(part) for part in text.split(",")]
-    except ValueError:
-        widths = [0]
-    if not all(1 <= width <= 8 for width in widths):
-        raise InvalidSettings(f"--bits '{text}' must be numbers from 1 to 8: 8,4,3.")
-    return sorted(set(widths), reverse=True)
 
 
 def _print_scores(

@@ -26,7 +26,7 @@ def export(
             help="Folder for encoder and decoder; default MODEL-FORMAT.",
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: options.JsonOption = False,
 ) -> None:
     """Write encoder and decoder as graphs, and tell how they run.
 

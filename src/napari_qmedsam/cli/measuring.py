@@ -26,7 +26,6 @@ OutputOption = Annotated[
     Path | None,
     typer.Option("-o", "--output", metavar="FILE", help="Table, .csv or .md."),
 ]
-AsJsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def score(
@@ -45,13 +44,10 @@ def score(
             "side lacks as missed.",
         ),
     ] = Matching.NUMBER.value,
-    classes: Annotated[
-        str | None,
-        typer.Option(metavar="IDS", help="Comma-separated, like 1,2,3; default: all."),
-    ] = None,
+    classes: options.ClassesOption = None,
     tolerance_mm: options.ToleranceOption = TOLERANCE_MM,
     output: OutputOption = None,
-    as_json: AsJsonOption = False,
+    as_json: options.JsonOption = False,
 ) -> None:
     """Score labels against others, object by object; no model is needed.
 
@@ -110,9 +106,7 @@ def report(
             help="Folders of `evaluate --images`: what many cases and models came to.",
         ),
     ] = None,
-    image: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Image file or DICOM folder.")
-    ] = None,
+    image: options.ImageOption = None,
     labels: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Label file or DICOM folder.")
     ] = None,
@@ -131,7 +125,7 @@ def report(
     against: options.AgainstOption = None,
     frame: options.FrameOption = None,
     series: options.SeriesOption = None,
-    as_json: AsJsonOption = False,
+    as_json: options.JsonOption = False,
 ) -> None:
     """Measure every object: slices, ml, HU or intensity, longest axial diameter.
 

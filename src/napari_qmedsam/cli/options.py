@@ -1,12 +1,16 @@
 """Options that several commands have."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from napari_qmedsam.checkpoints.catalogue import CATALOGUE
+from napari_qmedsam.cli import shared
 from napari_qmedsam.runtime.registry import BackendName, Device
+
+if TYPE_CHECKING:
+    from napari_qmedsam.segmentation.propagation import Follow
 
 COORDINATES = (
     "Coordinates are voxel indices of the (Z, Y, X) array as napari shows it; "
@@ -109,3 +113,59 @@ AgainstOption = Annotated[
         help="Model that the others are compared with. Default: the float one.",
     ),
 ]
+ClassesOption = Annotated[
+    str | None,
+    typer.Option(metavar="IDS", help="Comma-separated, like 1,2,3; default: all."),
+]
+ImageOption = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Image file or DICOM folder.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+ImagesOption = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Folder of images: many cases at once."),
+]
+ModelsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--model",
+        metavar="[NAME:=]MODEL",
+        help=f"auto (the best on this machine, the default), {', '.join(CATALOGUE)}, a "
+        "weights file, or a folder with exported graphs. For many cases repeatable, "
+        "with a name, and MODEL@int8 for its int8 form.",
+    ),
+]
+RunOption = Annotated[
+    Path,
+    typer.Option(
+        "--run",
+        metavar="DIR",
+        help="Folder of a run over many cases; one that was stopped goes on.",
+    ),
+]
+WorkersOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Processes for many cases. Default: a core each, as memory allows.",
+    ),
+]
+MemoryOption = Annotated[
+    float,
+    typer.Option(min=0.5, metavar="GB", help="Of each process at most (on Linux)."),
+]
+SchedulerOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="Dask scheduler, tcp://host:port: many cases on its workers instead.",
+    ),
+]
+
+
+def parse_follow(text: str) -> "Follow":
+    """Read what `FollowOption` says, or refuse it."""
+    from napari_qmedsam.segmentation.propagation import Follow
+
+    return shared.parse_choice(Follow, text, "--follow / --propagation")

@@ -105,7 +105,7 @@ def quantize(
     show_recipe: Annotated[
         bool, typer.Option("--show-recipe", help="Print the recipe as YAML and stop.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: options.JsonOption = False,
 ) -> None:
     """Quantize a model after training, layer by layer, without gradients.
 
@@ -114,11 +114,7 @@ def quantize(
     """
     from napari_qmedsam.checkpoints.default_model import resolve_auto
     from napari_qmedsam.checkpoints.resolve import resolve_model
-    from napari_qmedsam.quantization.job import (
-        Budget,
-        QuantizationJob,
-        default_target,
-    )
+    from napari_qmedsam.quantization.job import Budget, QuantizationJob, default_target
     from napari_qmedsam.quantization.recipe import Recipe, dump_recipe, load_recipe
     from napari_qmedsam.quantization.settings import QuantizationSettings
     from napari_qmedsam.runtime import nncf_subprocess
@@ -196,9 +192,7 @@ def _nncf(
     as_json: bool,
 ) -> None:
     from napari_qmedsam.checkpoints.resolve import resolve_model
-    from napari_qmedsam.runtime.nncf_subprocess import (
-        quantize_graphs_in_subprocess,
-    )
+    from napari_qmedsam.runtime.nncf_subprocess import quantize_graphs_in_subprocess
 
     folder = output or Path(f"{Path(model).name.split('.')[0]}-{NNCF}")
     shared.check_folder_target(folder)

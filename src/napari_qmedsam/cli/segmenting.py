@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from napari_qmedsam.cli import cohorts, options, shared
+from napari_qmedsam.cli.many_cases import segment_many
 from napari_qmedsam.errors import InvalidSettings
 
 
@@ -124,7 +125,7 @@ def segment(
     fill_holes: Annotated[
         bool, typer.Option("--fill-holes", help="Fill holes of each object in 3D.")
     ] = False,
-    images: cohorts.Images = None,
+    images: options.ImagesOption = None,
     boxes: Annotated[
         Path | None,
         typer.Option(
@@ -133,7 +134,7 @@ def segment(
             "y_max, z_max and, if wanted, name, modality.",
         ),
     ] = None,
-    model: cohorts.Models = None,
+    model: options.ModelsOption = None,
     weights: options.WeightsOption = None,
     backend: options.BackendOption = "openvino",
     precision: options.PrecisionOption = "fp32",
@@ -153,11 +154,11 @@ def segment(
     frame: options.FrameOption = None,
     modality: options.ModalityOption = None,
     series: options.SeriesOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    run: cohorts.Run = cohorts.RUN,
-    workers: cohorts.Workers = None,
-    memory: cohorts.Memory = cohorts.MEMORY_GB,
-    scheduler: cohorts.Scheduler = None,
+    as_json: options.JsonOption = False,
+    run: options.RunOption = cohorts.RUN,
+    workers: options.WorkersOption = None,
+    memory: options.MemoryOption = cohorts.MEMORY_GB,
+    scheduler: options.SchedulerOption = None,
 ) -> None:
     """Segment boxes and write a label volume on the image's own grid.
 
@@ -166,7 +167,7 @@ def segment(
     --images and --boxes many images, by one or more models, into the folder of a run.
     """
     if images is not None:
-        _segment_many(context)
+        segment_many(context)
         return
     if image is None:
         raise InvalidSettings("Name an image, or many: --images DIR --boxes CSV.")
@@ -177,7 +178,7 @@ def segment(
     from napari_qmedsam.replay import save_with_provenance
     from napari_qmedsam.segmentation.measuring import Tally
     from napari_qmedsam.segmentation.plausibility import Doubt, check_object
-    from napari_qmedsam.segmentation.propagation import Direction, Follow
+    from napari_qmedsam.segmentation.propagation import Direction
     from napari_qmedsam.segmentation.tidying import Tidying
     from napari_qmedsam.session import Session
     from napari_qmedsam.volumes import read_volume
@@ -207,7 +208,7 @@ def segment(
         )
     tidying = Tidying(smooth, largest_piece, fill_holes)
     chosen_window = parse_window(window)
-    way = shared.parse_choice(Follow, follow, "--follow / --propagation")
+    way = options.parse_follow(follow)
     if not box3d:
         shared.refuse_idle(context, {"follow"}, "it is that of --box3d.")
     if propagate is not None:
@@ -296,94 +297,6 @@ def segment(
         f"({info.model}, {info.backend}, {info.precision})"
     )
     console.print(f"Labels: {path}", soft_wrap=True)
-
-
-def replay(
-    labels: Annotated[
-        Path, typer.Argument(metavar="LABELS", help="Label file, with its provenance.")
-    ],
-    image: Annotated[
-        Path, typer.Option(metavar="FILE", help="Image file or DICOM folder.")
-    ],
-    model: Annotated[
-        str | None,
-        typer.Option(metavar="MODEL", help="Where the weights file is now."),
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "-o", "--output", metavar="FILE", help="Write the labels made again."
-        ),
-    ] = None,
-    frame: options.FrameOption = None,
-    modality: options.ModalityOption = None,
-    series: options.SeriesOption = None,
-) -> None:
-    """Make the labels of a file again, from what is kept beside it, and compare.
-
-    `segment` writes LABELS.provenance.json: boxes, points, model with checksum,
-    precision, window, corrections by hand, versions. The exit status is 1 where the
-    labels come out otherwise.
-    """
-    from napari_qmedsam.replay import read_provenance
-    from napari_qmedsam.replay import replay as make_again
-    from napari_qmedsam.volumes import read_volume
-    from napari_qmedsam.volumes.writing import check_target
-
-    made = read_provenance(labels)
-    volume = read_volume(
-        image, frame=frame, series=series, modality=shared.modality(modality)
-    )
-    if output is not None:
-        check_target(output, volume)
-        shared.keep_inputs(output, image, labels)
-    again = make_again(made, volume, model)
-    if output is not None:
-        again.session.save_labels(output)
-    corrected = len(made.corrections.positions)
-    shared.console().print(
-        "The labels are the same, voxel for voxel"
-        if again.is_same
-        else "The labels are not the same: another processor, or other versions",
-        f"({corrected} voxels were corrected by hand or by other runs).",
-    )
-    if not again.is_same:
-        raise typer.Exit(1)
-
-
-def _segment_many(context: typer.Context) -> None:
-    """Segment many images; the parameters are those of :func:`segment`."""
-    from napari_qmedsam.cohort import tables
-    from napari_qmedsam.cohort.cases import read_boxes
-    from napari_qmedsam.cohort.plan import Labelling
-    from napari_qmedsam.cohort.run_folder import LABELS, RunFolder
-    from napari_qmedsam.evaluation.tables import save_table
-    from napari_qmedsam.segmentation.propagation import Follow
-    from napari_qmedsam.volumes.windows import parse_window
-
-    given = context.params
-    single = {"image", "box", "box3d", "output", "weights", "frame", "series"}
-    single |= {"keys", "propagate", "tighten", "add", "take", "absent"}
-    single |= {"smooth", "largest_piece", "fill_holes"}
-    why = "it is for a single image."
-    shared.refuse_idle(context, {*single, "modality", "as_json"}, why)
-    if given["boxes"] is None:
-        raise InvalidSettings("Give the boxes of the images: --boxes CSV.")
-    cohort = read_boxes(given["images"], given["boxes"])
-    machines = cohorts.Machines(given["workers"], given["memory"], given["scheduler"])
-    folder = RunFolder(given["run"])
-    shared.check_folder_target(folder.path)
-    models = cohorts.planned_models(given)
-    way = shared.parse_choice(Follow, given["follow"], "--follow / --propagation")
-    task = Labelling((folder.path / LABELS).absolute())
-    window = parse_window(given["window"])
-    plan = cohorts.plan_of(models, task, window, way, given["max_boxes"], machines)
-    results = cohorts.run(plan, cohort, folder, machines)
-    save_table(tables.object_cells(results), folder.path / "objects.csv")
-    done = sum(not result.error for result in results)
-    shared.console().print(f"{done} of {len(results)} images segmented.")
-    shared.console().print(f"Labels: {task.folder}", soft_wrap=True)
-    cohorts.end(results)
 
 
 def _default_output(image: Path, source_format: str) -> Path:
