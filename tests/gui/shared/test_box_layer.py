@@ -6,14 +6,11 @@ from napari.components import ViewerModel
 from napari.layers import Image, Layer
 
 from napari_qmedsam.errors import InvalidBox, InvalidSettings
-from napari_qmedsam.gui.shared.box_layer import BoxLayer, read_drawn_boxes
+from napari_qmedsam.gui.shared.box_layer import BoxLayer
 from napari_qmedsam.gui.shared.colours import colour_of
+from napari_qmedsam.gui.shared.drawn_boxes import read_drawn_boxes
 from napari_qmedsam.gui.shared.layers import image_layer_data
-from napari_qmedsam.gui.shared.rectangles import (
-    DrawnBox,
-    box_layer_data,
-    rectangle,
-)
+from napari_qmedsam.gui.shared.rectangles import DrawnBox, box_layer_data, rectangle
 from napari_qmedsam.gui.shared.session_layer import Edit
 from napari_qmedsam.gui.shared.viewer_state import state_of
 from napari_qmedsam.prompts import Box2D, Box3D

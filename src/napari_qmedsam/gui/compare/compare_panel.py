@@ -17,11 +17,7 @@ from napari_qmedsam.errors import (
     NothingThere,
 )
 from napari_qmedsam.evaluation.comparison import Comparison
-from napari_qmedsam.evaluation.comparison_table import (
-    note_of,
-    rows_of,
-    slice_text,
-)
+from napari_qmedsam.evaluation.comparison_table import note_of, rows_of, slice_text
 from napari_qmedsam.evaluation.matching import (
     boxes_of_labels,
     boxes_on_slice,
@@ -39,7 +35,7 @@ from napari_qmedsam.gui.compare.compare_controls import (
 )
 from napari_qmedsam.gui.compare.compare_views import CompareViews
 from napari_qmedsam.gui.compare.layer_pair import LayerPair
-from napari_qmedsam.gui.shared.box_layer import read_drawn_boxes
+from napari_qmedsam.gui.shared.drawn_boxes import read_drawn_boxes
 from napari_qmedsam.gui.shared.layer_placement import labels_beside
 from napari_qmedsam.gui.shared.layers import window_of
 from napari_qmedsam.gui.shared.loading import LoadModel, ModelChoice, load_choice

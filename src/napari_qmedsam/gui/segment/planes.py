@@ -1,7 +1,7 @@
 """All three planes and a 3D view beside each other, by napari-orthogonal-views."""
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from napari.layers import Labels, Layer
 from qtpy.QtCore import QObject, QTimer, Signal
@@ -13,9 +13,6 @@ from napari_qmedsam.gui.segment.workspaces import Workspaces
 from napari_qmedsam.gui.shared.canvas import camera_of, frame
 from napari_qmedsam.gui.shared.navigation import turn_upright
 from napari_qmedsam.volumes.reslicing import axis_order, view_name
-
-if TYPE_CHECKING:
-    pass
 
 MISSING = (
     "Planes beside each other need the package napari-orthogonal-views: "

@@ -1,8 +1,7 @@
 """The layer in which boxes are drawn, kept equal to the objects of a session."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from dataclasses import replace
 
 import numpy as np
 from napari.layers import Image, Layer, Shapes
@@ -10,9 +9,17 @@ from napari.utils.events import EventEmitter
 from numpy.typing import NDArray
 
 from napari_qmedsam.errors import InvalidBox, InvalidSettings
+from napari_qmedsam.gui.shared.box_reading import (
+    BoxReading,
+    are_same,
+    box_of,
+    clashes,
+    drawn_of,
+    object_of_boxes,
+    row_of,
+)
 from napari_qmedsam.gui.shared.colours import colour_of
-from napari_qmedsam.gui.shared.layers import is_of, is_result
-from napari_qmedsam.gui.shared.navigation import SliceView
+from napari_qmedsam.gui.shared.layers import is_of
 from napari_qmedsam.gui.shared.notices import Say
 from napari_qmedsam.gui.shared.rectangles import (
     NO_ID,
@@ -31,20 +38,6 @@ from napari_qmedsam.prompts import Box3D
 from napari_qmedsam.segmentation.history import Slice
 from napari_qmedsam.segmentation.objects import SegmentObject
 from napari_qmedsam.session import Session
-
-if TYPE_CHECKING:
-    import napari
-
-
-@dataclass
-class _Reading:
-    """What the rectangles say, one row each."""
-
-    rows: list[BoxRow] = field(default_factory=list)
-    places: dict[int, list[PlacedBox]] = field(default_factory=dict)
-    unusable: list[int] = field(default_factory=list)
-    fault: InvalidBox | None = None
-    is_click: bool = False
 
 
 class BoxLayer(PromptLayer[Shapes]):
@@ -99,7 +92,7 @@ class BoxLayer(PromptLayer[Shapes]):
 
     def follow(self, before: Objects) -> None:
         """Draw the rectangles anew, or only what stands beside them."""
-        if _drawn(before) == _drawn(self.session.objects):
+        if drawn_of(before) == drawn_of(self.session.objects):
             self.update()
         else:
             self.show()
@@ -143,8 +136,8 @@ class BoxLayer(PromptLayer[Shapes]):
             self.taken.remove_selected()
         self.update()
 
-    def _reading(self) -> _Reading:
-        layer, reading = self.taken, _Reading()
+    def _reading(self) -> BoxReading:
+        layer, reading = self.taken, BoxReading()
         rows = box_rows(layer)
         indices: dict[tuple[int, int], int] = {}
         for index, row in enumerate(rows):
@@ -157,7 +150,7 @@ class BoxLayer(PromptLayer[Shapes]):
                 except InvalidBox as error:
                     reading.fault = error
             known = reading.places.get(row.object_id, [])
-            is_new = row.object_id == NO_ID or _clashes(place, known)
+            is_new = row.object_id == NO_ID or clashes(place, known)
             if is_new:
                 object_id = self._next_id([*rows, *reading.rows])
                 row = BoxRow(object_id, f"object {object_id}")
@@ -189,16 +182,16 @@ class BoxLayer(PromptLayer[Shapes]):
         painted = int(self.session.labels.max())
         return max([painted, *(row.object_id for row in rows)]) + 1
 
-    def _apply(self, reading: _Reading) -> None:
+    def _apply(self, reading: BoxReading) -> None:
         session = self.session
         first_rows = {row.object_id: row for row in reversed(reading.rows)}
         for object_id in set(session.objects) - set(reading.places):
             session.remove_object(object_id)
         for object_id, places in reading.places.items():
             old = session.objects.get(object_id)
-            made = _object(first_rows[object_id], places, old)
+            made = object_of_boxes(first_rows[object_id], places, old)
             if old is None:
-                made = replace(made, box=_box_of(made, first_rows[object_id]))
+                made = replace(made, box=box_of(made, first_rows[object_id]))
                 session.add_object(
                     made.box, made.name, object_id, made.axis, keys=made.keys
                 )
@@ -207,7 +200,7 @@ class BoxLayer(PromptLayer[Shapes]):
                     object_id, axis=made.axis, box=made.box, keys=made.keys
                 )
 
-    def _write(self, reading: _Reading) -> None:
+    def _write(self, reading: BoxReading) -> None:
         with self._showing():
             if reading.unusable:
                 self.taken.selected_data = set(reading.unusable)
@@ -238,7 +231,7 @@ class BoxLayer(PromptLayer[Shapes]):
         kept, wrong = [], set()
         for index, row in enumerate(box_rows(self.layer)):
             shown = row.object_id, np.asarray(self.layer.data[index])
-            same = [i for i, want in enumerate(missing) if _are_same(shown, want)]
+            same = [i for i, want in enumerate(missing) if are_same(shown, want)]
             if same:
                 kept.append(missing.pop(same[0])[0])
             else:
@@ -356,7 +349,7 @@ class BoxLayer(PromptLayer[Shapes]):
         objects, layer = self.session.objects, self.taken
         old = {row.object_id: row for row in box_rows(layer)}
         rows = [
-            _row_of(objects[i]) if i in objects else old.get(i, BoxRow(i)) for i in ids
+            row_of(objects[i]) if i in objects else old.get(i, BoxRow(i)) for i in ids
         ]
         write_rows(layer, rows)
         if rows:
@@ -365,82 +358,3 @@ class BoxLayer(PromptLayer[Shapes]):
             layer.edge_color = colours
         with layer.block_update_properties():
             layer.current_edge_color = self._colour(self._next_id(rows))
-
-
-def _row_of(o: SegmentObject) -> BoxRow:
-    return BoxRow(o.object_id, o.name, o.box.z_min, o.box.z_max, o.is_visible)
-
-
-def _are_same(one: tuple[int, NDArray], other: tuple[int, NDArray]) -> bool:
-    """Tell whether two rectangles are one object's, with equal vertices."""
-    return one[0] == other[0] and np.array_equal(one[1], other[1])
-
-
-def _clashes(place: PlacedBox | None, known: list[PlacedBox]) -> bool:
-    """Tell whether a rectangle cannot be one more key box beside these."""
-    if place is None:
-        return False
-    return any(
-        other.axis != place.axis or other.slice_index == place.slice_index
-        for other in known
-    )
-
-
-def _object(
-    row: BoxRow, places: list[PlacedBox], old: SegmentObject | None
-) -> SegmentObject:
-    keys = [place.key for place in places]
-    axis = places[0].axis
-    if old is None or old.axis != axis:
-        alone = Box3D.on_slice(keys[0].slice_index, keys[0].box)
-        made = SegmentObject(row.object_id, alone, row.name, axis)
-        had: set[int] = set()
-        if old is not None:
-            made = replace(old, box=alone, axis=axis)
-    else:
-        made, had = old, {key.slice_index for key in old.keys}
-    made = made.with_keys(keys)
-    for key in keys:
-        if key.slice_index not in had:
-            made = made.reaching(key.slice_index)
-    return made
-
-
-def _box_of(made: SegmentObject, row: BoxRow) -> Box3D:
-    """Return an object's box, over the slices that a layer made earlier gives it."""
-    if not 0 <= row.z_min < row.z_max:
-        return made.box
-    return replace(made.box, z_min=row.z_min, z_max=row.z_max)
-
-
-def _drawn(objects: Objects) -> dict[int, tuple]:
-    """Return what of the objects their rectangles depend on."""
-    return {i: (o.axis, o.keys or o.box) for i, o in objects.items()}
-
-
-def read_drawn_boxes(
-    viewer: "napari.viewer.Viewer", image: Image, session: Session
-) -> None:
-    """Make the session's objects what the boxes drawn on its image say.
-
-    Nobody else has read them where the panel Segment is not open.
-
-    Raises
-    ------
-    InvalidBox, InvalidSettings
-        As :meth:`BoxLayer.read`.
-    """
-    view, layers = SliceView(viewer, image), list(viewer.layers)
-    painted = [x for x in layers if is_result(x) and is_of(x, session.volume)]
-    reader = BoxLayer(
-        image,
-        session,
-        lambda _: None,
-        axis=lambda: view.axis,
-        colour=lambda i: colour_of(i, painted[0] if painted else None),
-    )
-    for layer in layers:
-        if reader.fits(layer):
-            reader.layer = layer
-            reader.read()
-            return
