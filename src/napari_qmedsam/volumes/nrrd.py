@@ -40,7 +40,7 @@ from napari_qmedsam.volumes.nrrd_header import (
     data_parts,
     declared_bytes,
     read_nrrd_header,
-    skipped,
+    skip_of,
     unit_of,
 )
 from napari_qmedsam.volumes.segment_fields import segments_of_fields
@@ -160,7 +160,7 @@ def _check_data(header: NrrdHeader) -> int:
         raise unreadable(
             path, "its header does not give the byte order (endian)", EXPORT_AGAIN
         )
-    lines, skipped = (skipped(header, name) for name in ("line", "byte"))
+    lines, skipped = (skip_of(header, name) for name in ("line", "byte"))
     parts = list(data_parts(header))
     share, extra = needed // len(parts), 0
     for file, start in parts:

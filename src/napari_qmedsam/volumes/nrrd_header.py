@@ -139,7 +139,7 @@ def assumptions(header: NrrdHeader) -> tuple[str, ...]:
     return notices
 
 
-def skipped(header: NrrdHeader, what: str) -> int:
+def skip_of(header: NrrdHeader, what: str) -> int:
     """Return the lines or bytes before the voxels; -1 byte counts from the end."""
     stored = header.get(f"{what} skip", f"{what}skip") or "0"
     if not re.fullmatch(r"-1|\d{1,12}", stored):
