@@ -10,7 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from napari_qmedsam.cohort.executors import DIED, DaskCluster, LocalProcesses
+from napari_qmedsam.cohort.executors import (
+    DIED,
+    TOO_LARGE,
+    WATCH_SECONDS,
+    DaskCluster,
+    LocalProcesses,
+    bound_memory,
+)
 from napari_qmedsam.cohort.pairing import pair_folders
 from napari_qmedsam.cohort.plan import Plan, PlannedModel, Scoring
 from napari_qmedsam.cohort.run_folder import RunFolder
@@ -37,6 +44,14 @@ def die_at(marks: Path, lives: int, item: int) -> int:
 
 def allocate(item: int) -> int:
     return len(bytearray(item << 20))
+
+
+def allocate_watched(item: int) -> int:
+    """Do so where the system bounds nothing, by what any system's worker does there."""
+    bound_memory(1 << 30, watch=True)
+    kept = bytearray(b"x") * (item << 20)
+    time.sleep(5 * WATCH_SECONDS)
+    return len(kept)
 
 
 def fail(item: int) -> int:
@@ -104,6 +119,16 @@ def test_an_error_nobody_foresaw_is_told_and_the_others_go_on():
 def test_memory_of_a_worker_is_bounded():
     outcomes = taken(LocalProcesses(1, 1 << 30).run(allocate, [100, 2000]))
     assert outcomes == [(100, 100 << 20, ""), (2000, None, "MemoryError: ")]
+
+
+@pytest.mark.slow
+def test_memory_of_a_worker_is_watched_where_the_system_does_not_bound_it():
+    outcomes = taken(LocalProcesses(1).run(allocate_watched, [100, 2000, 200]))
+    assert outcomes == [
+        (100, 100 << 20, ""),
+        (200, 200 << 20, ""),
+        (2000, None, TOO_LARGE),
+    ]
 
 
 @pytest.mark.slow

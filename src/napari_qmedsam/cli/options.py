@@ -153,7 +153,7 @@ WorkersOption = Annotated[
 ]
 MemoryOption = Annotated[
     float,
-    typer.Option(min=0.5, metavar="GB", help="Of each process at most (on Linux)."),
+    typer.Option(min=0.5, metavar="GB", help="Of each process at most."),
 ]
 SchedulerOption = Annotated[
     str | None,

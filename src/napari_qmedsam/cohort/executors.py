@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -26,6 +27,15 @@ ATTEMPTS = 3
 """How often a case is tried whose worker dies."""
 
 DIED = f"{ATTEMPTS} workers died at it: killed, or out of memory."
+
+TOO_LARGE = "it needs more memory than a worker may have."
+"""Said of a case whose worker had to end because of its memory."""
+
+TOO_LARGE_STATUS = 77
+"""Exit status of such a worker."""
+
+WATCH_SECONDS = 0.1
+"""How often a worker's memory is looked at where the system does not bound it."""
 
 CONNECT_SECONDS = 10
 """How long a scheduler may take to answer, and a first worker to be there."""
@@ -75,8 +85,9 @@ class LocalProcesses:
     ----------
     workers : int
     memory_bytes : int, optional
-        What a worker may allocate; more is a MemoryError in it. Linux only: other
-        systems do not hold a process to such a bound.
+        What a worker may have. Linux bounds what it allocates: more is a MemoryError in
+        it. Other systems bound nothing, so there a worker looks at its own memory and
+        ends where it is more.
     """
 
     workers: int
@@ -107,11 +118,11 @@ class LocalProcesses:
                         yield Outcome(item, future.result())
                     elif not isinstance(error, BrokenProcessPool):
                         yield Outcome(item, None, _reason(error))
+                    elif slot.restart() == TOO_LARGE_STATUS:
+                        yield Outcome(item, None, TOO_LARGE)
                     elif attempt < ATTEMPTS:
-                        slot.restart()
                         waiting.append((item, attempt + 1))
                     else:
-                        slot.restart()
                         yield Outcome(item, None, DIED)
         finally:
             for slot in slots:
@@ -143,10 +154,11 @@ class _Slot:
         ]
         return future
 
-    def restart(self) -> None:
-        """Forget a process that died."""
+    def restart(self) -> int | None:
+        """Forget a process that died; return its exit status if it has one."""
         self.stop(at_once=True)
         self.pool = None
+        return next((process.exitcode for process in self.processes), None)
 
     def stop(self, at_once: bool) -> None:
         """End the process, in the middle of its item if need be."""
@@ -159,10 +171,8 @@ class _Slot:
 
 def _start_worker(memory_bytes: int | None) -> None:
     """Set a worker up: it has its bound, and does not outlive the driver."""
-    if memory_bytes is not None and sys.platform == "linux":
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
+    if memory_bytes is not None:
+        bound_memory(memory_bytes, watch=sys.platform != "linux")
     # What readers say of a case is in its result; of many it would be noise.
     logging.getLogger("napari_qmedsam").addHandler(logging.NullHandler())
     parent = multiprocessing.parent_process()
@@ -173,6 +183,34 @@ def _start_worker(memory_bytes: int | None) -> None:
         os._exit(1)
 
     threading.Thread(target=follow, daemon=True).start()
+
+
+def bound_memory(limit: int, watch: bool) -> None:
+    """Bound the memory of this process.
+
+    Parameters
+    ----------
+    limit : int
+        Bytes.
+    watch : bool
+        Look at the memory now and then and end the process where it is more, instead
+        of having the system refuse it.
+    """
+    if not watch:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+        return
+    import psutil
+
+    process = psutil.Process()
+
+    def look() -> None:
+        while process.memory_info().rss <= limit:
+            time.sleep(WATCH_SECONDS)
+        os._exit(TOO_LARGE_STATUS)
+
+    threading.Thread(target=look, daemon=True).start()
 
 
 @dataclass(frozen=True)

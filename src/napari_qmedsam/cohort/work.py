@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from napari_qmedsam.checkpoints.checksum import file_sha256
 from napari_qmedsam.checkpoints.encoder_checksum import encoder_sha256
 from napari_qmedsam.cohort.cases import Case
+from napari_qmedsam.cohort.executors import TOO_LARGE
 from napari_qmedsam.cohort.pictures import Picture
 from napari_qmedsam.cohort.plan import Labelling, Plan, PlannedModel, Scoring
 from napari_qmedsam.cohort.results import CaseResult, LabelledObject, ModelResult
@@ -72,7 +73,7 @@ def run_case(plan: Plan, case: Case) -> Finished:
         with _one_at_a_time:
             return _run(plan, case)
     except MemoryError:
-        reason = "it needs more memory than a worker may have."
+        reason = TOO_LARGE
     except (QMedSAMError, OSError) as error:
         reason = " ".join(str(error).split())
     return Finished(CaseResult(case.name, case.patient, error=reason), {})
