@@ -2,10 +2,10 @@
 
 The README's links are relative, so that they work in a clone and on any host. An index
 knows no repository, so they become absolute in what is uploaded, and the project gets
-its addresses. The address is that of the repository whose workflow builds the release
-(GITHUB_SERVER_URL, GITHUB_REPOSITORY, GITHUB_REF_NAME, which the runner sets), or
-QMEDSAM_REPOSITORY, like https://host/owner/name. Built without them, a wheel has
-relative links and no addresses, rather than made-up ones.
+its addresses. The repository is set in one place, `repository` in pyproject.toml. As
+long as it is empty there, it is the one whose workflow builds the release
+(GITHUB_SERVER_URL and GITHUB_REPOSITORY, which the runner sets). Built without any, a
+wheel has relative links and no addresses, rather than made-up ones.
 """
 
 import os
@@ -21,7 +21,7 @@ class Links(MetadataHookInterface):
     def update(self, metadata: dict) -> None:
         """Set them."""
         text = (Path(self.root) / "README.md").read_text(encoding="utf-8")
-        address = repository()
+        address = repository(self.config["repository"])
         reference = os.environ.get("GITHUB_REF_NAME") or "main"
         if address:
             text = with_absolute_links(text, address, reference)
@@ -34,9 +34,8 @@ class Links(MetadataHookInterface):
         metadata["readme"] = {"content-type": "text/markdown", "text": text}
 
 
-def repository() -> str:
+def repository(named: str) -> str:
     """Return the address of the repository; empty where nobody said it."""
-    named = os.environ.get("QMEDSAM_REPOSITORY", "")
     server = os.environ.get("GITHUB_SERVER_URL", "")
     path = os.environ.get("GITHUB_REPOSITORY", "")
     return (named or (f"{server}/{path}" if server and path else "")).rstrip("/")

@@ -1,18 +1,28 @@
 """Makes links of a page that leave docs/ ones into the repository, for the site.
 
 On a host of repositories such a link works as it is. The site has no files beside its
-pages: there it points to the repository, if its address is known, and is plain text if
-not, rather than a link to nowhere.
+pages: there it points to the repository, if pyproject.toml has its address, and is
+plain text if not, rather than a link to nowhere.
 """
 
 import posixpath
 import re
+import tomllib
 from pathlib import Path
 
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
 
 INCLUDED = {"CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md"}
 """Files of the repository that are pages of the site."""
+
+
+def on_config(config):
+    """Take the address of the repository from where it is set."""
+    root = Path(config.config_file_path).parent
+    project = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))
+    hooks = project["tool"]["hatch"]["metadata"]["hooks"]
+    config.repo_url = hooks["custom"]["repository"]
+    return config
 
 
 def on_page_markdown(markdown: str, page, config, files) -> str:

@@ -32,9 +32,8 @@ def hook():
 def metadata(hook, monkeypatch):
     """Give the dynamic fields as they are in an environment."""
 
-    def made(**variables):
+    def made(repository="", **variables):
         for name in (
-            "QMEDSAM_REPOSITORY",
             "GITHUB_SERVER_URL",
             "GITHUB_REPOSITORY",
             "GITHUB_REF_NAME",
@@ -43,7 +42,7 @@ def metadata(hook, monkeypatch):
         for name, value in variables.items():
             monkeypatch.setenv(name, value)
         found: dict = {}
-        hook.Links(str(ROOT), {}).update(found)
+        hook.Links(str(ROOT), {"repository": repository}).update(found)
         return found
 
     return made
@@ -65,6 +64,20 @@ def test_links_are_those_of_the_repository_that_builds(metadata):
     place = "https://example.org/us/napari-qmedsam"
     assert f"({place}/raw/v1.2.3/docs/images/panel.png)" in text
     assert f"({place}/blob/v1.2.3/docs/segmenting.md)" in text
+
+
+def test_the_address_that_is_set_goes_before_the_one_that_builds(metadata):
+    made = metadata("https://example.org/a/b/", GITHUB_REPOSITORY="us/fork")
+    assert made["urls"]["Issues"] == "https://example.org/a/b/issues"
+    assert "(https://example.org/a/b/raw/main/docs/images/" in made["readme"]["text"]
+
+
+def test_the_address_is_set_in_one_place_or_is_still_to_be_set(project):
+    address = project["tool"]["hatch"]["metadata"]["hooks"]["custom"]["repository"]
+    assert re.fullmatch(r"(https://[\w.-]+/[\w.-]+/[\w.-]+)?", address)
+    # An address that is unknown is in no other file either, badges included.
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert bool(address) or "badge" not in readme
 
 
 def test_no_address_is_made_up(metadata):
