@@ -165,9 +165,9 @@ def _verdict(said: RunVerdict, margins: Margins) -> list[Section]:
     if not said.verdicts:
         return [Section("Are few bits enough?", (said.notice,))] if said.notice else []
     how = (
-        f"A test of non-inferiority, paired by patient: {margins.dsc:g} points of DSC "
-        f"and {margins.nsd:g} of NSD may be lost. Enough needs both scores to show it, "
-        "by a one-sided t test at 2.5 % after Holm's correction and by a 95 % "
+        "A test of non-inferiority, paired by patient. Points that may be lost: "
+        f"{margins.dsc:g} of DSC, {margins.nsd:g} of NSD. Enough needs both scores to "
+        "show it, by a one-sided t test at 2.5 % after Holm's correction and by a 95 % "
         "bootstrap interval."
     )
     text = [how, *(verdict.text for verdict in said.verdicts)]

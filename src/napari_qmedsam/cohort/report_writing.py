@@ -122,7 +122,10 @@ def _html_table(cells: Cells) -> str:
 
     def row(tag: str, texts: list[str]) -> str:
         inner = "".join(
-            f"<{tag}{' class=number' if number else ''}>{html.escape(text)}</{tag}>"
+            # An interval stands below its number, so that all columns are in sight.
+            f"<{tag} class=number>{html.escape(text).replace(' (', '<br>(')}</{tag}>"
+            if number
+            else f"<{tag}>{html.escape(text)}</{tag}>"
             for text, number in zip(texts, is_number, strict=True)
         )
         return f"<tr>{inner}</tr>"
