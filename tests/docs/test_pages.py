@@ -1,11 +1,17 @@
 """Pages: their code runs, their commands are commands, the site builds strictly."""
 
 import importlib.util
+import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -91,19 +97,101 @@ def test_versions_of_files_are_those_of_the_code():
         assert module.VERSION == 1
 
 
-@pytest.mark.slow
-def test_the_site_builds_without_a_warning(tmp_path):
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The built site, in which a warning is an error."""
     if importlib.util.find_spec("mkdocs") is None:
         pytest.skip("needs the dependency group docs")
+    folder = tmp_path_factory.mktemp("site")
     done = subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--strict", "-q", "-d", tmp_path],
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "-q", "-d", folder],
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    page = (tmp_path / "reference" / "index.html").read_text(encoding="utf-8")
+    return folder
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_a_warning(site):
+    page = (site / "reference" / "index.html").read_text(encoding="utf-8")
     assert "add_object" in page
     assert "Voxel size" in page
-    changelog = (tmp_path / "changelog" / "index.html").read_text(encoding="utf-8")
+    changelog = (site / "changelog" / "index.html").read_text(encoding="utf-8")
     assert "Unreleased" in changelog
-    contributing = (tmp_path / "contributing" / "index.html").read_text("utf-8")
+    contributing = (site / "contributing" / "index.html").read_text("utf-8")
     assert "Where decisions live" in contributing
+
+
+LOOK = """
+<iframe id=frame width=%d height=900></iframe>
+<script>
+const show = page => new Promise(done => { frame.onload = done; frame.src = page; });
+const look = async page => {
+  await show(page);
+  const d = frame.contentDocument;
+  const images = [...d.images];
+  images.forEach(i => { i.loading = 'eager'; });
+  await Promise.all(images.map(i => i.decode().catch(() => 0)));
+  const texts = [...d.querySelectorAll('.md-content :is(p, li, img, h1, h2, h3)')];
+  const wide = texts.filter(e => !e.closest('.md-typeset__scrollwrap, pre')
+    && e.getBoundingClientRect().right > frame.clientWidth + 1);
+  return {
+    title: d.querySelector('h1').innerText,
+    height: d.querySelector('.md-content').offsetHeight,
+    lost: images.filter(i => !i.naturalWidth).map(i => i.src),
+    wide: wide.map(e => e.outerHTML.slice(0, 80)),
+    over: d.documentElement.scrollWidth - frame.clientWidth,
+  };
+};
+(async () => {
+  const seen = {};
+  try { for (const page of %s) seen[page] = await look(page); }
+  catch (error) { seen.error = String(error); }
+  fetch('/', {method: 'POST', body: JSON.stringify(seen)});
+})();
+</script>
+"""
+"""Opens each page in a frame, one after the other, and sends what it sees."""
+
+
+class Site(SimpleHTTPRequestHandler):
+    """Serves the site, and takes what the browser saw of it."""
+
+    def do_POST(self):
+        size = int(self.headers["Content-Length"])
+        self.server.seen.put(json.loads(self.rfile.read(size)))
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [400, 1280], ids=["phone", "screen"])
+def test_a_browser_shows_every_page_whole(site, width):
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("needs Chromium")
+    inner = [p.parent.relative_to(site).as_posix() for p in site.glob("*/index.html")]
+    assert len(inner) == len(list(DOCS.glob("*.md"))) - 1
+    pages = ["/index.html", *(f"/{page}/" for page in sorted(inner))]
+    (site / "look.html").write_text(LOOK % (width, json.dumps(pages)))
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Site, directory=site)) as server:
+        server.seen = SimpleQueue()
+        Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}/look.html"
+        options = ["--headless", "--no-sandbox", "--disable-gpu"]
+        with subprocess.Popen(
+            [browser, *options, "--remote-debugging-port=0", address],
+            stderr=subprocess.DEVNULL,
+        ) as process:
+            try:
+                seen = server.seen.get(timeout=120)
+            finally:
+                process.terminate()
+        server.shutdown()
+    assert list(seen) == pages, seen.get("error")
+    for page, found in seen.items():
+        assert found["title"], page
+        assert found["height"] > 200, page
+        assert found["lost"] == found["wide"] == [], page
+        assert found["over"] <= 0, page
