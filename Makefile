@@ -26,7 +26,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 #   make setup TORCH_INDEX=https://download.pytorch.org/whl/cpu
 TORCH_INDEX ?=
 
-# The official LiteMedSAM, 36 MB. What cannot be had does not fail the set-up: the
+# The official LiteMedSAM, 39 MB. What cannot be had does not fail the set-up: the
 # demo model, which comes with the package, serves.
 WEIGHTS ?= lite_medsam
 
