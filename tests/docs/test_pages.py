@@ -138,6 +138,11 @@ const look = async page => {
   return {
     title: d.querySelector('h1').innerText,
     height: d.querySelector('.md-content').offsetHeight,
+    raw: (d.body.innerText.match(/\\| *---|\\n- |```/g) || []).length,
+    scrolled: [...d.querySelectorAll('.md-typeset__table')]
+      .filter(t => t.querySelectorAll('th').length <= 12)
+      .filter(t => t.scrollWidth > t.closest('.md-typeset__scrollwrap').clientWidth)
+      .map(t => t.innerText.slice(0, 80)),
     lost: images.filter(i => !i.naturalWidth).map(i => i.src),
     wide: wide.map(e => e.outerHTML.slice(0, 80)),
     over: d.documentElement.scrollWidth - frame.clientWidth,
@@ -195,3 +200,5 @@ def test_a_browser_shows_every_page_whole(site, width):
         assert found["height"] > 200, page
         assert found["lost"] == found["wide"] == [], page
         assert found["over"] <= 0, page
+        assert found["raw"] == 0, page  # Markdown that was not understood
+        assert found["scrolled"] == [] or width < 1000, page
