@@ -47,6 +47,9 @@ def test_report_is_a_table_that_is_copied_and_saved(
     assert copied.splitlines()[1].startswith("1,object 1,1,200,0.240,120.0,0.0,")
     dialog.export.save(tmp_path / "r.csv")
     assert (tmp_path / "r.csv").read_text() == copied
+    dialog.show_cells(dialog.cells, "However long a note is. " * 100)
+    QApplication.processEvents()
+    assert not dialog.table.geometry().intersects(dialog.status.geometry())
     dialog.close()
 
 
@@ -56,7 +59,7 @@ def test_masks_are_scored_where_they_lie(panel, segment_box, choose_in_menu, ref
     dialog = panel.menu.dialog
     row = [dialog.table.item(0, column).text() for column in range(3)]
     assert row == ["object 1 (1)", "liver (7)", "100.00"]
-    assert "nothing lies there: spleen" in dialog.status.text()
+    assert "nothing lies there: spleen" in dialog.status.toPlainText()
     dialog.close()
 
 

@@ -204,9 +204,9 @@ class ObjectMenu(QMenu):
 
         def ended(error: BaseException | None) -> None:
             if error is not None and isalive(dialog):
-                dialog.status.setText(str(error))
+                dialog.say(str(error))
 
-        with errors_shown(dialog.status.setText):
+        with errors_shown(dialog.say):
             self._start(dialog.windowTitle(), again, show, ended)
 
     def _start(

@@ -4,7 +4,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QDialog,
-    QLabel,
+    QPlainTextEdit,
     QTableWidget,
     QTableWidgetItem,
     QVBoxLayout,
@@ -18,6 +18,9 @@ from napari_qmedsam.gui.shared.table_export import TableExport
 LEAST_HEIGHT = 200
 """Pixels that a table of many rows has at least."""
 
+NOTE_LINES = 3
+"""Lines of the note in sight; a longer one scrolls."""
+
 
 class TableDialog(QDialog):
     """Shows rows of text; the window behind it can be used meanwhile.
@@ -29,7 +32,7 @@ class TableDialog(QDialog):
     cells : sequence of sequence of str
         Rows, headings first.
     note : str
-        A sentence below the table.
+        What the table does not show, below it.
     """
 
     def __init__(self, parent: QWidget, title: str, cells: Cells, note: str) -> None:
@@ -39,13 +42,15 @@ class TableDialog(QDialog):
         self.table = QTableWidget(self)
         self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.table.verticalHeader().hide()
-        self.status = QLabel(self)
-        self.status.setWordWrap(True)
+        # Plain text that scrolls: a wrapped label takes its height from the table.
+        self.status = QPlainTextEdit(self)
+        self.status.setReadOnly(True)
+        self.status.setFixedHeight(8 + NOTE_LINES * self.fontMetrics().lineSpacing())
         self.show_cells(cells, note)
         self.copying = button(self, "Copy", "Copy the table as CSV.")
         self.saving = button(self, "Save…", "Save the table as CSV or Markdown.")
         self.export = TableExport(
-            self, lambda: (self.cells, self._note), "objects.csv", self.status.setText
+            self, lambda: (self.cells, self._note), "objects.csv", self.say
         )
         self.copying.clicked.connect(self.export.copy_csv)
         self.saving.clicked.connect(lambda: self.export.save())
@@ -54,7 +59,7 @@ class TableDialog(QDialog):
         layout.addWidget(self.status)
         layout.addLayout(row(self.copying, self.saving))
         wide = self.table.horizontalHeader().length() + 60
-        self.resize(min(wide, 900), min(140 + 30 * len(cells), 600))
+        self.resize(min(wide, 900), min(200 + 30 * len(cells), 600))
 
     def show_cells(self, cells: Cells, note: str) -> None:
         """Show another table."""
@@ -72,6 +77,10 @@ class TableDialog(QDialog):
                     )
                 self.table.setItem(place, column, item)
         self.table.resizeColumnsToContents()
-        # However long the note is, some rows are in sight.
         self.table.setMinimumHeight(min(34 + 30 * len(body), LEAST_HEIGHT))
-        self.status.setText(note)
+        self.say(note)
+
+    def say(self, text: str) -> None:
+        """Show a sentence below the table, or none."""
+        self.status.setPlainText(text)
+        self.status.setVisible(bool(text))
