@@ -262,6 +262,7 @@ def _volume_readers(folder: Path) -> list[Reader]:
     for tag, value in tags.items():
         plane.SetMetaData(tag, value)
     dicom = made("a.dcm", lambda p: sitk.WriteImage(plane, p))
+    structures = made("rs.dcm", _contours)
     challenge = made("a.npz", lambda p: np.savez_compressed(p, imgs=array, gts=labels))
 
     saver = Autosave(volume, folder / "state")
@@ -297,6 +298,12 @@ def _volume_readers(folder: Path) -> list[Reader]:
         ),
         Reader("mha", ".mha", (itk("a.mha", False), itk("b.mha", True)), both),
         Reader("dicom", ".dcm", (dicom,), both),
+        Reader(
+            "structures",
+            ".dcm",
+            (structures,),
+            lambda path: read_labels(path, volume),
+        ),
         Reader("npz", ".npz", (challenge, labelled("b.npz")), both),
         Reader(
             "picture",
@@ -309,6 +316,25 @@ def _volume_readers(folder: Path) -> list[Reader]:
         ),
         Reader("autosave", ".npz", (kept,), recover),
     ]
+
+
+def _contours(path: str) -> None:
+    """Write an RT structure set of one square on the second slice."""
+    from pydicom.dataset import Dataset, FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian
+
+    roi, drawn, contour, whole = (Dataset() for _ in range(4))
+    roi.ROINumber, roi.ROIName = 1, "liver"
+    contour.ContourGeometricType, contour.NumberOfContourPoints = "CLOSED_PLANAR", 4
+    contour.ContourData = [1, 1, 2, 5, 1, 2, 5, 4, 2, 1, 4, 2]
+    drawn.ReferencedROINumber, drawn.ROIDisplayColor = 1, [255, 0, 0]
+    drawn.ContourSequence = [contour]
+    whole.SOPClassUID = "1.2.840.10008.5.1.4.1.1.481.3"
+    whole.SOPInstanceUID, whole.SeriesInstanceUID = "1.2.3", "1.2.4"
+    whole.StructureSetROISequence, whole.ROIContourSequence = [roi], [drawn]
+    whole.file_meta = FileMetaDataset()
+    whole.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    whole.save_as(path, enforce_file_format=True)
 
 
 def _model_readers(folder: Path) -> list[Reader]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 ZIP = "a zip archive"
 XML = "an XML document"
 
-MARKS: tuple[tuple[bytes, str, str], ...] = (
+POINTERS: tuple[tuple[bytes, str, str], ...] = (
     (
         b"version https://git-lfs",
         "a Git LFS pointer and not the file itself",
@@ -16,6 +16,11 @@ MARKS: tuple[tuple[bytes, str, str], ...] = (
         "a git-annex pointer and not the file itself",
         "Fetch the file with git annex get.",
     ),
+)
+"""Texts that stand where a file is not, as in `MARKS`."""
+
+MARKS: tuple[tuple[bytes, str, str], ...] = (
+    *POINTERS,
     (b"\0\x05\x16\x07", "a macOS ._ file of attributes", "Choose the file beside it."),
     (b"%PDF-", "a PDF document", ""),
     (b"GIF8", "a GIF picture", "Save it as PNG or TIFF."),
@@ -47,6 +52,11 @@ class Contents:
 
     what: str
     advice: str
+
+
+def is_placeholder(head: bytes) -> bool:
+    """Tell nothing, zeros, or a pointer: what is left of a file that is not there."""
+    return not head.strip(b"\0") or head.startswith(tuple(m for m, _, _ in POINTERS))
 
 
 def foreign_contents(head: bytes) -> Contents | None:

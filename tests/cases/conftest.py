@@ -4,6 +4,7 @@ A case is 8 slices of 40 x 48 with a bright block. Writers take what departs fro
 a plain file; names and ids in them are invented.
 """
 
+import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,10 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
+from napari_qmedsam.errors import QMedSAMError
+from napari_qmedsam.volumes import Volume, read_labels, read_volume
+from napari_qmedsam.volumes.registry import opens
+
 CT = "1.2.840.10008.5.1.4.1.1.2"
 ENHANCED_MR = "1.2.840.10008.5.1.4.1.1.4.1"
 SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
@@ -19,6 +24,66 @@ ROOT = "1.2.826.0.1.3680043.8.498."
 SPACING = (3.0, 0.8, 0.6)
 ORIGIN = (-20.0, -30.0, -40.0)
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+
+
+@pytest.fixture(scope="session")
+def walked() -> set[str]:
+    """Tests whose files were taken through both doors."""
+    return set()
+
+
+@pytest.fixture(autouse=True)
+def both_doors(request, tmp_path, walked):
+    """See that napari opens what the core reads, and refuses what it refuses.
+
+    Of each test the files that it left, once whatever its parameters are.
+    """
+    yield
+    test = request.node.nodeid.partition("[")[0]
+    if test in walked or importlib.util.find_spec("napari") is None:
+        return
+    walked.add(test)
+    left = sorted(tmp_path.iterdir())
+    folder = next((path for path in left if path.is_dir()), tmp_path)
+    files = [path for path in (*left, *sorted(folder.iterdir())) if not path.is_dir()]
+    for path in (folder, *files[:1]):
+        same_through_both_doors(path)
+
+
+def same_through_both_doors(path: Path) -> None:
+    from napari_qmedsam.gui.files import get_reader
+
+    reader = get_reader(str(path))
+    assert (reader is None) is (not opens(path)), path
+    if reader is None:
+        return
+    core = through_core(path)
+    try:
+        data, arguments, kind = reader(str(path))[0]
+    except QMedSAMError as error:
+        refusal = str(error)
+    else:
+        refusal = ""
+    if refusal:
+        assert refusal in core.values(), path
+        return
+    volume = core[kind]
+    assert isinstance(volume, Volume), f"{path}: napari alone reads it ({volume})"
+    np.testing.assert_array_equal(data, volume.array)
+    (shown,) = arguments["metadata"].values()
+    if kind == "image":
+        assert shown.notices == volume.notices
+
+
+def through_core(path: Path) -> dict[str, Volume | str]:
+    """Return what the core reads, or why not, as an image and as labels."""
+    found: dict[str, Volume | str] = {}
+    for kind, read in (("image", read_volume), ("labels", read_labels)):
+        try:
+            found[kind] = read(path)
+        except QMedSAMError as error:
+            found[kind] = str(error)
+    return found
 
 
 @pytest.fixture

@@ -217,6 +217,17 @@ def test_more_frames_declared_than_described_or_held(tmp_path, stored, write_enh
         read_volume(file)
 
 
+def test_pixels_of_more_frames_than_declared_are_not_left_out(
+    tmp_path, stored, write_classic
+):
+    (file,) = write_classic(tmp_path / "s", stored[:1])
+    data = pydicom.dcmread(file)
+    data.PixelData = stored.tobytes()
+    data.save_as(file)
+    with pytest.raises(UnreadableVolume, match="declares 1 frames of 3840 bytes, but"):
+        read_volume(file)
+
+
 def test_what_holds_no_image_is_refused_by_class(tmp_path, stored, write_classic):
     file = write_classic(tmp_path / "s", stored[:1])[0]
     data = pydicom.dcmread(file)
@@ -315,6 +326,65 @@ def test_copied_slices_are_read_once(tmp_path, stored, write_classic):
     volume = read_volume(tmp_path / "s")
     is_plain(volume, stored.astype(np.int16) + HU)
     assert "8 slice(s) stand in the folder twice" in volume.notices[0]
+
+
+def test_one_id_for_every_slice_makes_no_copies_of_them(
+    tmp_path, stored, write_classic
+):
+    write_classic(
+        tmp_path / "s",
+        stored,
+        lambda i: {
+            "SOPInstanceUID": "1.2.3",
+            "ImagePositionPatient": None,
+            "SliceLocation": 3 * i,
+        },
+    )
+    volume = read_volume(tmp_path / "s")
+    np.testing.assert_array_equal(volume.array, stored.astype(np.int16) + HU)
+    assert "their order follows their locations" in volume.notices[0]
+
+
+@pytest.mark.parametrize(
+    "content", [b"", bytes(4000), b"version https://git-lfs.github.com/spec/v1\n", None]
+)
+def test_a_slice_that_is_there_by_name_only_is_missed(
+    tmp_path, stored, write_classic, content
+):
+    """At an end of the series no gap would show that it is missing."""
+    last = write_classic(tmp_path / "s", stored)[-1]
+    last.unlink()
+    if content is None:
+        last.symlink_to("gone.dcm")
+    else:
+        last.write_bytes(content)
+    (tmp_path / "s" / "notes.txt").write_bytes(b"")
+    with pytest.raises(UnreadableVolume, match=r"nothing is in 'IM007\.dcm': empty"):
+        read_volume(tmp_path / "s")
+    other = write_classic(tmp_path / "t", stored[:2], series="5")
+    other[0].rename(tmp_path / "s" / "other.dcm")
+    volume = read_volume(tmp_path / "s" / "IM000.dcm")
+    assert volume.shape[0] == 7
+    assert "Nothing is in 'IM007.dcm' of this folder" in volume.notices[0]
+
+
+def test_slices_of_two_studies_are_never_one_volume(tmp_path, stored, write_classic):
+    write_classic(
+        tmp_path / "s", stored, lambda i: {"StudyInstanceUID": f"1.2.{i % 2}"}
+    )
+    with pytest.raises(UnreadableVolume, match="its slices are of 2 studies"):
+        read_volume(tmp_path / "s")
+    write_classic(tmp_path / "s", stored, lambda i: {"PatientID": f"X{i % 2}"})
+    with pytest.raises(UnreadableVolume, match="its slices are of 2 patients"):
+        read_volume(tmp_path / "s")
+    write_classic(tmp_path / "s", stored, lambda i: {"StudyInstanceUID": f"1.2.{i}"})
+    is_plain(read_volume(tmp_path / "s"), stored.astype(np.int16) + HU)
+    write_classic(
+        tmp_path / "s", stored, lambda i: {"FrameOfReferenceUID": f"1.2.{i % 2}"}
+    )
+    volume = read_volume(tmp_path / "s")
+    is_plain(volume, stored.astype(np.int16) + HU)
+    assert "name 2 frames of reference" in volume.notices[0]
 
 
 def test_slices_exported_again_under_new_ids_are_read_once(

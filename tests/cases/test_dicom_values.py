@@ -50,6 +50,15 @@ def test_ct_without_a_scale_is_told(tmp_path, stored, write_classic):
     assert "taken for HU as they are stored" in volume.notices[0]
 
 
+def test_ct_whose_values_are_no_hu_is_told(tmp_path, stored, write_classic):
+    """Maps of iodine and of atomic numbers have the modality CT, too."""
+    write_classic(tmp_path / "s", stored, lambda i: {"RescaleType": "MGML"})
+    volume = read_volume(tmp_path / "s")
+    assert "call their values MGML" in volume.notices[0]
+    write_classic(tmp_path / "s", stored, lambda i: {"RescaleType": "HU"})
+    assert read_volume(tmp_path / "s").notices == ()
+
+
 def test_a_scale_that_is_no_number_is_refused(tmp_path, stored, write_classic):
     for file in write_classic(tmp_path / "s", stored):
         # pydicom does not write what is no number.
@@ -75,6 +84,19 @@ def test_bright_padding_becomes_dark(tmp_path, stored, write_classic, kind):
     assert (volume.array[:, :5] == 0).all()
     np.testing.assert_array_equal(volume.array[:, 5:], stored[:, 5:])
     assert f"{8 * 5 * 48} voxels held the padding value" in volume.notices[0]
+
+
+def test_a_range_of_bright_padding_becomes_dark(tmp_path, stored, write_classic):
+    def pad(data):
+        for element, value in ((0x00280120, 63000), (0x00280121, 60000)):
+            data.add_new(element, "US", value)
+
+    array = stored.copy()
+    array[:, :3], array[:, 3:5] = 60000, 63000
+    edit(write_classic(tmp_path / "s", array, lambda i: NO_SCALE), pad)
+    volume = read_volume(tmp_path / "s")
+    assert volume.array.max() == stored.max()
+    assert "held the padding values 60000 to 63000" in volume.notices[0]
 
 
 def test_dark_padding_stays(tmp_path, stored, write_classic):

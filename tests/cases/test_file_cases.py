@@ -1,6 +1,7 @@
 """NIfTI, NRRD, MetaImage and others as they go wrong: one test for each kind."""
 
 import gzip
+import os
 import zlib
 
 import nibabel as nib
@@ -134,6 +135,10 @@ def test_metaimage_of_a_file_per_slice(tmp_path, hounsfield, capfd):
 def test_metaimage_in_other_writings(tmp_path, hounsfield):
     swapped = hounsfield.astype(">i2").tobytes()
     path = meta(tmp_path / "a.mha", "LOCAL", swapped, "ElementByteOrderMSB = True\n")
+    with pytest.raises(UnreadableVolume, match="gives two byte orders"):
+        read_volume(path)
+    other = b"BinaryDataByteOrderMSB = False\n"
+    path.write_bytes(path.read_bytes().replace(other, b""))
     is_plain(path, hounsfield)
     (tmp_path / "b.raw").write_bytes(b"head" + hounsfield.tobytes())
     for skip in ("4", "-1"):
@@ -230,6 +235,30 @@ def test_headers_name_no_files_of_other_folders(tmp_path, hounsfield, name):
     ):
         with pytest.raises(UnreadableVolume, match="lies outside its folder"):
             read_volume(path)
+
+
+def test_data_files_may_be_links(tmp_path, hounsfield):
+    """DataLad keeps files under their checksums, and links to them by name."""
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "key").write_bytes(hounsfield.tobytes())
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / "a.raw").symlink_to("../store/key")
+    is_plain(meta(tmp_path / "s" / "a.mhd", "a.raw"), hounsfield)
+    is_plain(nrrd(tmp_path / "s" / "a.nhdr", more="data file: a.raw"), hounsfield)
+
+
+def test_names_that_the_system_refuses_are_an_error_of_ours(tmp_path):
+    (tmp_path / "loop.nii").symlink_to("loop.nii")
+    with pytest.raises(UnreadableVolume, match="no such file"):
+        read_volume(tmp_path / "loop.nii")
+    with pytest.raises(UnreadableVolume, match="file name too long"):
+        read_volume(tmp_path / ("a" * 300 + ".nii"))
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.nii")
+    with pytest.raises(UnreadableVolume, match="it is no regular file"):
+        read_volume(tmp_path / "a.nii")
 
 
 @pytest.mark.parametrize("name", ["a\0b.raw", "x" * 300 + ".raw", "."])

@@ -1,14 +1,15 @@
 """NRRD and MetaImage headers that leave something open, or ask for more."""
 
 import gzip
+import os
+import sys
 import zlib
 
 import numpy as np
 import pytest
 
-from napari_qmedsam.errors import UnreadableVolume
-from napari_qmedsam.volumes import read_volume
-from napari_qmedsam.volumes.volume import Modality
+from napari_qmedsam.errors import UnreadableVolume, UnwritableLabels
+from napari_qmedsam.volumes import Modality, Volume, read_volume, write_labels
 
 VALUES = (np.arange(5 * 6 * 7).reshape(5, 6, 7) % 90 + 10).astype(np.int16)
 RAW = VALUES.tobytes()
@@ -74,12 +75,17 @@ def test_lengths_of_nrrd_in_other_units_become_mm(tmp_path, unit):
             (1, 0.8, 0.7),
             "no voxel size along every axis",
         ),
+        (
+            {"space directions": "(0.7,0,0) (nan,nan,nan) (0,0,3)"},
+            (3, 1, 0.7),
+            "no voxel size along every axis",
+        ),
         ({"space": "scanner-xyz"}, SPACING, "where the patient's sides are"),
         ({"space units": '"px" "px" "px"'}, SPACING, "lengths in 'px'"),
     ],
 )
 def test_what_nrrd_leaves_open_is_told(tmp_path, changes, spacing, notice):
-    drop = {"space": None} if "space directions" in changes else {}
+    drop = {"space": None} if changes.get("space directions", "") is None else {}
     volume = read_volume(write_nrrd(tmp_path, changes | drop))
     assert notice in told(volume, spacing)
 
@@ -116,12 +122,32 @@ def test_ways_to_store_nrrd(tmp_path, changes, data):
             RAW,
             "affine is singular",
         ),
+        (
+            {"space directions": None, "spacings": "0.7 0.8 3"},
+            RAW,
+            r"Error interpreting nrrd spacing",
+        ),
         ({"encoding": "ascii"}, b"1 2 x" + b" 3" * 207, "couldn't parse element 3"),
     ],
 )
 def test_the_true_cause_of_a_damaged_nrrd(tmp_path, changes, data, reason):
     with pytest.raises(UnreadableVolume, match=reason):
         read_volume(write_nrrd(tmp_path, changes, data))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are UTF-8 elsewhere")
+@pytest.mark.parametrize("name", ["nrrd", "nhdr"])
+def test_a_name_that_is_no_utf8_does_not_end_the_process(tmp_path, name):
+    """SimpleITK's own check of such a name ends Python with it."""
+    path = tmp_path / os.fsdecode(b"a\xff." + name.encode())
+    path.write_bytes(
+        b"NRRD0004\ntype: uchar\ndimension: 2\nsizes: 2 2\nencoding: raw\n\n1234"
+    )
+    with pytest.raises(UnreadableVolume, match="its path is not utf-8"):
+        read_volume(path)
+    labels = np.ones((1, 2, 2), np.uint8)
+    with pytest.raises(UnwritableLabels, match="its path is not UTF-8"):
+        write_labels(labels, Volume(labels), path)
 
 
 def test_metaimage_without_spacing_is_told(tmp_path):

@@ -6,9 +6,11 @@ import struct
 import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK as sitk
+import tifffile
 
 from napari_qmedsam.errors import UnreadableVolume
-from napari_qmedsam.volumes import read_volume
+from napari_qmedsam.volumes import Modality, read_labels, read_volume
 from napari_qmedsam.volumes.registry import opens
 
 VALUES = (np.arange(7 * 6 * 5).reshape(7, 6, 5) % 90 + 10).astype(np.int16)
@@ -71,6 +73,34 @@ def test_an_sform_of_zeros_gives_way_to_pixdim(write):
 def test_voxels_that_no_scanner_makes_are_told(write, factor):
     affine = np.diag([factor] * 3 + [1]) @ AFFINE
     assert "see that the file gives lengths" in told(read_volume(write(affine=affine)))
+
+
+@pytest.mark.parametrize("suffix", ["nii", "nrrd", "mha", "tif"])
+def test_numbers_of_labels_that_float32_does_not_hold(tmp_path, suffix):
+    """The atlas of the Allen Institute has such, in files of doubles."""
+    labels = np.zeros((2, 4, 5))
+    labels[0], labels[1] = 614454277, 614454273
+    path = tmp_path / f"a.{suffix}"
+    if suffix == "tif":
+        tifffile.imwrite(path, labels)
+    else:
+        sitk.WriteImage(sitk.GetImageFromArray(labels), path)
+    np.testing.assert_array_equal(read_labels(path).array, labels)
+    assert read_volume(path).array.dtype == np.float32
+
+
+def test_lengths_below_zero_are_told(write):
+    """nibabel leaves their signs out where ITK mirrors."""
+    volume = read_volume(write("a.nii", (80, "<f", -0.7), (252, "<hh", 1, 0)))
+    assert "pixdim holds lengths below 0" in told(volume)
+    assert volume.spacing_mm[2] == pytest.approx(0.7)
+
+
+def test_ct_with_nothing_around_it_is_ct(tmp_path):
+    values = VALUES.astype(np.float32) - 1000.5
+    values[0] = np.nan
+    nib.save(nib.Nifti1Image(values, AFFINE), tmp_path / "a.nii")
+    assert read_volume(tmp_path / "a.nii").modality is Modality.CT
 
 
 def test_bytes_after_the_voxels_are_told(tmp_path, write):

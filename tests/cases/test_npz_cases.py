@@ -6,7 +6,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from napari_qmedsam.errors import UnreadableVolume
+from napari_qmedsam.errors import GridMismatch, UnreadableVolume
 from napari_qmedsam.volumes import read_labels, read_npz_case, read_volume
 from napari_qmedsam.volumes.registry import opens
 
@@ -54,6 +54,24 @@ def test_arrays_that_declare_more_than_they_hold(tmp_path, shape):
         archive.writestr("imgs.npy", header.getvalue() + bytes(64))
     with pytest.raises(UnreadableVolume, match="damaged"):
         read_volume(tmp_path / "a.npz")
+
+
+@pytest.mark.gui
+def test_labels_that_do_not_fit_do_not_keep_the_image_from_being_seen(tmp_path, stored):
+    """As `read_volume` reads it, and `read_labels` refuses them."""
+    from napari.utils.notifications import notification_manager
+
+    from napari_qmedsam.gui.files import read_layers
+
+    path = tmp_path / "a.npz"
+    image, labels = (stored // 8).astype(np.uint8), (stored > 900).astype(np.uint8)
+    np.savez(path, imgs=image, gts=labels[:4], boxes=np.ones((2, 5)))
+    ((data, _, kind),) = read_layers(str(path))
+    assert kind == "image"
+    assert "have the shape" in notification_manager.records[-1].message
+    np.testing.assert_array_equal(data, read_volume(path).array)
+    with pytest.raises(GridMismatch, match="but the image has"):
+        read_labels(path, read_volume(path))
 
 
 def test_archives_of_others_are_left_to_others(tmp_path, case):

@@ -8,10 +8,10 @@ from typing import Any
 
 import napari
 from napari.layers import Labels
-from napari.utils.notifications import show_info
+from napari.utils.notifications import show_info, show_warning
 from numpy.typing import NDArray
 
-from napari_qmedsam.errors import AmbiguousSeries, UnreadableVolume
+from napari_qmedsam.errors import AmbiguousSeries, GridMismatch, UnreadableVolume
 from napari_qmedsam.gui.shared.colours import with_hidden
 from napari_qmedsam.gui.shared.layer_placement import (
     file_volume,
@@ -28,7 +28,7 @@ from napari_qmedsam.gui.shared.layers import (
 from napari_qmedsam.volumes.dicom.reading import DICOM
 from napari_qmedsam.volumes.dicom.series import list_series
 from napari_qmedsam.volumes.labels import read_labels
-from napari_qmedsam.volumes.npz import NPZ, read_npz_case
+from napari_qmedsam.volumes.npz import NPZ, npz_shapes
 from napari_qmedsam.volumes.reading import read_volume
 from napari_qmedsam.volumes.registry import format_of, opens
 from napari_qmedsam.volumes.volume import Volume
@@ -137,12 +137,15 @@ def _layer_of(path: Path) -> LayerData:
 
 
 def _case_layers(path: Path) -> list[LayerData]:
-    case = read_npz_case(path)
-    layers = [_shown(case.volume, path)]
-    if case.labels is not None:
-        layers.append(
-            labels_layer_data(case.labels.array, case.volume, f"{path.name} gts")
-        )
+    """Return the image of a challenge file, and its labels where they fit it."""
+    volume = read_volume(path)
+    layers = [_shown(volume, path)]
+    if npz_shapes(path)[1] is not None:
+        try:
+            labels = read_labels(path, volume)
+            layers.append(labels_layer_data(labels.array, volume, f"{path.name} gts"))
+        except (GridMismatch, UnreadableVolume) as error:
+            show_warning(str(error))
     return layers
 
 

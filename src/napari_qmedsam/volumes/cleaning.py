@@ -114,7 +114,8 @@ def guess_modality(array: NDArray) -> Modality:
     """
     if array.ndim == 4:
         return Modality.COLOUR
-    if HU_RANGE[0] <= array.min() <= HU_RANGE[1]:
+    # What is no number, such as around a resampled scan, says nothing.
+    if HU_RANGE[0] <= np.fmin.reduce(array, axis=None) <= HU_RANGE[1]:
         return Modality.CT
     return Modality.MR if array.shape[0] > 1 else Modality.OTHER
 

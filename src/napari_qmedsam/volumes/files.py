@@ -1,6 +1,9 @@
 """Names of files, and how to say that one cannot be read."""
 
+import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from napari_qmedsam.errors import UnreadableVolume
@@ -27,23 +30,52 @@ def free_path(path: Path) -> Path:
 
 def unreadable(path: Path, reason: str, advice: str) -> UnreadableVolume:
     """Make the error ``Cannot read 'name': reason. advice``."""
-    return UnreadableVolume(f"Cannot read '{path.name}': {reason}. {advice}")
+    name = path.name or str(path)
+    return UnreadableVolume(f"Cannot read '{name}': {reason}. {advice}")
+
+
+@contextmanager
+def system_errors_named(path: Path) -> Iterator[None]:
+    """Say what the system says of a file in our own error.
+
+    Raises
+    ------
+    UnreadableVolume
+        If the block asks for a name that no file can have, for a file of others, or
+        for more memory than there is, or the disk fails.
+    """
+    try:
+        yield
+    except PermissionError as error:
+        raise unreadable(
+            path, "permission is denied", "Ask its owner for the right to read it."
+        ) from error
+    except OSError as error:
+        raise unreadable(
+            path, (error.strerror or str(error)).lower(), COPY_AGAIN
+        ) from error
+    except MemoryError as error:
+        raise unreadable(
+            path, "it does not fit into memory", "Close other programs, or crop it."
+        ) from error
 
 
 def file_beside(path: Path, name: str) -> Path:
     """Return the data file that a header names.
 
+    Where a link in that folder leads is for who laid it: DataLad keeps files so.
+
     Raises
     ------
     UnreadableVolume
-        If it is missing, or lies outside the folder of the header.
+        If it is missing, or its name leads out of the folder of the header.
     """
     name = name.replace("\0", "?")
-    folder = path.parent.resolve()
-    beside = (path.parent / name).resolve()
+    folder = Path(os.path.abspath(path.parent))
+    beside = Path(os.path.abspath(folder / name))
     if "\\" in name and not beside.exists():
         # Written on Windows.
-        beside = (path.parent / name.replace("\\", "/")).resolve()
+        beside = Path(os.path.abspath(folder / name.replace("\\", "/")))
     if not beside.is_relative_to(folder):
         raise unreadable(
             path,

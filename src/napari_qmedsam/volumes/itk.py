@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_qmedsam.volumes.cleaning import as_float32, guess_modality
+from napari_qmedsam.volumes.cleaning import guess_modality
 from napari_qmedsam.volumes.files import (
     COPY_AGAIN,
     EXPORT_AGAIN,
@@ -53,6 +53,7 @@ def open_itk(path: Path, image_io: str) -> "sitk.ImageFileReader":
     """
     import SimpleITK as sitk
 
+    _check_utf8(path)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     # Naming it keeps ITK from trying all the others.
@@ -99,7 +100,6 @@ def make_volume(
     reason = bad_spacing(affine)
     if reason is not None:
         raise unreadable(path, reason, EXPORT_AGAIN)
-    array = as_float32(array)
     return Volume(
         array=array,
         spacing_mm=spacing_from_affine(affine),
@@ -154,6 +154,7 @@ def write_itk(array: NDArray, like: Volume, path: Path) -> None:
     """
     import SimpleITK as sitk
 
+    _check_utf8(path)
     image = image_from_array(array, like.affine)
     if like.source.dimensions == 2 and like.shape[0] == 1:
         image = image[:, :, 0]
@@ -211,6 +212,19 @@ def _name_by_content(header: Path, data: Path) -> None:
     data.rename(data.with_name(named))
 
 
+def _check_utf8(path: Path) -> None:
+    """Refuse a path that SimpleITK cannot take: it ends the process on one.
+
+    Raises
+    ------
+    OSError
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise OSError("its path is not UTF-8; rename it") from error
+
+
 def _last_line(error: BaseException) -> str:
     return str(error).strip().splitlines()[-1]
 
@@ -231,6 +245,8 @@ def explain_itk(path: Path, error: RuntimeError) -> Exception:
     cause = re.search(r"\[nrrd\] \w+: ([^\n]{1,200})\s*$", str(error))
     kind = suffix_of(path)[1:].upper()
     reason = f"the file is damaged, cut short, or not {kind} data"
+    # ITK: "NrrdImageIO(0x1): ReadImageInformation: Error interpreting nrrd spacing".
+    cause = cause or re.search(r"\): ReadImageInformation: ([^\n]{1,200})", str(error))
     if cause:
         reason += f" ({cause[1].strip()})"
     return unreadable(path, reason, COPY_AGAIN)

@@ -26,6 +26,8 @@ from napari_qmedsam.volumes.volume import Modality
 HEADER_LIMIT = 1 << 24
 """Bytes of header lines; ultrasound sweeps name thousands of frames."""
 
+BYTE_ORDERS = ("ByteOrderMSB", "ElementByteOrderMSB", "BinaryDataByteOrderMSB")
+"""Fields that tell whether the first byte of a number is the most significant."""
 
 MODALITIES = {
     "MET_MOD_CT": Modality.CT,
@@ -142,6 +144,9 @@ def read_metaimage_header(path: Path) -> MetaImageHeader:
     affine, notices = _affine(path, fields, len(sizes))
     scale, more = _scale(fields)
     order = ">" if _is_true(fields, "ByteOrderMSB") else "<"
+    stated = {v.lower() in ("true", "1") for k, v in fields.items() if k in BYTE_ORDERS}
+    if len(stated) > 1:
+        raise unreadable(path, "its header gives two byte orders", EXPORT_AGAIN)
     return MetaImageHeader(
         path=path,
         sizes=sizes,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_qmedsam.volumes.cleaning import as_float32, guess_modality, rescaled
+from napari_qmedsam.volumes.cleaning import guess_modality, rescaled
 from napari_qmedsam.volumes.files import (
     COPY_AGAIN,
     EXPORT_AGAIN,
@@ -36,6 +36,7 @@ from napari_qmedsam.volumes.inflating import (
 from napari_qmedsam.volumes.nifti_header import (
     PAIRED,
     SINGLE,
+    has_negative_lengths,
     header_affine,
     parse_header,
     shape_of,
@@ -62,13 +63,19 @@ NO_ORIENTATION = (
 )
 """What nibabel, too, assumes when neither sform nor qform is set."""
 
+NEGATIVE_LENGTHS = (
+    "Its pixdim holds lengths below 0, which NIfTI does not have; they are taken "
+    "without their sign, and other programs may show it with its sides exchanged."
+)
+"""What nibabel, too, makes of such lengths; ITK mirrors."""
+
 
 def read_nifti(path: Path, selection: Selection = WHOLE) -> Volume:
     """Read a ``.nii`` or ``.nii.gz`` file.
 
     The slope and intercept of the header are applied if it has them. Integers
     stay integers where both are whole numbers (a CT stored as 0..4095 with
-    intercept -1024 comes out as int16); otherwise the result is float32.
+    intercept -1024 comes out as int16); otherwise the result is floats.
 
     Raises
     ------
@@ -86,6 +93,8 @@ def read_nifti(path: Path, selection: Selection = WHOLE) -> Volume:
         notices += (NO_OFFSET,)
     if header["sform_code"] == 0 and header["qform_code"] == 0:
         notices += (NO_ORIENTATION,)
+    if header["sform_code"] == 0 and has_negative_lengths(header, stored):
+        notices += (NEGATIVE_LENGTHS,)
     is_packed, is_named_so = _is_packed(path), suffix_of(path) == ".nii.gz"
     if is_packed != is_named_so:
         state = "packed with gzip" if is_packed else "not packed"
@@ -204,8 +213,8 @@ def _to_array(
         reason = f"its intercept is {float(header['scl_inter'])}"
         raise unreadable(path, reason, EXPORT_AGAIN) from error
     if slope is None:
-        return as_float32(voxels), ()
-    return as_float32(rescaled(voxels, float(slope), float(intercept or 0.0))), ()
+        return voxels, ()
+    return rescaled(voxels, float(slope), float(intercept or 0.0)), ()
 
 
 def _header_shape(path: Path) -> Shape:

@@ -85,6 +85,12 @@ def parse_header(path: Path, block: bytes) -> tuple["Nifti1Header", bytes]:
     return header, stored
 
 
+def has_negative_lengths(header: "Nifti1Header", stored: bytes) -> bool:
+    """Tell whether lengths below 0 are stored, whose signs nibabel leaves out."""
+    as_stored = type(header)(stored, endianness=header.endianness, check=False)
+    return bool((as_stored["pixdim"][1:4] < 0).any())
+
+
 def mm_per_unit(header: "Nifti1Header") -> float:
     """Return the mm in one unit of length of a header."""
     # The lower three bits; the rest is the unit of time.

@@ -133,6 +133,8 @@ def assumptions(header: NrrdHeader) -> tuple[str, ...]:
         wanted = min(3, len(header.get("sizes").split()))
         if sum(word != "nan" for word in given) < wanted:
             notices += (NO_SPACING if not given else PART_SPACING,)
+    elif "nan" in header.get("space directions").lower():
+        notices += (PART_SPACING,)
     space = header.get("space").lower().removesuffix("-time")
     if space not in SPACES and len(header.get("sizes").split()) > 2:
         notices += (NO_SIDES,)

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_qmedsam.volumes.cleaning import as_float32
 from napari_qmedsam.volumes.files import COPY_AGAIN, suffix_of, unreadable
 from napari_qmedsam.volumes.formats import WHOLE, Format, Selection
 from napari_qmedsam.volumes.frames import choose_frame
@@ -74,7 +73,7 @@ def read_picture(path: Path, selection: Selection = WHOLE) -> Volume:
         array, more = _to_rgb(array)
         notices += more
     return Volume(
-        array=as_float32(array),
+        array=array,
         spacing_mm=size or (1.0, 1.0, 1.0),
         modality=Modality.COLOUR if array.ndim == 4 else Modality.OTHER,
         source=Source(str(path), "picture", dimensions=2 if len(pages) == 1 else 3),

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from napari_qmedsam.volumes.cleaning import NoFiniteVoxel, finish
-from napari_qmedsam.volumes.files import COPY_AGAIN, unreadable
+from napari_qmedsam.volumes.files import system_errors_named, unreadable
 from napari_qmedsam.volumes.formats import Selection, Shape
 from napari_qmedsam.volumes.grid import odd_spacing
 from napari_qmedsam.volumes.registry import format_of, guesses_modality, keeps_place
@@ -100,21 +100,8 @@ def read_uncleaned(path: Path, selection: Selection, *, labels: bool = False) ->
             f"Leave series='{selection.series}' out.",
         )
     read = kind.read_labels if labels and kind.read_labels else kind.read
-    try:
+    with system_errors_named(path):
         return read(path, selection)
-    except PermissionError as error:
-        raise unreadable(
-            path, "permission is denied", "Ask its owner for the right to read it."
-        ) from error
-    except OSError as error:
-        # A name in a header that no file can have, a disk that fails.
-        raise unreadable(
-            path, (error.strerror or str(error)).lower(), COPY_AGAIN
-        ) from error
-    except MemoryError as error:
-        raise unreadable(
-            path, "it does not fit into memory", "Close other programs, or crop it."
-        ) from error
 
 
 def volume_shape(path: Path) -> Shape:
@@ -127,4 +114,6 @@ def volume_shape(path: Path) -> Shape:
     UnreadableVolume
         If the file is damaged or of an unknown kind.
     """
-    return format_of(path).shape(path)
+    kind = format_of(path)
+    with system_errors_named(path):
+        return kind.shape(path)

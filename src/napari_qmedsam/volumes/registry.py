@@ -5,7 +5,11 @@ from pathlib import Path
 from napari_qmedsam.contents import foreign_contents
 from napari_qmedsam.errors import UnreadableVolume
 from napari_qmedsam.volumes.dicom.reading import DICOM
-from napari_qmedsam.volumes.files import suffix_of, unreadable
+from napari_qmedsam.volumes.files import (
+    suffix_of,
+    system_errors_named,
+    unreadable,
+)
 from napari_qmedsam.volumes.formats import HEAD_BYTES, Format
 from napari_qmedsam.volumes.inflating import GZIP_MARK, inflated_head
 from napari_qmedsam.volumes.metaimage import METAIMAGE
@@ -35,12 +39,20 @@ def format_of(path: Path) -> Format:
     UnreadableVolume
         If nothing is there, the file is empty, or no reader fits.
     """
+    with system_errors_named(path):
+        return _format_of(path)
+
+
+def _format_of(path: Path) -> Format:
     if not path.exists():
         raise unreadable(
             path, f"there is no such file in '{path.parent}'", "Check the path."
         )
     if path.is_dir():
         return DICOM
+    if not path.is_file():
+        # Reading a pipe may wait for ever.
+        raise unreadable(path, "it is no regular file", "Save what it gives in one.")
     head = head_of(path)
     if not head:
         raise unreadable(path, "the file is empty", "Copy or export it again.")

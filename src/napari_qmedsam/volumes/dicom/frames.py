@@ -56,6 +56,8 @@ class Frame:
         SliceThickness and SpacingBetweenSlices in mm.
     slope, intercept : float or None
         From stored values to intensities.
+    scale_type : str
+        What the values are called once scaled, such as HU; empty if nothing says it.
     location : float or None
         SliceLocation in mm, for frames without position.
     rank : int or None
@@ -78,6 +80,7 @@ class Frame:
     between: float | None
     slope: float | None
     intercept: float | None
+    scale_type: str = ""
     location: float | None = None
     rank: int | None = None
     traits: tuple[tuple[str, str], ...] = ()
@@ -202,6 +205,7 @@ def _frame(
         between=_length(_first(number, measures, "SpacingBetweenSlices")),
         slope=slope,
         intercept=_scale(header, scales, "RescaleIntercept"),
+        scale_type=next(filter(None, (text(s, "RescaleType") for s in scales)), ""),
         location=_first(number, list(groups), "SliceLocation"),
         rank=rank,
         traits=traits,

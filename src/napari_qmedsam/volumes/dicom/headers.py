@@ -27,6 +27,9 @@ DAMAGE = (Exception,)
 SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 """Segmentation Storage and Label Map Segmentation Storage."""
 
+STRUCTURES = "1.2.840.10008.5.1.4.1.1.481.3"
+"""RT Structure Set Storage: contours in mm, no voxels."""
+
 DIRECTORY = "1.2.840.10008.1.3.10"
 """What a DICOMDIR is: a list of the files of a disc."""
 

@@ -155,6 +155,14 @@ def _check_size(path: Path, header: Header, dataset: "Dataset", present: int) ->
     photometric = text(dataset, "PhotometricInterpretation")
     if photometric == "YBR_FULL_422" and not packed:
         needed = needed * 2 // 3
+    frame = needed // header.frame_count
+    if not packed and frame and present - needed >= frame:
+        raise unreadable(
+            path,
+            f"'{header.file.name}' declares {header.frame_count} frames of {frame} "
+            f"bytes, but has {present}: not all of its pixels would be read",
+            "Export the series again.",
+        )
     if needed > limit:
         raise unreadable(
             path,

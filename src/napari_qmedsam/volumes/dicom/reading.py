@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_qmedsam.volumes.cleaning import as_float32, rescaled
+from napari_qmedsam.volumes.cleaning import rescaled
 from napari_qmedsam.volumes.dicom.frames import Frame
 from napari_qmedsam.volumes.dicom.headers import (
     DAMAGE,
@@ -31,6 +31,7 @@ from napari_qmedsam.volumes.dicom.segmentation_writing import (
 )
 from napari_qmedsam.volumes.dicom.series import Series, choose_series, holds_dicom
 from napari_qmedsam.volumes.dicom.stack import Stack, stack_frames
+from napari_qmedsam.volumes.dicom.structures import holds_structures, read_structures
 from napari_qmedsam.volumes.files import unreadable
 from napari_qmedsam.volumes.formats import WHOLE, Format, Selection, Shape
 from napari_qmedsam.volumes.volume import Modality, Source, Volume
@@ -45,6 +46,9 @@ NO_SCALE = (
     "they are stored."
 )
 """What is assumed of such CT, which the standard does not have."""
+
+UNSPECIFIED = "US"
+"""The RescaleType that says nothing; ITK writes it with CT in HU."""
 
 MODALITIES = {
     "CT": Modality.CT,
@@ -94,7 +98,7 @@ def read_dicom(path: Path, selection: Selection = WHOLE) -> Volume:
     colour = array.ndim == 4
     modality = MODALITIES.get(text(dataset, "Modality"), Modality.OTHER)
     return Volume(
-        array=as_float32(array),
+        array=array,
         spacing_mm=stack.spacing_mm,
         affine=stack.affine,
         modality=Modality.COLOUR if colour else modality,
@@ -104,7 +108,9 @@ def read_dicom(path: Path, selection: Selection = WHOLE) -> Volume:
 
 
 def read_dicom_labels(path: Path, selection: Selection = WHOLE) -> Volume:
-    """Read labels: a DICOM SEG, or an image series that holds them as values."""
+    """Read labels: a DICOM SEG, contours, or an image series with them as values."""
+    if holds_structures(path):
+        return read_structures(path, selection)
     if holds_segmentation(path, selection.series):
         return read_segmentation(path, selection)
     return read_dicom(path, selection)
@@ -169,23 +175,28 @@ def _unpadded(array: NDArray, dataset: "Dataset") -> tuple[NDArray, tuple[str, .
             "are, so it is shown inverted."
         )
         return array, (notice,)
-    padding = whole_number(dataset, "PixelPaddingValue")
-    if padding is None or array.ndim == 4 or array.dtype.kind not in "iu":
+    ends = [
+        whole_number(dataset, keyword)
+        for keyword in ("PixelPaddingValue", "PixelPaddingRangeLimit")
+    ]
+    if ends[0] is None or array.ndim == 4 or array.dtype.kind not in "iu":
         return array, ()
-    bits = whole_number(dataset, "BitsAllocated") or 16
-    if array.dtype.kind == "i" and padding >= 1 << (bits - 1):
-        padding -= 1 << bits  # stored without a sign
+    top = 1 << (whole_number(dataset, "BitsAllocated") or 16)
+    is_signed = array.dtype.kind == "i"  # but may be stored without
+    padding = [e - top * (is_signed and e >= top // 2) for e in ends if e is not None]
+    low, high = min(padding), max(padding)
     lowest = array.min()
-    if array.max() != padding or lowest == padding:
+    if not low <= array.max() <= high or lowest >= low:
         return array, ()
     count = 0
     for plane in array:
-        is_padding = plane == padding
+        is_padding = plane >= low
         count += int(np.count_nonzero(is_padding))
         plane[is_padding] = lowest
+    values = f"value {low}" if low == high else f"values {low} to {high}"
     notice = (
-        f"{count} voxels held the padding value {padding} and now hold the smallest "
-        "stored value."
+        f"{count} voxels held the padding {values} and now hold the smallest stored "
+        "value."
     )
     return array, (notice,)
 
@@ -202,9 +213,16 @@ def _intensities(
     }
     if not with_table:
         array, notices = _scaled(path, array, frames)
-        is_ct = text(chosen.headers[0].dataset, "Modality") == "CT"
+        is_ct = text(chosen.headers[0].dataset, "Modality") == "CT" and array.ndim == 3
         if is_ct and all(f.slope is None and f.intercept is None for f in frames):
             notices += (NO_SCALE,)
+        kinds = {frame.scale_type for frame in frames} - {"", "HU", UNSPECIFIED}
+        if is_ct and kinds:
+            notice = (
+                f"The files call their values {' and '.join(sorted(kinds))} "
+                "(RescaleType) and not HU; a window in HU may not fit them."
+            )
+            notices += (notice,)
         return array, notices
     if len(with_table) < len({frame.file for frame in frames}):
         raise unreadable(

@@ -23,9 +23,14 @@ SamePixels = Callable[[Frame, Frame], bool]
 """Tells whether two frames hold the same pixels."""
 
 
-def drop_copies(frames: list[Frame]) -> tuple[list[Frame], tuple[str, ...]]:
-    """Keep one of frames that are the same object copied."""
-    kept: dict[object, Frame] = {}
+def drop_copies(
+    frames: list[Frame], same_pixels: SamePixels
+) -> tuple[list[Frame], tuple[str, ...]]:
+    """Keep one of frames that are the same object copied.
+
+    Numbers alone do not tell: some tools give one SOPInstanceUID to every slice.
+    """
+    kept: dict[object, list[Frame]] = defaultdict(list)
     for frame in sorted(frames, key=lambda frame: frame.file.name):
         key = (
             frame.uid or str(frame.file),
@@ -33,11 +38,13 @@ def drop_copies(frames: list[Frame]) -> tuple[list[Frame], tuple[str, ...]]:
             frame.position,
             frame.orientation,
         )
-        kept.setdefault(key, frame)
-    copies = len(frames) - len(kept)
+        if not any(same_pixels(other, frame) for other in kept[key]):
+            kept[key].append(frame)
+    left = [frame for alike in kept.values() for frame in alike]
+    copies = len(frames) - len(left)
     if not copies:
         return frames, ()
-    return list(kept.values()), (_copies_notice(copies, "the same SOPInstanceUID"),)
+    return left, (_copies_notice(copies, "the same SOPInstanceUID"),)
 
 
 def _copies_notice(copies: int, what: str) -> str:

@@ -5,9 +5,11 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from napari_qmedsam.contents import is_placeholder
 from napari_qmedsam.errors import AmbiguousSeries
 from napari_qmedsam.volumes.dicom.frames import Frame, frames_of
 from napari_qmedsam.volumes.dicom.headers import (
+    STRUCTURES,
     Header,
     ObjectKind,
     is_dicom,
@@ -65,6 +67,9 @@ class _Folder:
     headers: tuple[Header, ...]
     damaged: tuple[Path, ...]
     """Files that look like DICOM and cannot be read."""
+
+    lost: tuple[Path, ...]
+    """Names without a file behind them: empty, zeros, a pointer, a broken link."""
 
     def series(self, kind: ObjectKind) -> list[Series]:
         by_uid = defaultdict(list)
@@ -132,7 +137,8 @@ def choose_series(
             chosen = _named_series(path, found, wanted)
         chosen = _of_one_class(path, chosen)
         _check_complete(path, folder, chosen)
-        return chosen
+        is_alone = len({series.uid for series in found}) == 1
+        return _with_lost_told(path, folder, _of_one_patient(path, chosen), is_alone)
 
 
 # Helpers ------------------------------------------------------------------
@@ -143,8 +149,10 @@ def _is_candidate(child: Path) -> bool:
 
 
 def _look_into(folder: Path) -> _Folder:
-    headers, damaged = [], []
+    headers, damaged, lost = [], [], []
     for file in sorted(folder.iterdir()):
+        if file.is_symlink() and not file.exists() and file.name[0] != ".":
+            lost.append(file)
         if not _is_candidate(file):
             continue
         header = read_header(file)
@@ -152,9 +160,12 @@ def _look_into(folder: Path) -> _Folder:
             headers.append(header)
             continue
         with file.open("rb") as stream:
-            if is_dicom(stream.read(256)):
-                damaged.append(file)
-    return _Folder(tuple(headers), tuple(damaged))
+            head = stream.read(256)
+        if is_dicom(head):
+            damaged.append(file)
+        elif is_placeholder(head):
+            lost.append(file)
+    return _Folder(tuple(headers), tuple(damaged), tuple(lost))
 
 
 def _series(uid: str, headers: list[Header]) -> Series:
@@ -188,15 +199,12 @@ def _series_of_file(path: Path, found: list[Series], kind: ObjectKind) -> Series
     if chosen is None or header.kind is not kind:
         advice = ADVICE[kind]
         if header.sop_class == STRUCTURES:
-            advice = "Turn its contours into a DICOM SEG or NIfTI, as 3D Slicer does."
+            advice = "Give it as the labels of the image that it was drawn on."
         raise unreadable(
             path, f"it is a {header.class_name}, {_lack(header, kind)}", advice
         )
     return chosen
 
-
-STRUCTURES = "1.2.840.10008.5.1.4.1.1.481.3"
-"""RT Structure Set Storage: contours in mm, no voxels."""
 
 ADVICE = {
     ObjectKind.IMAGE: "Choose a slice, or the folder of a series.",
@@ -272,6 +280,64 @@ def _of_one_class(path: Path, chosen: Series) -> Series:
         count=counts[kind],
         notices=(notice,),
     )
+
+
+def _of_one_patient(path: Path, chosen: Series) -> Series:
+    """Refuse slices of several patients or studies; tell frames of reference.
+
+    Tools that make names and numbers up give one series UID to scans of two patients,
+    whose slices would lie between each other's. A number of its own for every file
+    says nothing: SimpleITK writes such studies.
+    """
+    patients, studies, frames = (
+        {text(h.dataset, keyword) for h in chosen.headers} - {""}
+        for keyword in ("PatientID", "StudyInstanceUID", "FrameOfReferenceUID")
+    )
+    for values, what in ((patients, "patients"), (studies, "studies")):
+        if 1 < len(values) < len(chosen.headers):
+            raise unreadable(
+                path,
+                f"its slices are of {len(values)} {what}, under one SeriesInstanceUID",
+                "Put each into a folder of its own.",
+            )
+    if not 1 < len(frames) < len(chosen.headers):
+        return chosen
+    notice = (
+        f"Its slices name {len(frames)} frames of reference, so their positions may "
+        "not belong together."
+    )
+    return replace(chosen, notices=(*chosen.notices, notice))
+
+
+def _with_lost_told(
+    path: Path, folder: _Folder, chosen: Series, is_alone: bool
+) -> Series:
+    """Refuse a series that may lack a slice whose file is there by name only.
+
+    Where a folder holds several series it is told, as it may belong to any of them.
+    """
+    kinds = {_kind_of_name(Path(file)) for file in chosen.files}
+    lost = [file.name for file in folder.lost if _kind_of_name(file) in kinds]
+    if not lost:
+        return chosen
+    what = f"'{lost[0]}'" + (f" and {len(lost) - 1} more" if len(lost) > 1 else "")
+    if is_alone:
+        raise unreadable(
+            path,
+            f"nothing is in {what}: empty, or only a pointer or link to a slice",
+            "Fetch, copy or export it again, or remove it if it is no slice.",
+        )
+    notice = (
+        f"Nothing is in {what} of this folder: if that was a slice of the series, it "
+        "is missing."
+    )
+    return replace(chosen, notices=(*chosen.notices, notice))
+
+
+def _kind_of_name(file: Path) -> str:
+    """Return the suffix of a name; none of a UID, whose last number looks like one."""
+    suffix = file.suffix.lower()
+    return "" if suffix[1:].isdigit() else suffix
 
 
 def _listing(found: list[Series]) -> str:

@@ -82,7 +82,7 @@ def stack_frames(
         place and nothing tells them apart.
     """
     _check_equal_sizes(path, frames)
-    frames, notices = drop_copies(frames)
+    frames, notices = drop_copies(frames, same_pixels)
     spacing, more = _in_plane_spacing(path, frames)
     notices += more
     is_placed = _are_placed(path, frames)
