@@ -189,6 +189,17 @@ def test_a_segmentation_without_frames_is_called_so(tmp_path, write_segmentation
         read_labels(file)
 
 
+def test_segments_stored_in_another_way_are_refused(tmp_path, write_segmentation):
+    file = write_segmentation(
+        tmp_path / "seg.dcm", {(1, 0): np.ones((40, 48), bool)}, {1: "a"}
+    )
+    data = pydicom.dcmread(file)
+    data.SegmentationType = "SURFACE"
+    data.save_as(file)
+    with pytest.raises(UnreadableVolume, match="segments are stored as SURFACE"):
+        read_labels(file)
+
+
 # Writing --------------------------------------------------------------------
 
 

@@ -35,6 +35,16 @@ def test_labels_round_trip_in_the_smallest_type(
     assert not [n for n in read.notices if "resampled" in n]
 
 
+@pytest.mark.parametrize("suffix", [*WRITABLE, ".tif"])
+def test_labels_are_where_they_were_asked_for(tmp_path, volume, labels, suffix):
+    """NumPy and ITK add ``.npz`` and ``.mha`` to what ends in capitals."""
+    path = tmp_path / f"A.b{suffix.upper()}"
+    assert write_labels(labels, volume, path) == path
+    np.testing.assert_array_equal(read_labels(path, volume).array, labels)
+    pairs = (".mhd", ".nhdr")
+    assert len(list(tmp_path.iterdir())) == (2 if suffix in pairs else 1)
+
+
 @pytest.mark.parametrize("suffix", WRITABLE)
 @pytest.mark.parametrize("dtype", [np.int16, np.float32, np.uint8, np.int32])
 def test_images_round_trip_with_their_type(tmp_path, volume, suffix, dtype):

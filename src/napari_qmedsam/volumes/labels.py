@@ -150,7 +150,7 @@ def _whole_numbers(path: Path, array: NDArray) -> NDArray:
             if wrong.size:
                 raise unreadable(
                     path,
-                    f"it holds the value {wrong[0]:g}, but labels are whole numbers",
+                    f"it holds the value {wrong[0]}, but labels are whole numbers",
                     "Check that it is a label file and not an image.",
                 )
     elif array.dtype.kind not in "iu":

@@ -146,7 +146,11 @@ def _write(array: NDArray, like: Volume, path: Path, *, labels: bool) -> Path:
         # other, comes last: until then the old pair is complete.
         superseded = paired_data(path)
         with atomic_files(path.parent, last=path.name) as scratch:
-            write(array, like, scratch / path.name)
+            # Libraries add a suffix that they know to one in capitals.
+            suffix = suffix_of(path)
+            plain = scratch / (path.name[: -len(suffix)] + suffix)
+            write(array, like, plain)
+            plain.rename(scratch / path.name)
         if superseded is not None and superseded != paired_data(path):
             superseded.unlink(missing_ok=True)
     except OSError as error:

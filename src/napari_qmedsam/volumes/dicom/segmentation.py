@@ -43,6 +43,9 @@ from napari_qmedsam.volumes.segments import (
 )
 from napari_qmedsam.volumes.volume import Modality, Source, Volume
 
+KINDS = ("BINARY", "FRACTIONAL", "LABELMAP")
+"""How segments are stored; SegmentationType."""
+
 SLICE_LIMIT = 1 << 14
 """Slices that frames may lie apart; empty ones between them are not stored."""
 
@@ -95,6 +98,10 @@ def read_segmentation(path: Path, selection: Selection = WHOLE) -> Volume:
         frames = frames_of(path, header)
         dataset = header.dataset
         kind = text(dataset, "SegmentationType").upper() or "BINARY"
+        if kind not in KINDS:
+            raise unreadable(
+                path, f"its segments are stored as {kind[:40]}", EXPORT_AGAIN
+            )
         threshold = 0.5 * (whole_number(dataset, "MaximumFractionalValue") or 255)
         segments = _segments(dataset)
     affine, spacing, places, notice = _grid(path, frames, selection.like)
