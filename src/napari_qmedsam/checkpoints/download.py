@@ -75,9 +75,7 @@ def is_at_hand(entry: CheckpointEntry) -> bool:
 
 
 def fetch(
-    name: str | CheckpointEntry,
-    *,
-    progress: DownloadProgress | None = None,
+    name: str | CheckpointEntry, *, progress: DownloadProgress | None = None
 ) -> Path:
     """Return the weights file called `name`, getting it first if needed.
 

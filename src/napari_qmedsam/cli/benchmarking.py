@@ -27,8 +27,7 @@ def bench(
         str, typer.Option(metavar="LIST", help="As --device of segment takes them.")
     ] = "cpu",
     threads: Annotated[
-        str,
-        typer.Option(metavar="LIST", help="CPU threads; 0: the backend's own."),
+        str, typer.Option(metavar="LIST", help="CPU threads; 0: the backend's own.")
     ] = "0",
     repeats: Annotated[int, typer.Option(min=1, metavar="N", help="Medians of N.")] = 7,
     cases: Annotated[

@@ -143,12 +143,7 @@ def quantized_models(
         path = folder.absolute() / name
         if not path.exists():
             with shared.bar(f"Quantizing to {width} bits") as advance:
-                quantize(
-                    source.model,
-                    path,
-                    bits=width,
-                    progress=_quantizing(advance),
-                )
+                quantize(source.model, path, bits=width, progress=_quantizing(advance))
         made = variant_of(str(path), f"{source.name} {width}-bit")
         planned.append(PlannedModel.of(replace(made, runtime=source.runtime)))
     return planned

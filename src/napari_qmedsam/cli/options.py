@@ -94,8 +94,7 @@ FollowOption = Annotated[
     ),
 ]
 BoxJitterOption = Annotated[
-    int,
-    typer.Option(min=0, metavar="N", help="Each box side moves by up to N voxels."),
+    int, typer.Option(min=0, metavar="N", help="Each box side moves by up to N voxels.")
 ]
 ToleranceOption = Annotated[
     float, typer.Option(min=0, metavar="MM", help="Of the NSD.")

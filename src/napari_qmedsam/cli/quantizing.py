@@ -199,12 +199,7 @@ def _nncf(
     source = resolve_model(model, weights)
     shared.make_folder(folder)
     with shared.bar("Quantizing", quiet=as_json) as advance:
-        quantize_graphs_in_subprocess(
-            source,
-            _plan(*calibration),
-            folder,
-            advance,
-        )
+        quantize_graphs_in_subprocess(source, _plan(*calibration), folder, advance)
     size = resolve_model(str(folder)).size_bytes
     report = {"output": str(folder), "size_bytes": size}
     if as_json:

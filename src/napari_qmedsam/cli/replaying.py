@@ -16,8 +16,7 @@ def replay(
         Path, typer.Option(metavar="FILE", help="Image file or DICOM folder.")
     ],
     model: Annotated[
-        str | None,
-        typer.Option(metavar="MODEL", help="Where the weights file is now."),
+        str | None, typer.Option(metavar="MODEL", help="Where the weights file is now.")
     ] = None,
     output: Annotated[
         Path | None,

@@ -116,8 +116,7 @@ def segment(
         typer.Option(metavar="Z", help="A slice without the one object. Repeatable."),
     ] = None,
     smooth: Annotated[
-        float,
-        typer.Option(min=0, metavar="MM", help="Smooth masks across slices."),
+        float, typer.Option(min=0, metavar="MM", help="Smooth masks across slices.")
     ] = 0.0,
     largest_piece: Annotated[
         bool, typer.Option("--largest-piece", help="Keep each object's largest piece.")

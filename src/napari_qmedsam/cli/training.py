@@ -47,8 +47,7 @@ ConfigOption = Annotated[
     typer.Option(metavar="FILE", help="Settings as YAML; options below win."),
 ]
 SamplesOption = Annotated[
-    int | None,
-    typer.Option(min=1, metavar="N", help="Slices per modality and epoch."),
+    int | None, typer.Option(min=1, metavar="N", help="Slices per modality and epoch.")
 ]
 SeedOption = Annotated[
     int | None, typer.Option(min=0, metavar="N", help="Of weights and samples.")
@@ -57,8 +56,7 @@ WorkersOption = Annotated[
     int | None, typer.Option(min=0, metavar="N", help="Processes that make samples.")
 ]
 ThreadsOption = Annotated[
-    int | None,
-    typer.Option(min=0, metavar="N", help="Of torch; 0 leaves it to torch."),
+    int | None, typer.Option(min=0, metavar="N", help="Of torch; 0 leaves it to torch.")
 ]
 ExportOption = Annotated[
     Path | None,
@@ -75,8 +73,7 @@ def train_float(
     out: OutOption,
     data: DataOption = "phantoms",
     model: Annotated[
-        str,
-        typer.Option(metavar="NAME", help=f"{', '.join(CONFIGS)}."),
+        str, typer.Option(metavar="NAME", help=f"{', '.join(CONFIGS)}.")
     ] = "demo",
     start: Annotated[
         str | None,
@@ -152,8 +149,7 @@ def train_qat(
     out: OutOption,
     data: DataOption = "phantoms",
     model: Annotated[
-        str,
-        typer.Option(metavar="MODEL", help="The float model: a name or a file."),
+        str, typer.Option(metavar="MODEL", help="The float model: a name or a file.")
     ] = "demo",
     teacher: Annotated[
         str | None,
@@ -189,12 +185,7 @@ def train_qat(
     from napari_qmedsam.training.qat import STAGES, QuantizationAwareTraining
     from napari_qmedsam.training.settings import QATSettings, load_settings
 
-    given = {
-        "samples": samples,
-        "seed": seed,
-        "workers": workers,
-        "threads": threads,
-    }
+    given = {"samples": samples, "seed": seed, "workers": workers, "threads": threads}
     settings = load_settings(QATSettings, config, given)
     start = _load(model)
     master = None if teacher is None else _load(teacher)

@@ -9,11 +9,7 @@ from napari_qmedsam.cohort.results import CaseResult
 from napari_qmedsam.cohort.summary import CohortScores
 from napari_qmedsam.errors import InvalidSettings
 from napari_qmedsam.evaluation.margins import STANDARD, Margins
-from napari_qmedsam.evaluation.noninferiority import (
-    Verdict,
-    judge,
-    smallest_sufficient,
-)
+from napari_qmedsam.evaluation.noninferiority import Verdict, judge, smallest_sufficient
 
 
 @dataclass(frozen=True)
@@ -119,7 +115,5 @@ def judge_run(
     times = milliseconds(results)
     timed = [v for v in verdicts if v.variant in times]
     return RunVerdict(
-        verdicts,
-        smallest_sufficient(verdicts, bits),
-        smallest_sufficient(timed, times),
+        verdicts, smallest_sufficient(verdicts, bits), smallest_sufficient(timed, times)
     )

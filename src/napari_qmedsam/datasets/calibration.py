@@ -62,11 +62,7 @@ class CalibrationSet:
             )
 
 
-def from_phantoms(
-    config: ModelConfig,
-    count: int,
-    seed: int = 0,
-) -> CalibrationSet:
+def from_phantoms(config: ModelConfig, count: int, seed: int = 0) -> CalibrationSet:
     """Return `count` phantom slices; the seeds are those of no training run.
 
     Raises

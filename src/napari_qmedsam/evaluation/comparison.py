@@ -27,11 +27,7 @@ from napari_qmedsam.evaluation.variants import Variant
 from napari_qmedsam.runtime.protocol import Backend
 from napari_qmedsam.segmentation.history import Slice
 from napari_qmedsam.segmentation.painting import paint
-from napari_qmedsam.segmentation.propagation import (
-    Follow,
-    SliceUpdate,
-    segment_volume,
-)
+from napari_qmedsam.segmentation.propagation import Follow, SliceUpdate, segment_volume
 from napari_qmedsam.segmentation.segmenter import SliceSegmenter
 from napari_qmedsam.volumes.labels import labels_on_grid
 from napari_qmedsam.volumes.reslicing import axis_order, stacked_along

@@ -147,7 +147,5 @@ def measure_effort(
     )
 
 
-def _spread(
-    count: int | None,
-) -> Callable[[DrawnObject, SliceSegmenter, int], Effort]:
+def _spread(count: int | None) -> Callable[[DrawnObject, SliceSegmenter, int], Effort]:
     return lambda item, segmenter, _: item.spread_effort(segmenter, count)

@@ -40,10 +40,7 @@ class SurfaceDistances:
 
     @classmethod
     def between(
-        cls,
-        prediction: ArrayLike,
-        reference: ArrayLike,
-        spacing_mm: Sequence[float],
+        cls, prediction: ArrayLike, reference: ArrayLike, spacing_mm: Sequence[float]
     ) -> "SurfaceDistances":
         """Measure two masks; see :func:`normalized_surface_distance`."""
         inside, truth = as_masks(prediction, reference)

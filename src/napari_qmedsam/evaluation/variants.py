@@ -231,9 +231,7 @@ def variant_of(
 
 
 def load_variant(
-    variant: Variant,
-    *,
-    progress: Callable[[int, int | None], None] | None = None,
+    variant: Variant, *, progress: Callable[[int, int | None], None] | None = None
 ) -> Backend:
     """Load a variant on its runtime, in its precision.
 

@@ -14,11 +14,7 @@ from napari_qmedsam.evaluation.report import EvaluationReport, ScoredObject
 from napari_qmedsam.evaluation.rules import MINIMUM_VOXELS, TOLERANCE_MM
 from napari_qmedsam.evaluation.scores import Scores
 from napari_qmedsam.prompts import Box2D, Box3D
-from napari_qmedsam.segmentation.propagation import (
-    Follow,
-    ObjectPrompt,
-    segment_volume,
-)
+from napari_qmedsam.segmentation.propagation import Follow, ObjectPrompt, segment_volume
 from napari_qmedsam.segmentation.segmenter import SliceSegmenter
 from napari_qmedsam.volumes.labels import labels_on_grid
 from napari_qmedsam.volumes.volume import Volume

@@ -13,11 +13,7 @@ from numpy.typing import NDArray
 
 from napari_qmedsam.errors import AmbiguousSeries, GridMismatch, UnreadableVolume
 from napari_qmedsam.gui.shared.colours import with_hidden
-from napari_qmedsam.gui.shared.layer_placement import (
-    file_volume,
-    lie_alike,
-    scan_under,
-)
+from napari_qmedsam.gui.shared.layer_placement import file_volume, lie_alike, scan_under
 from napari_qmedsam.gui.shared.layers import (
     VOLUME,
     LayerData,

@@ -70,11 +70,7 @@ class Canvas:
         return mask
 
     def paint(
-        self,
-        mask: Mask,
-        tissue: int,
-        label: int = KEEP,
-        within: Mask | None = None,
+        self, mask: Mask, tissue: int, label: int = KEEP, within: Mask | None = None
     ) -> Mask:
         """Paint a mask, only where `within` is set; return what was painted."""
         where = (mask & within if within is not None else mask).view(np.bool_)

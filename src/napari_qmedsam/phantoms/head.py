@@ -6,18 +6,8 @@ import cv2
 import numpy as np
 
 from napari_qmedsam.phantoms.appearance import Palette
-from napari_qmedsam.phantoms.canvas import (
-    KEEP,
-    Canvas,
-    blob_outline,
-    random_path,
-)
-from napari_qmedsam.phantoms.fields import (
-    Mask,
-    remap_labels,
-    smooth_field,
-    warp_map,
-)
+from napari_qmedsam.phantoms.canvas import KEEP, Canvas, blob_outline, random_path
+from napari_qmedsam.phantoms.fields import Mask, remap_labels, smooth_field, warp_map
 from napari_qmedsam.phantoms.tissues import Tissue as T
 from napari_qmedsam.phantoms.tissues import ct_palette, mr_palette
 

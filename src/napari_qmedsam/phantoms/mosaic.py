@@ -11,18 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_qmedsam.phantoms.appearance import Palette
-from napari_qmedsam.phantoms.canvas import (
-    KEEP,
-    Canvas,
-    blob_outline,
-    random_path,
-)
-from napari_qmedsam.phantoms.fields import (
-    Mask,
-    remap_labels,
-    smooth_field,
-    warp_map,
-)
+from napari_qmedsam.phantoms.canvas import KEEP, Canvas, blob_outline, random_path
+from napari_qmedsam.phantoms.fields import Mask, remap_labels, smooth_field, warp_map
 from napari_qmedsam.phantoms.greys import GreyChooser
 
 

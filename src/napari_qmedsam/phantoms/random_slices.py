@@ -10,12 +10,7 @@ from enum import Enum
 import cv2
 import numpy as np
 
-from napari_qmedsam.phantoms.appearance import (
-    Palette,
-    Scan,
-    acquire,
-    tissue_image,
-)
+from napari_qmedsam.phantoms.appearance import Palette, Scan, acquire, tissue_image
 from napari_qmedsam.phantoms.canvas import Canvas
 from napari_qmedsam.phantoms.fields import Mask
 from napari_qmedsam.phantoms.head import draw_head

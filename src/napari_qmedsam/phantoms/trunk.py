@@ -9,12 +9,7 @@ from numpy.typing import NDArray
 
 from napari_qmedsam.phantoms import chest, organs, skeleton
 from napari_qmedsam.phantoms.canvas import KEEP, Canvas
-from napari_qmedsam.phantoms.fields import (
-    Field,
-    Mask,
-    identity_map,
-    remap_labels,
-)
+from napari_qmedsam.phantoms.fields import Field, Mask, identity_map, remap_labels
 from napari_qmedsam.phantoms.parts import Part, Span
 from napari_qmedsam.phantoms.shapes import EllipseStack, stack
 from napari_qmedsam.phantoms.tissues import Tissue

@@ -1,12 +1,6 @@
 """Prompts: boxes, and what refines them on single slices."""
 
-from napari_qmedsam.prompts.boxes import (
-    Box2D,
-    Box3D,
-    hull,
-    parse_box,
-    parse_slice_box,
-)
+from napari_qmedsam.prompts.boxes import Box2D, Box3D, hull, parse_box, parse_slice_box
 from napari_qmedsam.prompts.refinements import (
     REFINEMENTS,
     Absence,

@@ -17,10 +17,7 @@ if TYPE_CHECKING:
         quantize_weight,
     )
     from napari_qmedsam.quantization.methods import Method
-    from napari_qmedsam.quantization.settings import (
-        Order,
-        QuantizationSettings,
-    )
+    from napari_qmedsam.quantization.settings import Order, QuantizationSettings
 
 _HOMES = {
     "GramAccumulator": "quantization.gram",

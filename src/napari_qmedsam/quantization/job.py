@@ -240,10 +240,5 @@ class QuantizationJob:
                 gram_pass.save(path, key)
             progress(QuantizationProgress(done, total, "calibration"))
 
-        gram_pass.run(
-            model,
-            samples.samples,
-            seen,
-            is_resumable=path is not None,
-        )
+        gram_pass.run(model, samples.samples, seen, is_resumable=path is not None)
         return gram_pass

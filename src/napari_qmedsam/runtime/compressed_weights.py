@@ -138,9 +138,7 @@ def _replace(products: list, tensor: "QuantizedTensor") -> bool:
             # A transposition before the product may have been folded into it.
             axis = -2 if product.get_attributes()["transpose_a"] else -1
             gathered = op.gather(
-                source,
-                op.constant(order.astype(np.int32)),
-                op.constant(np.int32(axis)),
+                source, op.constant(order.astype(np.int32)), op.constant(np.int32(axis))
             )
             product.input(0).replace_source_output(gathered.output(0))
     return True

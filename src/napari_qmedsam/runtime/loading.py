@@ -110,12 +110,7 @@ def find_model(
     QMedSAMError
         As for :func:`load_backend`.
     """
-    source = resolve_model(
-        model,
-        weights,
-        runtime.precision,
-        progress=progress,
-    )
+    source = resolve_model(model, weights, runtime.precision, progress=progress)
     asked = runtime.precision
     if asked is not Precision.INT8:
         _check(source, asked)
@@ -192,10 +187,7 @@ def _floats(source: ModelSource, runtime: Runtime) -> tuple[Precision, ...]:
 
 
 def _int8_is_at_hand(
-    model: str,
-    weights: str | os.PathLike | None,
-    source: ModelSource,
-    runtime: Runtime,
+    model: str, weights: str | os.PathLike | None, source: ModelSource, runtime: Runtime
 ) -> bool:
     """Whether a float model has an int8 form that need not be made first."""
     name, own = resolve_auto(model, weights)

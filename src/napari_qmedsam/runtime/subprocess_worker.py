@@ -55,9 +55,7 @@ def convert_in_subprocess(source: ModelSource) -> None:
 
 
 def run_in_subprocess(
-    program: str,
-    payload: Any,
-    progress: Callable[[str], None] = lambda line: None,
+    program: str, payload: Any, progress: Callable[[str], None] = lambda line: None
 ) -> tuple[int, str]:
     """Run a Python program in another process.
 

@@ -186,9 +186,7 @@ class History:
             self._add(changes)
 
     def record_objects(
-        self,
-        before: Mapping[int, SegmentObject],
-        after: Mapping[int, SegmentObject],
+        self, before: Mapping[int, SegmentObject], after: Mapping[int, SegmentObject]
     ) -> None:
         """Remember one action on objects, given them before and after it.
 
@@ -284,10 +282,7 @@ class History:
             return
         last = objects.get(object_id) or self._gone.get(object_id) or value
         objects[object_id] = replace(
-            value,
-            name=last.name,
-            is_visible=last.is_visible,
-            is_locked=last.is_locked,
+            value, name=last.name, is_visible=last.is_visible, is_locked=last.is_locked
         )
         # Their order decides who wins, so it comes back as well.
         ordered = sorted(objects.items())

@@ -274,8 +274,5 @@ def changed_object(
         changed = changed.with_keys(changed.keys)
     clipped = changed.prompt.clip(shape)
     return replace(
-        changed,
-        box=clipped.box,
-        keys=clipped.keys,
-        refinements=clipped.refinements,
+        changed, box=clipped.box, keys=clipped.keys, refinements=clipped.refinements
     )

@@ -23,10 +23,7 @@ PHANTOM_LIMITS = (
 
 
 def export_float(
-    run: FloatTraining,
-    export: Path,
-    command: str = "",
-    start: str | None = None,
+    run: FloatTraining, export: Path, command: str = "", start: str | None = None
 ) -> Path:
     """Write the best epoch of a float run.
 

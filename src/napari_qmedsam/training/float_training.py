@@ -117,10 +117,7 @@ class FloatTraining:
         """Steps done."""
         return self.loop.step
 
-    def run(
-        self,
-        progress: StepProgress | None = None,
-    ) -> None:
+    def run(self, progress: StepProgress | None = None) -> None:
         """Train until the last step, saving as it goes, and draw the losses.
 
         Parameters

@@ -17,13 +17,7 @@ LAST = "last.pt"
 Row = dict[str, float | int | str]
 """One line of the log."""
 
-OF_THE_SAMPLES = (
-    "seed",
-    "slices_per_step",
-    "prompts",
-    "samples",
-    "strategy",
-)
+OF_THE_SAMPLES = ("seed", "slices_per_step", "prompts", "samples", "strategy")
 """Settings that say which samples a step sees; a run keeps them."""
 
 

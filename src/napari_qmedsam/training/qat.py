@@ -107,8 +107,7 @@ class QuantizationAwareTraining:
             self.history.best |= self._state["best"]
 
     def run(
-        self,
-        progress: Callable[[str, int, int, dict[str, float]], None] | None = None,
+        self, progress: Callable[[str, int, int, dict[str, float]], None] | None = None
     ) -> bool:
         """Train the stages that are left, and draw the losses.
 

@@ -161,8 +161,7 @@ class QATSettings(CommonSettings):
     """What quantization-aware training does; defaults as in QMedSAM, Table 3."""
 
     slices_per_step: tuple[int, int, int] = Field(
-        (2, 4, 2),
-        description="Slices per step of each process, in the three stages.",
+        (2, 4, 2), description="Slices per step of each process, in the three stages."
     )
     warmup_epochs: int = Field(5, ge=0, description="Warm-up epochs (N_w).")
     annealing_epochs: int = Field(
@@ -179,9 +178,7 @@ class QATSettings(CommonSettings):
         1.0, ge=0, description="Weight of the distillation loss in stage 1."
     )
     calibration_steps: int = Field(
-        16,
-        gt=0,
-        description="Steps whose activations the scales start from.",
+        16, gt=0, description="Steps whose activations the scales start from."
     )
     decoder_range: float = Field(
         1.0,

@@ -111,13 +111,7 @@ class SampleStream(Dataset[Sample]):
         )
         for _ in range(ATTEMPTS):
             item = varied(modality.read(slice_index), self.data, settings, rng)
-            sample = make_sample(
-                item,
-                self.feed.config,
-                how,
-                rng,
-                self.feed.teacher,
-            )
+            sample = make_sample(item, self.feed.config, how, rng, self.feed.teacher)
             if sample is not None:
                 return sample
             slice_index = int(rng.integers(len(modality)))

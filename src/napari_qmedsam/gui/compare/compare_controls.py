@@ -4,11 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import (
-    QLabel,
-    QSlider,
-    QWidget,
-)
+from qtpy.QtWidgets import QLabel, QSlider, QWidget
 
 from napari_qmedsam.evaluation.rules import TOLERANCE_MM
 from napari_qmedsam.gui.compare.comparison_layers import MaskView

@@ -4,13 +4,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
-from qtpy.QtWidgets import (
-    QDoubleSpinBox,
-    QLabel,
-    QListWidget,
-    QSizePolicy,
-    QWidget,
-)
+from qtpy.QtWidgets import QDoubleSpinBox, QLabel, QListWidget, QSizePolicy, QWidget
 
 from napari_qmedsam.checkpoints.default_model import AUTO
 from napari_qmedsam.checkpoints.packed.granularity import Permutation
@@ -34,10 +28,7 @@ from napari_qmedsam.gui.shared.settings_fields import (
 )
 from napari_qmedsam.quantization.job import Budget
 from napari_qmedsam.quantization.methods import METHODS, NNCF, MethodTraits
-from napari_qmedsam.quantization.settings import (
-    DEFAULT_GROUP,
-    QuantizationSettings,
-)
+from napari_qmedsam.quantization.settings import DEFAULT_GROUP, QuantizationSettings
 from napari_qmedsam.runtime import nncf_subprocess
 
 if TYPE_CHECKING:
@@ -280,8 +271,7 @@ class QuantizeControls(Controls):
             self._show_what_applies()
             return
         defaults = QuantizationSettings.of(
-            method=self.method.currentData(),
-            permutation=self.permutation.currentData(),
+            method=self.method.currentData(), permutation=self.permutation.currentData()
         )
         granularity, _ = defaults.units
         kind = self.granularity.findData(granularity.kind.value)

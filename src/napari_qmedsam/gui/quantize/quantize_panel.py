@@ -14,11 +14,7 @@ from napari_qmedsam.checkpoints.resolve import resolve_model
 from napari_qmedsam.checkpoints.source import ModelSource
 from napari_qmedsam.datasets.calibration_plan import CalibrationPlan
 from napari_qmedsam.errors import InvalidSettings
-from napari_qmedsam.evaluation.variants import (
-    SHORT_NAMES,
-    Variant,
-    variant_of,
-)
+from napari_qmedsam.evaluation.variants import SHORT_NAMES, Variant, variant_of
 from napari_qmedsam.gui.quantize.quantize_controls import (
     FOLDER,
     PHANTOMS,

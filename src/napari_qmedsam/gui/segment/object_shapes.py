@@ -115,10 +115,7 @@ class ObjectShapes:
         """Tidy the selected objects, or the newest, in 3D."""
         with errors_shown(self._say):
             ids = self._edits.table.selected_ids() or [self._edits.target()]
-            with (
-                self._workspace().edit(paints=True) as session,
-                session.history.step(),
-            ):
+            with self._workspace().edit(paints=True) as session, session.history.step():
                 for object_id in ids:
                     session.tidy(object_id, tidying)
 

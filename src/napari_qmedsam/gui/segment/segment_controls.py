@@ -36,10 +36,7 @@ from napari_qmedsam.gui.shared.icons import icon
 from napari_qmedsam.gui.shared.model_form import ModelForm
 from napari_qmedsam.segmentation.propagation import Follow
 
-FOLLOWED = {
-    Follow.BOX: "Boxes as drawn",
-    Follow.MASK: "Follow the mask",
-}
+FOLLOWED = {Follow.BOX: "Boxes as drawn", Follow.MASK: "Follow the mask"}
 """How the slices of a range are prompted, as the panel says it."""
 
 TABLE_HEIGHT = 118
@@ -95,9 +92,7 @@ class SegmentControls(Controls):
             "disk and in memory.",
         )
         self.get_better = button(
-            self,
-            "",
-            "Download the better model, and segment with it from then on.",
+            self, "", "Download the better model, and segment with it from then on."
         )
         self.get_better.hide()
         self.window_form = WindowForm(self)
@@ -164,8 +159,7 @@ class SegmentControls(Controls):
             self._key_button(tool.name, tool.text, tool.icon) for tool in TOOLS
         ]
         self.from_here = self._button(
-            "From here",
-            "Let the selected objects, or all, start on the slice in view.",
+            "From here", "Let the selected objects, or all, start on the slice in view."
         )
         self.to_here = self._button(
             "To here", "Let the selected objects, or all, end on the slice in view."
@@ -185,20 +179,9 @@ class SegmentControls(Controls):
         self.redo = self._key_button("redo", "Redo", "redo")
         self.save = self._key_button("save_labels", "Save…", "save")
         self.help = self._key_button("show_help", "Keys", "help")
-        self.of_objects = (
-            self.key_box,
-            *self.tools,
-            self.from_here,
-            self.to_here,
-        )
+        self.of_objects = (self.key_box, *self.tools, self.from_here, self.to_here)
         """Of use where there are objects."""
-        self.of_masks = (
-            self.remove,
-            self.on_slice,
-            self.on_range,
-            self.up,
-            self.down,
-        )
+        self.of_masks = (self.remove, self.on_slice, self.on_range, self.up, self.down)
         """Of use where there are objects and nothing paints them."""
 
     def _key_button(self, action: str, text: str, icon_name: str = "") -> QPushButton:

@@ -95,11 +95,7 @@ class SliceDisplay:
         axis, slice_index = workspace.view.place
         self.controls.preview.ask(
             ModelInput(
-                workspace.session.volume,
-                axis,
-                slice_index,
-                workspace.window(),
-                config,
+                workspace.session.volume, axis, slice_index, workspace.window(), config
             ),
             workspace.view.is_mirrored,
         )

@@ -72,12 +72,7 @@ class WindowForm(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(6)
         layout.addLayout(
-            row(
-                (self.preset, 2),
-                self.darkest,
-                (QLabel("to", self), 0),
-                self.brightest,
-            )
+            row((self.preset, 2), self.darkest, (QLabel("to", self), 0), self.brightest)
         )
         layout.addLayout(
             row(

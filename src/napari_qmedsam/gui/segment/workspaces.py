@@ -160,10 +160,7 @@ class Workspaces(QObject):
 
     def _layer_removed(self, layer: Layer) -> None:
         current = self.current
-        if current is not None and layer in (
-            current.image,
-            current.labels_layer.layer,
-        ):
+        if current is not None and layer in (current.image, current.labels_layer.layer):
             self.losing.emit()
         workspace = self._by_image.pop(layer, None)
         if workspace is not None:

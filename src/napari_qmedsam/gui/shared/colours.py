@@ -4,11 +4,7 @@ from collections.abc import Collection, Mapping
 
 import numpy as np
 from napari.layers import Labels
-from napari.utils.colormaps import (
-    Colormap,
-    CyclicLabelColormap,
-    DirectLabelColormap,
-)
+from napari.utils.colormaps import Colormap, CyclicLabelColormap, DirectLabelColormap
 from numpy.typing import NDArray
 
 from napari_qmedsam.volumes.segments import PALETTE, Colour
@@ -22,9 +18,7 @@ def label_colours() -> CyclicLabelColormap:
 
 
 def with_hidden(
-    hidden: Collection[int],
-    largest: int,
-    own: Mapping[int, Colour] | None = None,
+    hidden: Collection[int], largest: int, own: Mapping[int, Colour] | None = None
 ) -> Colormap:
     """Return the colormap in which these of the ids 1 to `largest` are transparent.
 

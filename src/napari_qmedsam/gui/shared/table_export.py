@@ -5,12 +5,7 @@ from pathlib import Path
 
 from qtpy.QtWidgets import QApplication, QFileDialog, QWidget
 
-from napari_qmedsam.evaluation.tables import (
-    Cells,
-    csv_text,
-    markdown_text,
-    save_table,
-)
+from napari_qmedsam.evaluation.tables import Cells, csv_text, markdown_text, save_table
 from napari_qmedsam.gui.shared.notices import errors_shown
 
 FILTERS = "CSV (*.csv);;Markdown (*.md)"
