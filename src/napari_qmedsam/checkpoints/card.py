@@ -24,10 +24,6 @@ BOXES = "boxes alone; points make masks worse"
 def describe(model: str) -> dict[str, Any]:
     """Return the card of a model name or a weights file. Nothing is downloaded.
 
-    Parameters
-    ----------
-    model : str
-
     Raises
     ------
     UnknownModel, BadCheckpoint

@@ -18,10 +18,6 @@ def encoder_sha256(source: ModelSource) -> str:
     encoded once for all of them. Of files that are not safetensors it is that of the
     whole file: a model shares with itself then.
 
-    Parameters
-    ----------
-    source : ModelSource
-
     Returns
     -------
     str

@@ -42,12 +42,7 @@ TABLE: tuple[tuple[str, str], ...] = (
 
 
 def official_names(state: Mapping[str, Value]) -> dict[str, Value]:
-    """Return a state dict under the official names; others come back as they are.
-
-    Parameters
-    ----------
-    state : mapping of str to tensor
-    """
+    """Return a state dict under the official names; others come back as they are."""
     if not any(name.startswith("vision_encoder.") for name in state):
         return dict(state)
     return {_official_name(name): value for name, value in state.items()}

@@ -49,10 +49,6 @@ class MergedRuns:
 def read_runs(paths: Sequence[Path]) -> MergedRuns:
     """Read the folders of scored runs, finished or not.
 
-    Parameters
-    ----------
-    paths : sequence of Path
-
     Raises
     ------
     InvalidSettings

@@ -29,12 +29,7 @@ LIST, LABELS, MODELS = "cases.csv", "labels", "models"
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Where a run keeps what it is and what it has done; every file whole or not there.
-
-    Parameters
-    ----------
-    path : Path
-    """
+    """Where a run keeps what it is and has done; every file whole or not there."""
 
     path: Path
 

@@ -65,13 +65,7 @@ class CohortScores:
         return sorted({r.modality for r in self.results if r.models})
 
     def by_patient(self, model: str, group: Group = Group()) -> dict[str, Scores]:
-        """Return the mean scores of each patient who has an object of the group.
-
-        Parameters
-        ----------
-        model : str
-        group : Group
-        """
+        """Return the mean scores of each patient who has an object of the group."""
         cases: dict[str, list[Scores]] = {}
         for result in self.results:
             if group.modality not in (None, result.modality):

@@ -10,10 +10,6 @@ from napari_qmedsam.errors import InvalidSettings
 class Margins:
     """What may be lost, in points of percent.
 
-    Parameters
-    ----------
-    dsc, nsd : float
-
     Raises
     ------
     InvalidSettings

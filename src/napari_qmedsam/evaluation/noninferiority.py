@@ -270,10 +270,6 @@ def verdict_cells(verdicts: Sequence[Verdict]) -> list[list[str]]:
 def holm(p_values: Sequence[float]) -> list[float]:
     """Adjust p values for their number (Holm's step-down method).
 
-    Parameters
-    ----------
-    p_values : sequence of float
-
     Returns
     -------
     list of float

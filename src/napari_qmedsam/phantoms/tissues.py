@@ -1,6 +1,7 @@
 """Tissues of the anatomical phantoms, and their values in CT and MR."""
 
 from enum import IntEnum
+from typing import NamedTuple
 
 import numpy as np
 
@@ -62,112 +63,74 @@ class Tissue(IntEnum):
     DEEP_GREY = 49
 
 
+class Look(NamedTuple):
+    """What a tissue looks like."""
+
+    ct: tuple[float, float, float, float]
+    """HU without contrast, its spread from patient to patient, texture, and the
+    enhancement of a full portal venous phase."""
+
+    mr: tuple[int, int, int] = (8, 8, 8)
+    """Grey levels in T1, T2 and enhanced T1 images; nearly black unless given."""
+
+
 T = Tissue
 
-HOUNSFIELD: dict[Tissue, tuple[float, float, float, float]] = {
-    T.AIR: (-1000, 4, 0, 0),
-    T.SKIN: (-10, 25, 8, 8),
-    T.FAT: (-106, 7, 7, 0),
-    T.VISCERAL_FAT: (-100, 9, 10, 2),
-    T.MUSCLE: (48, 8, 9, 8),
-    T.BACK_MUSCLE: (42, 10, 14, 8),
-    T.PSOAS: (48, 7, 6, 8),
-    T.CORTICAL_BONE: (520, 200, 80, 0),
-    T.MARROW: (160, 60, 40, 8),
-    T.DISC: (85, 18, 8, 4),
-    T.CSF: (22, 8, 4, 3),
-    T.CORD: (36, 5, 3, 3),
-    T.CARTILAGE: (95, 20, 15, 4),
-    T.LIVER: (54, 9, 3, 52),
-    T.HEPATIC_VEIN: (40, 6, 2, 105),
-    T.PORTAL_VEIN: (40, 6, 2, 115),
-    T.SPLEEN: (47, 5, 3, 72),
-    T.KIDNEY_CORTEX: (33, 4, 4, 140),
-    T.KIDNEY_MEDULLA: (30, 4, 4, 95),
-    T.URINE: (8, 8, 4, 20),
-    T.ADRENAL: (25, 12, 3, 45),
-    T.PANCREAS: (38, 8, 12, 58),
-    T.BILE: (8, 8, 3, 2),
-    T.GUT_WALL: (36, 8, 8, 45),
-    T.GUT_CONTENT: (20, 16, 10, 4),
-    T.STOMACH_CONTENT: (22, 18, 16, 4),
-    T.GAS: (-950, 40, 10, 0),
-    T.STOOL: (-10, 60, 110, 0),
-    T.ARTERY: (40, 5, 2, 135),
-    T.VEIN: (40, 5, 3, 105),
-    T.LUNG: (-830, 40, 35, 10),
-    T.LUNG_VESSEL: (20, 30, 20, 80),
-    T.MYOCARDIUM: (42, 6, 5, 60),
-    T.LEFT_CHAMBER: (40, 5, 4, 130),
-    T.RIGHT_CHAMBER: (40, 5, 6, 125),
-    T.BLADDER: (6, 6, 3, 6),
-    T.PELVIC_ORGAN: (42, 7, 8, 45),
-    T.CYST: (5, 8, 2, 1),
-    T.LESION: (38, 16, 8, 30),
-    T.LESION_CORE: (20, 12, 8, 8),
-    T.COUCH: (-250, 200, 60, 0),
-    T.STRAND: (25, 25, 10, 30),
-    T.ORAL_CONTRAST: (260, 90, 20, 0),
-    T.GREY_MATTER: (38, 2, 2, 5),
-    T.WHITE_MATTER: (29, 2, 2, 3),
-    T.OEDEMA: (20, 4, 3, 0),
-    T.TUMOUR_RIM: (38, 6, 4, 40),
-    T.NECROSIS: (15, 5, 3, 0),
-    T.EYE: (10, 5, 2, 0),
-    T.DEEP_GREY: (36, 2, 2, 4),
+LOOKS = {
+    T.AIR: Look((-1000, 4, 0, 0)),
+    T.SKIN: Look((-10, 25, 8, 8), (90, 60, 110)),
+    T.FAT: Look((-106, 7, 7, 0), (215, 175, 45)),
+    T.VISCERAL_FAT: Look((-100, 9, 10, 2), (185, 160, 40)),
+    T.MUSCLE: Look((48, 8, 9, 8), (70, 38, 85)),
+    T.BACK_MUSCLE: Look((42, 10, 14, 8), (72, 42, 88)),
+    T.PSOAS: Look((48, 7, 6, 8), (70, 38, 85)),
+    T.CORTICAL_BONE: Look((520, 200, 80, 0), (12, 8, 12)),
+    T.MARROW: Look((160, 60, 40, 8), (125, 90, 60)),
+    T.DISC: Look((85, 18, 8, 4), (75, 110, 60)),
+    T.CSF: Look((22, 8, 4, 3), (35, 235, 25)),
+    T.CORD: Look((36, 5, 3, 3), (85, 90, 70)),
+    T.CARTILAGE: Look((95, 20, 15, 4), (60, 70, 60)),
+    T.LIVER: Look((54, 9, 3, 52), (105, 65, 150)),
+    T.HEPATIC_VEIN: Look((40, 6, 2, 105), (65, 30, 195)),
+    T.PORTAL_VEIN: Look((40, 6, 2, 115), (60, 35, 200)),
+    T.SPLEEN: Look((47, 5, 3, 72), (70, 125, 165)),
+    T.KIDNEY_CORTEX: Look((33, 4, 4, 140), (85, 140, 205)),
+    T.KIDNEY_MEDULLA: Look((30, 4, 4, 95), (65, 175, 180)),
+    T.URINE: Look((8, 8, 4, 20), (35, 235, 60)),
+    T.ADRENAL: Look((25, 12, 3, 45), (75, 80, 150)),
+    T.PANCREAS: Look((38, 8, 12, 58), (110, 95, 150)),
+    T.BILE: Look((8, 8, 3, 2), (45, 235, 40)),
+    T.GUT_WALL: Look((36, 8, 8, 45), (70, 80, 150)),
+    T.GUT_CONTENT: Look((20, 16, 10, 4), (50, 200, 45)),
+    T.STOMACH_CONTENT: Look((22, 18, 16, 4), (50, 210, 45)),
+    T.GAS: Look((-950, 40, 10, 0)),
+    T.STOOL: Look((-10, 60, 110, 0), (90, 60, 80)),
+    T.ARTERY: Look((40, 5, 2, 135), (35, 12, 215)),
+    T.VEIN: Look((40, 5, 3, 105), (45, 30, 200)),
+    T.LUNG: Look((-830, 40, 35, 10)),
+    T.LUNG_VESSEL: Look((20, 30, 20, 80)),
+    T.MYOCARDIUM: Look((42, 6, 5, 60), (75, 60, 130)),
+    T.LEFT_CHAMBER: Look((40, 5, 4, 130), (40, 40, 205)),
+    T.RIGHT_CHAMBER: Look((40, 5, 6, 125), (45, 50, 200)),
+    T.BLADDER: Look((6, 6, 3, 6), (30, 245, 35)),
+    T.PELVIC_ORGAN: Look((42, 7, 8, 45), (70, 110, 140)),
+    T.CYST: Look((5, 8, 2, 1), (30, 245, 30)),
+    T.LESION: Look((38, 16, 8, 30), (70, 130, 110)),
+    T.LESION_CORE: Look((20, 12, 8, 8), (45, 190, 60)),
+    T.COUCH: Look((-250, 200, 60, 0)),
+    T.STRAND: Look((25, 25, 10, 30)),
+    T.ORAL_CONTRAST: Look((260, 90, 20, 0)),
+    T.GREY_MATTER: Look((38, 2, 2, 5), (90, 135, 90)),
+    T.WHITE_MATTER: Look((29, 2, 2, 3), (115, 90, 105)),
+    T.OEDEMA: Look((20, 4, 3, 0), (75, 195, 75)),
+    T.TUMOUR_RIM: Look((38, 6, 4, 40), (180, 150, 205)),
+    T.NECROSIS: Look((15, 5, 3, 0), (55, 215, 50)),
+    T.EYE: Look((10, 5, 2, 0), (40, 235, 40)),
+    T.DEEP_GREY: Look((36, 2, 2, 4), (96, 105, 94)),
 }
-"""HU without contrast, its spread from patient to patient, texture, and the
-enhancement of a full portal venous phase."""
-
-MR_GREYS: dict[Tissue, tuple[int, int, int]] = {
-    T.FAT: (215, 175, 45),
-    T.VISCERAL_FAT: (185, 160, 40),
-    T.MUSCLE: (70, 38, 85),
-    T.BACK_MUSCLE: (72, 42, 88),
-    T.PSOAS: (70, 38, 85),
-    T.CORTICAL_BONE: (12, 8, 12),
-    T.MARROW: (125, 90, 60),
-    T.DISC: (75, 110, 60),
-    T.CSF: (35, 235, 25),
-    T.CORD: (85, 90, 70),
-    T.CARTILAGE: (60, 70, 60),
-    T.LIVER: (105, 65, 150),
-    T.SPLEEN: (70, 125, 165),
-    T.KIDNEY_CORTEX: (85, 140, 205),
-    T.KIDNEY_MEDULLA: (65, 175, 180),
-    T.URINE: (35, 235, 60),
-    T.ADRENAL: (75, 80, 150),
-    T.PANCREAS: (110, 95, 150),
-    T.BILE: (45, 235, 40),
-    T.GUT_WALL: (70, 80, 150),
-    T.GUT_CONTENT: (50, 200, 45),
-    T.STOMACH_CONTENT: (50, 210, 45),
-    T.STOOL: (90, 60, 80),
-    T.ARTERY: (35, 12, 215),
-    T.VEIN: (45, 30, 200),
-    T.HEPATIC_VEIN: (65, 30, 195),
-    T.PORTAL_VEIN: (60, 35, 200),
-    T.MYOCARDIUM: (75, 60, 130),
-    T.LEFT_CHAMBER: (40, 40, 205),
-    T.RIGHT_CHAMBER: (45, 50, 200),
-    T.BLADDER: (30, 245, 35),
-    T.PELVIC_ORGAN: (70, 110, 140),
-    T.CYST: (30, 245, 30),
-    T.LESION: (70, 130, 110),
-    T.LESION_CORE: (45, 190, 60),
-    T.GREY_MATTER: (90, 135, 90),
-    T.WHITE_MATTER: (115, 90, 105),
-    T.OEDEMA: (75, 195, 75),
-    T.TUMOUR_RIM: (180, 150, 205),
-    T.NECROSIS: (55, 215, 50),
-    T.EYE: (40, 235, 40),
-    T.DEEP_GREY: (96, 105, 94),
-    T.SKIN: (90, 60, 110),
-}
-"""Grey levels in T1, T2 and enhanced T1 images; tissues not named are nearly black."""
 
 SEQUENCES = ("T1", "T2", "enhanced")
-"""Columns of `MR_GREYS`."""
+"""Of the grey levels in MR."""
 
 
 def ct_values(
@@ -178,7 +141,8 @@ def ct_values(
     `enhancement` is 0 without contrast, 1 in a full portal venous phase.
     """
     mean, texture = np.zeros(256, np.float32), np.zeros(256, np.float32)
-    for tissue, (value, spread, grain, gain) in HOUNSFIELD.items():
+    for tissue, look in LOOKS.items():
+        value, spread, grain, gain = look.ct
         mean[tissue] = (
             value
             + rng.normal(0, spread)
@@ -233,7 +197,7 @@ def mr_palette(rng: np.random.Generator, sequence: str | None = None) -> Palette
     column = SEQUENCES.index(sequence) if sequence in SEQUENCES else None
     for tissue in T:
         if column is not None:
-            mean = float(MR_GREYS.get(tissue, (8, 8, 8))[column])
+            mean = float(LOOKS[tissue].mr[column])
             mean = mean + rng.normal(0, spread) if mean > 15 else mean
         else:
             mean = rng.uniform(8, 235)

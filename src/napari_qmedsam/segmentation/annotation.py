@@ -287,11 +287,6 @@ class Annotation:
 
         Voxels of other objects stay theirs.
 
-        Parameters
-        ----------
-        object_id : int
-        tidying : Tidying
-
         Raises
         ------
         InvalidBox

@@ -98,11 +98,6 @@ class WorkingSlices:
     """Slices of a volume in their working frame, and how each moves to the next.
 
     What was asked for last is kept: many objects ask for the same.
-
-    Parameters
-    ----------
-    volume : Volume
-    window : Window
     """
 
     def __init__(self, volume: Volume, window: Window) -> None:

@@ -42,12 +42,7 @@ class Measure:
 
 
 class Tally:
-    """Voxels of every label on every slice.
-
-    Parameters
-    ----------
-    volume : Volume
-    """
+    """Voxels of every label on every slice."""
 
     def __init__(self, volume: Volume) -> None:
         self._voxel_ml = voxel_volume_ml(volume) if volume.has_spacing else None

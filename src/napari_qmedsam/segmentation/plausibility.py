@@ -89,13 +89,7 @@ class Plausibility:
         return not self.doubts
 
     def after(self, now: "Plausibility", slices: Collection[int]) -> "Plausibility":
-        """Return it with what was found when some of the slices were looked at again.
-
-        Parameters
-        ----------
-        now : Plausibility
-        slices : collection of int
-        """
+        """Return it with what was found when some slices were looked at again."""
         kept = {z: d for z, d in self.doubts.items() if z not in slices}
         return Plausibility(kept | now.doubts)
 

@@ -35,14 +35,7 @@ SLICES = 0xE3B
 
 @dataclass(eq=False)
 class EmbeddedSlices:
-    """The embedded slices of one modality, a file each.
-
-    Parameters
-    ----------
-    name : str
-    folder : Path
-    count : int
-    """
+    """The embedded slices of one modality, a file each."""
 
     name: str
     folder: Path

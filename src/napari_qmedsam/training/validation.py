@@ -28,11 +28,6 @@ class Validation:
 
     Masks are compared at the resolution of the low-res logits. That ranks
     epochs; figures to publish come from ``qmedsam evaluate-modalities``.
-
-    Parameters
-    ----------
-    data : DataSet
-    settings : CommonSettings
     """
 
     data: DataSet

@@ -31,11 +31,6 @@ class BoxTool:
 
     It is on while the rectangle tool was chosen last, here or in napari's own
     controls.
-
-    Parameters
-    ----------
-    boxes : BoxLayer
-    view : SliceView
     """
 
     def __init__(self, boxes: BoxLayer, view: SliceView) -> None:

@@ -44,12 +44,7 @@ def side_letters(direction: NDArray[np.floating]) -> str:
 
 
 class CanvasMarks(QObject):
-    """Letters on the canvas's edges, its scale bar, and the names of its sliders.
-
-    Parameters
-    ----------
-    workspaces : Workspaces
-    """
+    """Letters on the canvas's edges, its scale bar, and the names of its sliders."""
 
     def __init__(self, workspaces: Workspaces) -> None:
         super().__init__(workspaces)

@@ -20,10 +20,6 @@ class Doubts:
     Undo and redo bring back what was known of the masks that they bring back. A slice
     that somebody has painted on was looked at: what was doubted there is settled, on
     the objects that the stroke changed, and only there.
-
-    Parameters
-    ----------
-    session : Session
     """
 
     def __init__(self, session: Session) -> None:

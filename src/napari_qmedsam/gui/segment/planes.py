@@ -31,10 +31,6 @@ class Planes(QObject):
 
     They follow the picture: slices, layers, windows, colours and masks. To draw in is
     the picture alone; a click on a slider of theirs moves all views.
-
-    Parameters
-    ----------
-    workspaces : Workspaces
     """
 
     changed = Signal()

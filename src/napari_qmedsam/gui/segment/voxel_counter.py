@@ -12,12 +12,7 @@ PAUSE_MS = 20
 
 
 class VoxelCounter(QObject):
-    """Counts the voxels of workspaces that have changed, a little at a time.
-
-    Parameters
-    ----------
-    workspaces : Workspaces
-    """
+    """Counts the voxels of workspaces that have changed, a little at a time."""
 
     counted = Signal(object)
     """A workspace whose voxels have been counted anew."""

@@ -21,10 +21,6 @@ class WindowDrag:
 
     As in other viewers of scans: up is brighter, right has less contrast. It works
     whatever layer and tool are chosen; the tool does nothing meanwhile.
-
-    Parameters
-    ----------
-    workspaces : Workspaces
     """
 
     def __init__(self, workspaces: Workspaces) -> None:
