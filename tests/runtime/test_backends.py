@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import torch
 
+from napari_qmedsam.checkpoints.checksum import sha256_of
 from napari_qmedsam.checkpoints.resolve import resolve_model
 from napari_qmedsam.checkpoints.saving import save_model
-from napari_qmedsam.checkpoints.supplier import sha256_of
 from napari_qmedsam.errors import BadCheckpoint, UnknownModel, UnsupportedBackend
 from napari_qmedsam.evaluation import dice
 from napari_qmedsam.models import build_model

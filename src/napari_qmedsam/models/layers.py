@@ -1,5 +1,7 @@
 """Layers that encoders and decoder share."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -44,6 +46,22 @@ class MLP(nn.Module):
         for layer in self.layers[:-1]:
             x = functional.relu(layer(x))
         return self.layers[-1](x)
+
+
+class FeedForward(nn.Module):
+    """Two linear layers with an activation between them."""
+
+    def __init__(
+        self, dim: int, hidden: int, activation: Callable[[Tensor], Tensor]
+    ) -> None:
+        super().__init__()
+        self.lin1 = nn.Linear(dim, hidden)
+        self.lin2 = nn.Linear(hidden, dim)
+        self.activation = activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., dim) to the same shape."""
+        return self.lin2(self.activation(self.lin1(x)))
 
 
 def make_neck(in_channels: int, out_channels: int) -> nn.Sequential:

@@ -59,7 +59,7 @@ class LowRankImage:
             found = found + low.view_as(found)
         return found
 
-    def look(self, attention: Tensor, shared: Tensor, layer: nn.Linear) -> Tensor:
+    def attend(self, attention: Tensor, shared: Tensor, layer: nn.Linear) -> Tensor:
         """Means of a linear layer of the image, without the layer's bias.
 
         (B, heads, T, N) with (1, heads, N, d): (B, T, heads * d).

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from napari_qmedsam.models.configuration import ModelConfig
 from napari_qmedsam.models.feature_pyramid import split_features
-from napari_qmedsam.models.layers import MLP, LayerNorm2d
+from napari_qmedsam.models.layers import MLP, FeedForward, LayerNorm2d
 
 MASK_TOKENS = 4
 """Token 0 answers a box; 1 to 3 are the alternatives of an unclear point."""
@@ -51,19 +51,6 @@ class DownscalingAttention(nn.Module):
         return functional.scaled_dot_product_attention(q, k, v)
 
 
-class DecoderFeedForward(nn.Module):
-    """Two linear layers with ReLU between them."""
-
-    def __init__(self, dim: int, hidden: int) -> None:
-        super().__init__()
-        self.lin1 = nn.Linear(dim, hidden)
-        self.lin2 = nn.Linear(hidden, dim)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(..., dim) to the same shape."""
-        return self.lin2(functional.relu(self.lin1(x)))
-
-
 class TwoWayBlock(nn.Module):
     """Tokens look at themselves, at the image, and the image looks back."""
 
@@ -75,7 +62,7 @@ class TwoWayBlock(nn.Module):
         self.norm1 = nn.LayerNorm(dim)
         self.cross_attn_token_to_image = DownscalingAttention(dim, dim // 2, heads)
         self.norm2 = nn.LayerNorm(dim)
-        self.mlp = DecoderFeedForward(dim, config.decoder_mlp)
+        self.mlp = FeedForward(dim, config.decoder_mlp, functional.relu)
         self.norm3 = nn.LayerNorm(dim)
         self.norm4 = nn.LayerNorm(dim)
         self.cross_attn_image_to_token = DownscalingAttention(dim, dim // 2, heads)
@@ -87,7 +74,7 @@ class TwoWayBlock(nn.Module):
         tokens = self.among_tokens(tokens, token_pe)
         keys = image + image_pe
         attended = self.cross_attn_token_to_image(tokens + token_pe, keys, image)
-        tokens = self.after_look(tokens, attended)
+        tokens = self.after_cross_attention(tokens, attended)
         attended = self.cross_attn_image_to_token(keys, tokens + token_pe, tokens)
         return tokens, self.norm4(image + attended)
 
@@ -100,7 +87,7 @@ class TwoWayBlock(nn.Module):
             tokens = tokens + self.self_attn(q, q, tokens)
         return self.norm1(tokens)
 
-    def after_look(self, tokens: Tensor, attended: Tensor) -> Tensor:
+    def after_cross_attention(self, tokens: Tensor, attended: Tensor) -> Tensor:
         """Update (B, T, dim) tokens with what they saw of the image."""
         tokens = self.norm2(tokens + attended)
         return self.norm3(tokens + self.mlp(tokens))

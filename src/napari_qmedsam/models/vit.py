@@ -9,7 +9,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from napari_qmedsam.models.configuration import ModelConfig, ViTConfig
-from napari_qmedsam.models.layers import join_windows, make_neck, split_windows
+from napari_qmedsam.models.layers import (
+    FeedForward,
+    join_windows,
+    make_neck,
+    split_windows,
+)
 
 
 class PatchProjection(nn.Module):
@@ -73,19 +78,6 @@ class RelativeAttention(nn.Module):
         return bias.reshape(b, self.heads, n, n)
 
 
-class ViTFeedForward(nn.Module):
-    """Two linear layers with GELU between them."""
-
-    def __init__(self, dim: int, hidden: int) -> None:
-        super().__init__()
-        self.lin1 = nn.Linear(dim, hidden)
-        self.lin2 = nn.Linear(hidden, dim)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(..., dim) to the same shape."""
-        return self.lin2(functional.gelu(self.lin1(x)))
-
-
 class ViTBlock(nn.Module):
     """Pre-norm transformer block; `window` 0 means global attention."""
 
@@ -97,7 +89,9 @@ class ViTBlock(nn.Module):
             config.dim, config.heads, window or config.embedding_size
         )
         self.norm2 = nn.LayerNorm(config.dim, eps=1e-6)
-        self.mlp = ViTFeedForward(config.dim, config.dim * config.mlp_ratio)
+        self.mlp = FeedForward(
+            config.dim, config.dim * config.mlp_ratio, functional.gelu
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, dim) to the same shape."""

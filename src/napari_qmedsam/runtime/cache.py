@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from napari_qmedsam.checkpoints.supplier import sha256_of
+from napari_qmedsam.checkpoints.checksum import sha256_of
 from napari_qmedsam.disk import move_into_place
 
 log = logging.getLogger(__name__)

@@ -36,7 +36,7 @@ class Doubts:
             objects = self._session.objects
             return {i: found for i, found in self._state().items() if i in objects}
 
-    def look(self, object_ids: Iterable[int], slices: Collection[int]) -> None:
+    def check(self, object_ids: Iterable[int], slices: Collection[int]) -> None:
         """Look at masks that a model has just made.
 
         Safe in another thread, where it belongs: every slice is looked at.

@@ -219,7 +219,7 @@ class Runner:
                 raise Cancelled(_why_ended(request, done, is_cancelled=True)) from None
             finally:
                 visited = {update.slice_index for update in done}
-                workspace.doubts.look(request.object_ids, visited)
+                workspace.doubts.check(request.object_ids, visited)
 
         self.work.start(job, "Segmenting…", say_why, progressed, ended)
 
