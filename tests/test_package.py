@@ -77,6 +77,7 @@ UPPER = {
     "opening": {"gui", "cli", "cohort"},
     "session": {"gui", "cli", "cohort", "replay"},
     "replay": {"gui", "cli", "cohort"},
+    "label_provenance": {"gui", "cli", "cohort", "session", "replay"},
     "segmentation": {
         "gui",
         "cli",

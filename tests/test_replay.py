@@ -7,16 +7,14 @@ import numpy as np
 import pytest
 
 from napari_qmedsam.errors import BadCheckpoint, GridMismatch, InvalidSettings
-from napari_qmedsam.prompts import Box2D, Box3D
-from napari_qmedsam.replay import (
+from napari_qmedsam.label_provenance import (
     Provenance,
     UsedModel,
     provenance_path,
     read_provenance,
-    record,
-    replay,
-    save_with_provenance,
 )
+from napari_qmedsam.prompts import Box2D, Box3D
+from napari_qmedsam.replay import record, replay, save_with_provenance
 from napari_qmedsam.segmentation.corrections import Corrections
 from napari_qmedsam.segmentation.segmenter import SliceSegmenter
 from napari_qmedsam.session import Session

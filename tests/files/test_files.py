@@ -8,8 +8,9 @@ import pytest
 
 from napari_qmedsam.checkpoints.resolve import resolve_model
 from napari_qmedsam.cohort.merged_runs import read_runs
+from napari_qmedsam.label_provenance import read_provenance
 from napari_qmedsam.prompts import Box3D, Point
-from napari_qmedsam.replay import read_provenance, replay
+from napari_qmedsam.replay import replay
 from napari_qmedsam.segmentation.case_folder import CaseFolder
 from napari_qmedsam.volumes import read_labels, read_volume
 from napari_qmedsam.volumes.volume import Modality

@@ -34,7 +34,7 @@ def replay(
     precision, window, corrections by hand, versions. The exit status is 1 where the
     labels come out otherwise.
     """
-    from napari_qmedsam.replay import read_provenance
+    from napari_qmedsam.label_provenance import read_provenance
     from napari_qmedsam.replay import replay as make_again
     from napari_qmedsam.volumes import read_volume
     from napari_qmedsam.volumes.writing import check_target

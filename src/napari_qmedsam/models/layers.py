@@ -48,7 +48,7 @@ class MLP(nn.Module):
         return self.layers[-1](x)
 
 
-class FeedForward(nn.Module):
+class TransformerFeedForward(nn.Module):
     """Two linear layers with an activation between them."""
 
     def __init__(

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from napari_qmedsam.models.configuration import ModelConfig
 from napari_qmedsam.models.feature_pyramid import split_features
-from napari_qmedsam.models.layers import MLP, FeedForward, LayerNorm2d
+from napari_qmedsam.models.layers import MLP, LayerNorm2d, TransformerFeedForward
 
 MASK_TOKENS = 4
 """Token 0 answers a box; 1 to 3 are the alternatives of an unclear point."""
@@ -62,7 +62,7 @@ class TwoWayBlock(nn.Module):
         self.norm1 = nn.LayerNorm(dim)
         self.cross_attn_token_to_image = DownscalingAttention(dim, dim // 2, heads)
         self.norm2 = nn.LayerNorm(dim)
-        self.mlp = FeedForward(dim, config.decoder_mlp, functional.relu)
+        self.mlp = TransformerFeedForward(dim, config.decoder_mlp, functional.relu)
         self.norm3 = nn.LayerNorm(dim)
         self.norm4 = nn.LayerNorm(dim)
         self.cross_attn_image_to_token = DownscalingAttention(dim, dim // 2, heads)

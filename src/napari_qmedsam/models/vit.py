@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from napari_qmedsam.models.configuration import ModelConfig, ViTConfig
 from napari_qmedsam.models.layers import (
-    FeedForward,
+    TransformerFeedForward,
     join_windows,
     make_neck,
     split_windows,
@@ -89,7 +89,7 @@ class ViTBlock(nn.Module):
             config.dim, config.heads, window or config.embedding_size
         )
         self.norm2 = nn.LayerNorm(config.dim, eps=1e-6)
-        self.mlp = FeedForward(
+        self.mlp = TransformerFeedForward(
             config.dim, config.dim * config.mlp_ratio, functional.gelu
         )
 

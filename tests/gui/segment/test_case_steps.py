@@ -7,8 +7,8 @@ from napari.layers import Layer
 from napari_qmedsam.gui.segment.segment_panel import SegmentPanel
 from napari_qmedsam.gui.shared.layers import image_layer_data
 from napari_qmedsam.gui.shared.rectangles import rectangle
+from napari_qmedsam.label_provenance import read_provenance
 from napari_qmedsam.prompts import Box2D
-from napari_qmedsam.replay import read_provenance
 from napari_qmedsam.segmentation.case_folder import KEPT
 from napari_qmedsam.volumes import read_volume, write_volume
 
