@@ -27,14 +27,7 @@ def stomach(rng: np.random.Generator) -> list[Part]:
     gas = rng.uniform(-70, -10) if rng.random() < 0.75 else None
     content = T.STOMACH_CONTENT if rng.random() < 0.8 else T.ORAL_CONTRAST
     stomach = Part(
-        solid,
-        content,
-        "stomach",
-        "abdomen",
-        None,
-        float(rng.uniform(2.5, 6)),
-        T.GUT_WALL,
-        gas,
+        solid, content, "stomach", wall_mm=float(rng.uniform(2.5, 6)), gas_above=gas
     )
     duodenum = tube(
         rng,
@@ -48,15 +41,7 @@ def stomach(rng: np.random.Generator) -> list[Part]:
     return [
         Part(swallow, content, "oesophagus", "cavity", None, 3.0, T.GUT_WALL),
         stomach,
-        Part(
-            duodenum,
-            content,
-            "duodenum",
-            "abdomen",
-            None,
-            float(rng.uniform(2, 4)),
-            T.GUT_WALL,
-        ),
+        Part(duodenum, content, "duodenum", wall_mm=float(rng.uniform(2, 4))),
     ]
 
 
@@ -86,7 +71,7 @@ def small_bowel(rng: np.random.Generator, span: Span) -> list[Part]:
             content = T.GUT_WALL
         name = f"small bowel {i}" if rng.random() < 0.85 else ""
         wall = float(rng.uniform(1.5, 3.5))
-        parts.append(Part(solid, content, name, "abdomen", None, wall, T.GUT_WALL, gas))
+        parts.append(Part(solid, content, name, wall_mm=wall, gas_above=gas))
     return parts
 
 
@@ -133,11 +118,8 @@ def colon(rng: np.random.Generator) -> list[Part]:
                 solid,
                 content,
                 f"colon {name}" if not gas_only else "colon",
-                "abdomen",
-                None,
-                float(rng.uniform(1.2, 3.0)),
-                T.GUT_WALL,
-                gas,
+                wall_mm=float(rng.uniform(1.2, 3.0)),
+                gas_above=gas,
             )
         )
     return parts

@@ -37,15 +37,7 @@ def pelvic(rng: np.random.Generator) -> list[Part]:
     ]
     parts = [
         Part(stack(rng, organ), T.PELVIC_ORGAN, "uterus or prostate"),
-        Part(
-            stack(rng, bladder, 1.0, 2.4),
-            T.BLADDER,
-            "bladder",
-            "abdomen",
-            None,
-            2.5,
-            T.GUT_WALL,
-        ),
+        Part(stack(rng, bladder, 1.0, 2.4), T.BLADDER, "bladder", wall_mm=2.5),
     ]
     for side in (-1, 1):
         ovary = [
@@ -144,7 +136,7 @@ def kidney(rng: np.random.Generator, side: int, name: str) -> list[Part]:
     parts = [
         Part(EllipseStack(fascia_knots), T.VISCERAL_FAT, ""),
         Part(whole, T.KIDNEY_CORTEX, label),
-        Part(medulla, T.KIDNEY_MEDULLA, "=", "abdomen", T.KIDNEY_CORTEX),
+        Part(medulla, T.KIDNEY_MEDULLA, "=", over=T.KIDNEY_CORTEX),
         Part(sinus, T.VISCERAL_FAT, sinus_label),
         Part(pelvis, T.URINE, "="),
     ]
@@ -204,12 +196,19 @@ def _lesions(
         label = f"{name} {i}" if rng.random() < 0.65 else "="
         kind = rng.random()
         if kind < 0.35:
-            parts.append(Part(solid, T.CYST, label, "abdomen", over))
+            parts.append(Part(solid, T.CYST, label, over=over))
         elif kind < 0.7:
-            parts.append(Part(solid, T.LESION, label, "abdomen", over))
+            parts.append(Part(solid, T.LESION, label, over=over))
         else:
             parts.append(
-                Part(solid, T.LESION_CORE, label, "abdomen", over, r * 0.35, T.LESION)
+                Part(
+                    solid,
+                    T.LESION_CORE,
+                    label,
+                    over=over,
+                    wall_mm=r * 0.35,
+                    wall=T.LESION,
+                )
             )
     return parts
 
@@ -245,9 +244,7 @@ def liver(rng: np.random.Generator) -> list[Part]:
             (30, -20, -48, 2.5, 16, 15),
             (62, -18, -40, 1, 4, 20),
         ]
-        parts.append(
-            Part(stack(rng, fissure, 0.8), T.VISCERAL_FAT, "", "abdomen", T.LIVER)
-        )
+        parts.append(Part(stack(rng, fissure, 0.8), T.VISCERAL_FAT, "", over=T.LIVER))
     for _ in range(int(rng.integers(5, 12))):
         hilum = np.array([-40, -12, 32])
         end = np.array(
@@ -257,7 +254,7 @@ def liver(rng: np.random.Generator) -> list[Part]:
         solid = Tube(
             np.array([hilum, middle, end]), np.array([5.5, 3.5, 1.2]), np.zeros(2), 0.8
         )
-        parts.append(Part(solid, T.PORTAL_VEIN, "=", "abdomen", T.LIVER))
+        parts.append(Part(solid, T.PORTAL_VEIN, "=", over=T.LIVER))
     for x, y in ((-110, 0), (-70, -50), (-10, -55), (-85, 30)):
         end = np.array([x, y, rng.uniform(25, 60)]) + rng.normal(0, 8, 3)
         solid = Tube(
@@ -266,7 +263,7 @@ def liver(rng: np.random.Generator) -> list[Part]:
             np.zeros(2),
             0.8,
         )
-        parts.append(Part(solid, T.HEPATIC_VEIN, "=", "abdomen", T.LIVER))
+        parts.append(Part(solid, T.HEPATIC_VEIN, "=", over=T.LIVER))
     if rng.random() < 0.35:
         parts += _lesions(rng, (-75, -10, 35), 32, T.LIVER, "liver lesion", 4)
     if rng.random() < 0.85:
@@ -282,10 +279,7 @@ def liver(rng: np.random.Generator) -> list[Part]:
                 stack(rng, rows),
                 T.BILE,
                 "gallbladder",
-                "abdomen",
-                None,
-                float(rng.uniform(0, 2.2)),
-                T.GUT_WALL,
+                wall_mm=float(rng.uniform(0, 2.2)),
             )
         )
     return parts

@@ -75,3 +75,10 @@ class Part:
             gas = inside.copy()
             gas[max(row, 0) :] = 0
             canvas.paint(gas, Tissue.GAS, KEEP, region)
+
+
+def bone(solid: Solid, name: str, cortex_mm: float) -> Part:
+    """Return a bone: marrow within a cortex of some thickness."""
+    return Part(
+        solid, Tissue.MARROW, name, "body", wall_mm=cortex_mm, wall=Tissue.CORTICAL_BONE
+    )

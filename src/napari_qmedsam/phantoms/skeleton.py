@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from napari_qmedsam.phantoms.parts import Part, Span
+from napari_qmedsam.phantoms.parts import Part, Span, bone
 from napari_qmedsam.phantoms.shapes import Tube, stack
 from napari_qmedsam.phantoms.tissues import Tissue as T
 
@@ -129,36 +129,14 @@ def spine(rng: np.random.Generator, span: Span) -> list[Part]:
                     [(r[0], r[1] * side + x, *r[2:5], -side * r[5]) for r in rows],
                     0.2,
                 )
-                parts.append(
-                    Part(solid, T.MARROW, arch, "body", None, 1.4, T.CORTICAL_BONE)
-                )
+                parts.append(bone(solid, arch, 1.4))
         spinous = [
             (low - 14, x, y_back + 32, 2, 4, 0),
             (low - 2, x, y_back + 29, 3.5, 12, 0),
             (low + 14, x, y_back + 24, 2.5, 5, 0),
         ]
-        parts.append(
-            Part(
-                stack(rng, spinous, 0.2),
-                T.MARROW,
-                arch,
-                "body",
-                None,
-                1.2,
-                T.CORTICAL_BONE,
-            )
-        )
-        parts.append(
-            Part(
-                stack(rng, body, 0.15, 2.5),
-                T.MARROW,
-                name,
-                "body",
-                None,
-                bright_rim,
-                T.CORTICAL_BONE,
-            )
-        )
+        parts.append(bone(stack(rng, spinous, 0.2), arch, 1.2))
+        parts.append(bone(stack(rng, body, 0.15, 2.5), name, bright_rim))
         canal = [
             (low - 9, x, y_back + 8, 11, 8, 0),
             (low + VERTEBRA_MM - 9, x, y_back + 8, 11, 8, 0),
@@ -196,23 +174,13 @@ def ribs(
                 np.zeros(2),
                 0.7,
             )
-            parts.append(
-                Part(
-                    tube,
-                    T.MARROW,
-                    f"rib {name} {i}",
-                    "body",
-                    None,
-                    1.6,
-                    T.CORTICAL_BONE,
-                )
-            )
+            parts.append(bone(tube, f"rib {name} {i}", 1.6))
     breast = stack(
         rng,
         [(95, 0, -84, 8, 4, 0), (120, 0, -88, 18, 6, 0), (230, 0, -82, 18, 6, 0)],
         0.3,
     )
-    parts.append(Part(breast, T.MARROW, "sternum", "body", None, 1.4, T.CORTICAL_BONE))
+    parts.append(bone(breast, "sternum", 1.4))
     return parts
 
 
@@ -266,34 +234,8 @@ def pelvis(rng: np.random.Generator, span: Span) -> list[Part]:
                 f"gluteus medius {name}",
                 "body",
             ),
-            Part(
-                stack(rng, ilium, 0.5, 2.0, side),
-                T.MARROW,
-                f"hip {name}",
-                "body",
-                None,
-                2.0,
-                T.CORTICAL_BONE,
-            ),
-            Part(
-                stack(rng, head, 0.3, 2.0, side),
-                T.MARROW,
-                f"femur {name}",
-                "body",
-                None,
-                1.8,
-                T.CORTICAL_BONE,
-            ),
+            bone(stack(rng, ilium, 0.5, 2.0, side), f"hip {name}", 2.0),
+            bone(stack(rng, head, 0.3, 2.0, side), f"femur {name}", 1.8),
         ]
-    parts.append(
-        Part(
-            stack(rng, sacrum, 0.4, 2.4),
-            T.MARROW,
-            "sacrum",
-            "body",
-            None,
-            1.8,
-            T.CORTICAL_BONE,
-        )
-    )
+    parts.append(bone(stack(rng, sacrum, 0.4, 2.4), "sacrum", 1.8))
     return parts

@@ -143,5 +143,5 @@ def vessels(rng: np.random.Generator, span: Span) -> list[Part]:
         twig = Tube(
             np.array([start, middle, end]), np.array([2.2, 1.6, 0.8]), np.zeros(2), 0.9
         )
-        parts.append(Part(twig, T.STRAND, "=", "abdomen", T.VISCERAL_FAT))
+        parts.append(Part(twig, T.STRAND, "=", over=T.VISCERAL_FAT))
     return parts
