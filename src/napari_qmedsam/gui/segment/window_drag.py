@@ -58,7 +58,6 @@ class WindowDrag:
 
 def dragged(window: Window, right: float, down: float) -> Window:
     """Return a window after a drag over so many pixels."""
-    width = window.upper - window.lower
-    level = (window.upper + window.lower) / 2 + width * down / PIXELS
+    width = window.width
     wide = max(width * (1 + right / PIXELS), width * LEAST)
-    return Window(level - wide / 2, level + wide / 2)
+    return Window.of_level(window.level + width * down / PIXELS, wide)

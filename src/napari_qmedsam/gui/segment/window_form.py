@@ -105,8 +105,8 @@ class WindowForm(QWidget):
         for field, value in (
             (self.darkest, window.lower),
             (self.brightest, window.upper),
-            (self.centre, (window.lower + window.upper) / 2),
-            (self.range_width, window.upper - window.lower),
+            (self.centre, window.level),
+            (self.range_width, window.width),
         ):
             field.blockSignals(True)
             field.setValue(value)
@@ -131,16 +131,17 @@ class WindowForm(QWidget):
         self.window_chosen.emit(window)
 
     def _ends_edited(self) -> None:
-        self._edited(self.darkest.value(), self.brightest.value())
+        self._edited(Window, self.darkest.value(), self.brightest.value())
 
     def _level_edited(self) -> None:
-        level, half = self.centre.value(), self.range_width.value() / 2
-        self._edited(level - half, level + half)
+        self._edited(Window.of_level, self.centre.value(), self.range_width.value())
 
-    def _edited(self, lower: float, upper: float) -> None:
+    def _edited(
+        self, make: Callable[[float, float], Window], first: float, second: float
+    ) -> None:
         window = None
         with errors_shown(self.refused.emit):
-            window = Window(lower, upper)
+            window = make(first, second)
         if window is None:
             self.show_window(self._window)
         else:
