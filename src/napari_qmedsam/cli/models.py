@@ -5,11 +5,11 @@ from typing import Annotated
 
 import typer
 
-from napari_qmedsam.cli import shared
+from napari_qmedsam.cli import options, shared
 
 
 def models(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: options.JsonOption = False,
 ) -> None:
     """List the models, where they come from and whether they are here."""
     from napari_qmedsam.checkpoints.catalogue import CATALOGUE
@@ -67,7 +67,7 @@ def info(
     model: Annotated[
         str, typer.Argument(metavar="FILE|NAME", help="A model name or weights file.")
     ],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: options.JsonOption = False,
 ) -> None:
     """Show a model's card: architecture, size, origin, limits."""
     from rich.text import Text
@@ -88,7 +88,7 @@ def info(
 
 
 def devices(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: options.JsonOption = False,
 ) -> None:
     """List the devices of this machine, by backend, and the floats they multiply.
 

@@ -301,18 +301,16 @@ def _embedded(
     folder: Path,
 ) -> "tuple[DataSet, DataSet | None]":
     """Embed the slices to train on with the encoder that stays as it is."""
-    from napari_qmedsam.datasets.dataset import split_tenth
     from napari_qmedsam.runtime import load_backend
     from napari_qmedsam.training.embedded import embed
+    from napari_qmedsam.training.validation import set_aside
 
     if start is None:
         raise InvalidSettings(
             "To train a decoder alone, name the weights whose encoder it is to work "
             "with: --start MODEL."
         )
-    data, validation = sets
-    if validation is None and settings.validation_slices:
-        data, validation = split_tenth(data, settings.seed)
+    data, validation = set_aside(*sets, settings)
     backend = load_backend(start, threads=settings.threads)
     with shared.bar("Embedding slices") as advance:
         data = embed(

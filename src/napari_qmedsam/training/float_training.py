@@ -10,7 +10,6 @@ from napari_qmedsam.datasets.dataset import (
     MIXTURE_SOURCE,
     DataSet,
     open_data,
-    split_tenth,
 )
 from napari_qmedsam.models import build_model, config_of
 from napari_qmedsam.models.medsam import MedSAM
@@ -22,7 +21,7 @@ from napari_qmedsam.training.processes import Processes, join_processes
 from napari_qmedsam.training.schedules import float_rate
 from napari_qmedsam.training.settings import TrainedPart, TrainingSettings
 from napari_qmedsam.training.stream import Feed, SampleStream
-from napari_qmedsam.training.validation import Validation
+from napari_qmedsam.training.validation import Validation, set_aside
 
 STAGE = "float"
 """Name of the only stage."""
@@ -80,8 +79,7 @@ class FloatTraining:
             torch.set_num_threads(settings.threads)
         if data is None:
             data = open_data(MIXTURE_SOURCE, settings.seed, self.config.input_size)
-        if validation is None and settings.validation_slices:
-            data, validation = split_tenth(data, settings.seed)
+        data, validation = set_aside(data, validation, settings)
         self.data, self.folder = data, TrainingFolder(folder)
         self.history = RunHistory()
         state = self.folder.read(self.config.name, settings)
@@ -98,9 +96,7 @@ class FloatTraining:
             self._stage(model.to(self.processes.device), data),
             self.folder,
             settings,
-            Validation(validation, settings)
-            if validation is not None and settings.validation_slices
-            else None,
+            Validation.of(validation, settings),
             self.history,
             self.processes,
         )

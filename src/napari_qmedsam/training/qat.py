@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from napari_qmedsam.datasets.dataset import DataSet, split_tenth
+from napari_qmedsam.datasets.dataset import DataSet
 from napari_qmedsam.models.fake_quantized.model import (
     collect_statistics,
     fake_quantize,
@@ -28,7 +28,7 @@ from napari_qmedsam.training.samples import collate
 from napari_qmedsam.training.schedules import epoch_rate
 from napari_qmedsam.training.settings import QATSettings
 from napari_qmedsam.training.stream import Feed, SampleStream
-from napari_qmedsam.training.validation import Validation
+from napari_qmedsam.training.validation import Validation, set_aside
 
 STAGES = ("stage-1", "stage-2", "stage-3")
 """Encoder with a frozen float decoder; decoder; everything."""
@@ -91,12 +91,9 @@ class QuantizationAwareTraining:
         self.teacher = (teacher or start).eval().requires_grad_(False)
         self.teacher.to(self.processes.device)
         check_teacher(self.start, self.teacher)
-        if validation is None and settings.validation_slices:
-            data, validation = split_tenth(data, settings.seed)
+        data, validation = set_aside(data, validation, settings)
         self.settings, self.data = settings, data
-        self.validation = None
-        if validation is not None and settings.validation_slices:
-            self.validation = Validation(validation, settings)
+        self.validation = Validation.of(validation, settings)
         self.folder, self.history = TrainingFolder(folder), RunHistory()
         self._streams = [self._stream(number) for number in range(len(STAGES))]
         self._state = self.folder.read(start.config.name, settings)

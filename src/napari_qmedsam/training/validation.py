@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from napari_qmedsam.datasets.dataset import DataSet
+from napari_qmedsam.datasets.dataset import DataSet, split_tenth
 from napari_qmedsam.errors import UnusableData
 from napari_qmedsam.models.medsam import MedSAM
 from napari_qmedsam.training.processes import Processes
@@ -22,6 +22,15 @@ from napari_qmedsam.training.samples import (
 from napari_qmedsam.training.settings import CommonSettings
 
 
+def set_aside(
+    data: DataSet, validation: DataSet | None, settings: CommonSettings
+) -> tuple[DataSet, DataSet | None]:
+    """Return what is trained on and what is scored, a tenth unless that is given."""
+    if validation is None and settings.validation_slices:
+        return split_tenth(data, settings.seed)
+    return data, validation
+
+
 @dataclass(frozen=True)
 class Validation:
     """The same few slices of each modality every time, boxes without jitter.
@@ -32,6 +41,13 @@ class Validation:
 
     data: DataSet
     settings: CommonSettings
+
+    @classmethod
+    def of(cls, data: DataSet | None, settings: CommonSettings) -> "Validation | None":
+        """Return it as the settings want it; None where nothing is scored."""
+        if data is None or not settings.validation_slices:
+            return None
+        return cls(data, settings)
 
     def score(self, model: MedSAM, processes: Processes) -> dict[str, float]:
         """Return the mean DSC in percent of each modality, by its name.

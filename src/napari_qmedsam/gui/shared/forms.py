@@ -34,12 +34,17 @@ def combo_box(parent: QWidget, tip: str, characters: int = 4) -> QComboBox:
     """Return a combo box that takes what room there is, `characters` at least."""
     combo = QComboBox(parent)
     combo.setToolTip(tip)
+    ask_for(combo, characters)
+    combo.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+    return combo
+
+
+def ask_for(combo: QComboBox, characters: int) -> None:
+    """Let a combo box ask for room for so many characters, however long entries are."""
     combo.setMinimumContentsLength(characters)
     combo.setSizeAdjustPolicy(
         QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
     )
-    combo.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-    return combo
 
 
 def spin_box(

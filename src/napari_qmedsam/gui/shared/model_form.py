@@ -8,6 +8,7 @@ from qtpy.QtWidgets import QComboBox, QFileDialog, QGridLayout, QPushButton, QWi
 from napari_qmedsam.checkpoints.catalogue import CATALOGUE
 from napari_qmedsam.checkpoints.default_model import AUTO, default_model
 from napari_qmedsam.checkpoints.download import is_at_hand
+from napari_qmedsam.gui.shared.forms import ask_for
 from napari_qmedsam.gui.shared.loading import ModelChoice, model_of
 from napari_qmedsam.gui.shared.recent_models import recent_models, use_model
 from napari_qmedsam.runtime import BackendName, Precision, Runtime
@@ -66,18 +67,12 @@ class ModelForm(QWidget):
             "A folder with an exported model in ONNX or OpenVINO form.",
             Qt.ItemDataRole.ToolTipRole,
         )
-        self.model.setMinimumContentsLength(4)
-        self.model.setSizeAdjustPolicy(
-            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
-        )
+        ask_for(self.model, 4)
         self.backend = QComboBox(self)
         self.backend.setToolTip("Software that runs the model.")
         for name in BackendName:
             self.backend.addItem(name.entry.title, name.value)
-        self.backend.setMinimumContentsLength(4)
-        self.backend.setSizeAdjustPolicy(
-            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
-        )
+        ask_for(self.backend, 4)
         self.precision = QComboBox(self)
         self.precision.setToolTip(
             "Numbers that the model calculates with: fp32, the reference; bf16, if the "
@@ -85,10 +80,7 @@ class ModelForm(QWidget):
             "weights. auto tries them and takes the fastest that gives the masks of "
             "fp32. Quantized files run as they were made."
         )
-        self.precision.setMinimumContentsLength(3)
-        self.precision.setSizeAdjustPolicy(
-            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
-        )
+        ask_for(self.precision, 3)
         self.load = QPushButton("Load", self)
         self.load.setToolTip(
             "Load the model now, downloading it first if it is not here. Cancel keeps "
