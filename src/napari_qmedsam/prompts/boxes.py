@@ -132,6 +132,13 @@ class Box2D:
 class Box3D:
     """A box over several slices, in voxel indices; every maximum is excluded.
 
+    Parameters
+    ----------
+    x_min, y_min : float
+    z_min : int
+    x_max, y_max : float
+    z_max : int
+
     Raises
     ------
     InvalidBox
