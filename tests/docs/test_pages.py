@@ -87,12 +87,12 @@ def test_every_page_is_in_the_navigation():
 
 
 def test_versions_of_files_are_those_of_the_code():
-    from napari_qmedsam import replay
+    from napari_qmedsam import label_provenance
     from napari_qmedsam.cohort import results, run_folder
     from napari_qmedsam.segmentation import case_folder
 
     text = (DOCS / "files.md").read_text(encoding="utf-8")
-    for module in (replay, results, run_folder, case_folder):
+    for module in (label_provenance, results, run_folder, case_folder):
         assert f"`{module.FORMAT}`" in text
         assert module.VERSION == 1
 

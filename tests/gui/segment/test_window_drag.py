@@ -57,7 +57,7 @@ def test_level_and_width_are_fields_beside_the_ends(panel):
         assert form.preset.findText(name) >= 0
 
 
-def test_masks_follow_the_window_when_asked(panel, finish, qtbot):
+def test_a_slice_is_segmented_again_in_another_window_when_asked(panel, finish, qtbot):
     from napari_qmedsam.gui.shared.rectangles import rectangle
 
     panel.workspace.view.go_to(2)
