@@ -72,7 +72,7 @@ def test_a_slice_is_segmented_again_in_another_window_when_asked(panel, finish, 
     form.centre.setValue(600)
     qtbot.wait(600)
     assert np.count_nonzero(labels) == found
-    form.follow.setChecked(True)
+    form.segment_again.setChecked(True)
     form.centre.setValue(700)
     qtbot.waitUntil(lambda: np.count_nonzero(labels) == 0, timeout=20_000)
     finish(panel)
