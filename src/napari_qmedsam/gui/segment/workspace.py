@@ -15,6 +15,7 @@ from napari_qmedsam.gui.segment.actions import RefinementLayer, RefinementTool
 from napari_qmedsam.gui.segment.box_tool import BoxTool
 from napari_qmedsam.gui.segment.doubts import Doubts
 from napari_qmedsam.gui.segment.labels_layer import LabelsLayer
+from napari_qmedsam.gui.segment.piece_layer import PieceLayer
 from napari_qmedsam.gui.segment.refinement_layers import REFINEMENT_LAYERS, TOOLS
 from napari_qmedsam.gui.shared.box_layer import BoxLayer
 from napari_qmedsam.gui.shared.colours import colour_of
@@ -95,6 +96,7 @@ class Workspace(QObject):
             for kind, layer in REFINEMENT_LAYERS.items()
         }
         """What refines boxes, by its name in the session."""
+        self.piece_layer = PieceLayer(image, session, say, self._edited, self.colour_of)
         self.labels_layer = LabelsLayer(
             image, session, say, self._brushed, self._recoloured, self._label_chosen
         )
@@ -107,7 +109,8 @@ class Workspace(QObject):
     @property
     def layers(self) -> tuple[SessionLayer, ...]:
         """Boxes, what refines them, and labels, each with its layer if it has one."""
-        return self.box_layer, *self.refining.values(), self.labels_layer
+        refining = *self.refining.values(), self.piece_layer
+        return self.box_layer, *refining, self.labels_layer
 
     @property
     def is_unsaved(self) -> bool:
@@ -371,11 +374,21 @@ class Workspace(QObject):
         if is_new:
             # The session may have objects from before, or from a script.
             self.box_layer.show()
+            self._show_pieces()
         return layer
 
     def _follow(self, before: Objects) -> None:
         for own in self.layers:
             own.follow(before)
+        self._show_pieces()
+
+    def _show_pieces(self) -> None:
+        if self.piece_layer.is_wanted:
+            layers = self.viewer.layers
+            active = layers.selection.active
+            self._shown(self.piece_layer)
+            self.piece_layer.show()
+            layers.selection.active = active
 
     def _reselect(self, drawn: bool = False) -> None:
         """Select what was drawn; what has gone is not selected any more."""
@@ -405,4 +418,5 @@ class Workspace(QObject):
 
     def _recoloured(self) -> None:
         self.box_layer.update()
+        self.piece_layer.show()
         self.changed.emit()
