@@ -49,7 +49,7 @@ def heard(workspace):
 
 
 def test_nothing_is_made_before_it_is_needed(workspace, viewer):
-    assert [own.layer for own in workspace.layers] == [None, None, None]
+    assert [own.layer for own in workspace.layers] == [None] * 4
     assert list(viewer.layers) == [workspace.image]
     assert not workspace.is_unsaved
 
@@ -155,7 +155,7 @@ def test_layers_are_found_again(workspace, viewer, said):
     workspace.session.labels[2, 10:20, 5:25] = 1
     layers = [own.layer for own in workspace.layers]
     workspace.close()
-    assert [own.layer for own in workspace.layers] == [None, None, None]
+    assert [own.layer for own in workspace.layers] == [None] * 4
     again = Workspace(viewer, workspace.image, said.append)
     assert [own.layer for own in again.layers] == layers
     assert again.session is workspace.session
