@@ -1,8 +1,8 @@
 """Objects tracked from slice to slice, every slice encoded exactly once."""
 
 from collections import Counter
-from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -17,7 +17,7 @@ from napari_qmedsam.segmentation.evidence import WorkingSlices
 from napari_qmedsam.segmentation.key_shapes import KeyShapes
 from napari_qmedsam.segmentation.objects import ObjectPrompt
 from napari_qmedsam.segmentation.segmenter import InputBox, InputPoint, SliceSegmenter
-from napari_qmedsam.segmentation.track import Sweep
+from napari_qmedsam.segmentation.track import Sweep, Track
 from napari_qmedsam.volumes.volume import Volume
 from napari_qmedsam.volumes.windows import Window
 
@@ -88,106 +88,146 @@ def track_objects(
     Cancelled
         If the work is not wanted any more; what was given so far is whole.
     """
-    stop = EarlyStop() if stop is None else stop
-    geometry = segmenter.geometry(volume)
-    slices = WorkingSlices(volume, window)
-    frame = slices.frame
     visits = [(z, tracks) for tracks in sweeps for z in sweep_slices(tracks)]
-    to_come = Counter(z for z, _ in visits)
-    nothing = np.zeros(volume.shape[1:], bool)
-    held: dict[int, str] = {}
-
-    def embedding_of(slice_index: int) -> NDArray[np.float32]:
-        key, embedding = segmenter.embed(volume, slice_index, window)
-        if to_come[slice_index] and slice_index not in held:
-            segmenter.store.hold(key)
-            held[slice_index] = key
-        return embedding
-
-    def key_mask(prompt: ObjectPrompt, key: KeyBox) -> NDArray[np.bool_]:
-        if is_blank(volume.array, key.slice_index):
-            return np.zeros(frame.shape, bool)
-        points = input_points(geometry, prompt.clicks_on(key.slice_index))
-        box = geometry.box_to_input(key.box)
-        (answer,) = segmenter.decode(embedding_of(key.slice_index), [box], [points])
-        return geometry.logits_on(answer, *frame.shape) > 0
-
+    stop = EarlyStop() if stop is None else stop
+    walk = _Walk(segmenter, volume, window, stop, tighten)
+    walk.to_come.update(z for z, _ in visits)
     for track in (track for tracks in sweeps for track in tracks):
         if not track.follows_mask and len(track.prompt.keys) > 1:
-            of_key = partial(key_mask, track.prompt)
-            track.shapes = KeyShapes(slices, track.prompt.keys, of_key)
+            of_key = partial(walk.key_mask, track.prompt)
+            track.shapes = KeyShapes(walk.slices, track.prompt.keys, of_key)
     try:
         for done, (slice_index, tracks) in enumerate(visits, 1):
             check_cancelled()
-            to_come[slice_index] -= 1
-            if all(track.is_over(slice_index) for track in tracks):
-                continue
-            here = {i: t for i, t in enumerate(tracks) if slice_index in t.slices}
-            before = {i: track.ended for i, track in here.items()}
-            wanted: dict[int, InputBox] = {}
-            found: dict[int, NDArray[np.bool_]] = {}
-            for i, track in here.items():
-                if track.propagated is not None and not track.has_ended:
-                    propagated = track.propagated
-                    propagated.expect(
-                        slices.motion(propagated.slice_index, slice_index)
-                    )
-                box = track.next_box(slice_index, geometry)
-                if box is not None:
-                    wanted[i] = box
-                elif track.prompt.reaches(slice_index):
-                    # Labels from an earlier run would stay there otherwise.
-                    found[i] = nothing
-            if wanted and is_blank(volume.array, slice_index):
-                # Padding, or a slice that was never filled: models answer anyway.
-                for i in wanted:
-                    here[i].take_nothing(slice_index, nothing)
-                    found[i] = nothing
-            elif wanted:
-                embedding = embedding_of(slice_index)
-                asked = [here[i].prompt.clicks_on(slice_index) for i in wanted]
-                points = [input_points(geometry, p) for p in asked]
-                logits = segmenter.decode(embedding, list(wanted.values()), points)
-                for i, answer in zip(wanted, logits, strict=True):
-                    if here[i].propagated is None:
-                        image = slices.image(slice_index) if tighten else None
-                        found[i] = here[i].shaped(slice_index, answer, geometry, image)
-                        here[i].take(slice_index, found[i])
-                        continue
-                    found[i] = here[i].take_evidence(
-                        slice_index,
-                        slices.image(slice_index),
-                        geometry.logits_on(answer, *frame.shape),
-                        stop,
-                    )
-                for i in wanted:
-                    pieces = here[i].prompt.pieces_on(slice_index)
-                    if pieces and not here[i].has_ended:
-                        boxes = [geometry.box_to_input(piece.box) for piece in pieces]
-                        logits = segmenter.decode(embedding, boxes)
-                        extra = geometry.logits_to_masks(logits)
-                        found[i] = with_pieces(found[i], pieces, extra)
-                        here[i].correct(found[i])
-            if not to_come[slice_index] and slice_index in held:
-                segmenter.store.release(held.pop(slice_index))
-            given = tuple(sorted(found.items()))
-            axis = tracks[0].prompt.axis
-            ends = (
-                track.end_on(slice_index, volume.shape[0], before[i])
-                for i, track in here.items()
-            )
-            yield SliceUpdate(
-                slice_index,
-                given,
-                done,
-                len(visits),
-                axis,
-                tuple(tracks[i].prompt.object_id for i, m in given if m.any()),
-                tuple(end for end in ends if end is not None),
-            )
+            update = walk.visit(slice_index, tracks)
+            if update is not None:
+                yield replace(update, done=done, total=len(visits))
     finally:
-        for key in held.values():
-            segmenter.store.release(key)
+        walk.release(*walk.held)
+
+
+class _Walk:
+    """The way through the slices: what each is asked, and what is held for later."""
+
+    def __init__(
+        self,
+        segmenter: SliceSegmenter,
+        volume: Volume,
+        window: Window,
+        stop: EarlyStop,
+        tighten: bool,
+    ) -> None:
+        self.segmenter, self.volume, self.window = segmenter, volume, window
+        self.stop, self.tighten = stop, tighten
+        self.geometry = segmenter.geometry(volume)
+        self.slices = WorkingSlices(volume, window)
+        self.to_come: Counter[int] = Counter()
+        """Visits that are still to be made, by slice."""
+        self.held: dict[int, str] = {}
+        """Keys of embeddings that a later visit needs, by slice."""
+
+    def embedding_of(self, slice_index: int) -> NDArray[np.float32]:
+        """Return a slice's embedding, held if it is visited again."""
+        key, embedding = self.segmenter.embed(self.volume, slice_index, self.window)
+        if self.to_come[slice_index] and slice_index not in self.held:
+            self.segmenter.store.hold(key)
+            self.held[slice_index] = key
+        return embedding
+
+    def release(self, *slices: int) -> None:
+        """Let the store drop what was held of these slices."""
+        for slice_index in slices:
+            self.segmenter.store.release(self.held.pop(slice_index))
+
+    def key_mask(self, prompt: ObjectPrompt, key: KeyBox) -> NDArray[np.bool_]:
+        """Return the mask of a key box, in the working frame."""
+        shape = self.slices.frame.shape
+        if is_blank(self.volume.array, key.slice_index):
+            return np.zeros(shape, bool)
+        points = input_points(self.geometry, prompt.clicks_on(key.slice_index))
+        box, embedding = self.geometry.box_to_input(key.box), self.embedding_of
+        (answer,) = self.segmenter.decode(embedding(key.slice_index), [box], [points])
+        return self.geometry.logits_on(answer, *shape) > 0
+
+    def visit(self, slice_index: int, tracks: Sweep) -> SliceUpdate | None:
+        """Take the tracks of a sweep over a slice; None where all of them are over."""
+        self.to_come[slice_index] -= 1
+        if all(track.is_over(slice_index) for track in tracks):
+            return None
+        here = {i: t for i, t in enumerate(tracks) if slice_index in t.slices}
+        before = {i: track.ended for i, track in here.items()}
+        found = tuple(sorted(self._masks(slice_index, here).items()))
+        if not self.to_come[slice_index] and slice_index in self.held:
+            self.release(slice_index)
+        depth = self.volume.shape[0]
+        ends = (t.end_on(slice_index, depth, before[i]) for i, t in here.items())
+        return SliceUpdate(
+            slice_index,
+            found,
+            done=0,
+            total=0,
+            axis=tracks[0].prompt.axis,
+            found=tuple(tracks[i].prompt.object_id for i, m in found if m.any()),
+            ends=tuple(end for end in ends if end is not None),
+        )
+
+    def _masks(
+        self, slice_index: int, here: Mapping[int, Track]
+    ) -> dict[int, NDArray[np.bool_]]:
+        """Return the masks of the tracks that have something to say of a slice."""
+        wanted: dict[int, InputBox] = {}
+        found: dict[int, NDArray[np.bool_]] = {}
+        nothing = np.zeros(self.volume.shape[1:], bool)
+        for i, track in here.items():
+            if track.propagated is not None and not track.has_ended:
+                was = track.propagated.slice_index
+                track.propagated.expect(self.slices.motion(was, slice_index))
+            box = track.next_box(slice_index, self.geometry)
+            if box is not None:
+                wanted[i] = box
+            elif track.prompt.reaches(slice_index):
+                # Labels from an earlier run would stay there otherwise.
+                found[i] = nothing
+        if wanted and is_blank(self.volume.array, slice_index):
+            # Padding, or a slice that was never filled: models answer anyway.
+            for i in wanted:
+                here[i].take_nothing(slice_index, nothing)
+                found[i] = nothing
+        elif wanted:
+            found |= self._answers(slice_index, here, wanted)
+        return found
+
+    def _answers(
+        self, slice_index: int, here: Mapping[int, Track], wanted: dict[int, InputBox]
+    ) -> dict[int, NDArray[np.bool_]]:
+        """Ask the model for boxes on a slice, and go on with what it says."""
+        found, geometry = {}, self.geometry
+        embedding = self.embedding_of(slice_index)
+        asked = [here[i].prompt.clicks_on(slice_index) for i in wanted]
+        points = [input_points(geometry, p) for p in asked]
+        logits = self.segmenter.decode(embedding, list(wanted.values()), points)
+        for i, answer in zip(wanted, logits, strict=True):
+            track = here[i]
+            if track.propagated is None:
+                image = self.slices.image(slice_index) if self.tighten else None
+                found[i] = track.shaped(slice_index, answer, geometry, image)
+                track.take(slice_index, found[i])
+                continue
+            found[i] = track.take_evidence(
+                slice_index,
+                self.slices.image(slice_index),
+                geometry.logits_on(answer, *self.slices.frame.shape),
+                self.stop,
+            )
+        for i in wanted:
+            pieces = here[i].prompt.pieces_on(slice_index)
+            if pieces and not here[i].has_ended:
+                boxes = [geometry.box_to_input(piece.box) for piece in pieces]
+                extra = self.segmenter.decode(embedding, boxes)
+                masks = geometry.logits_to_masks(extra)
+                found[i] = with_pieces(found[i], pieces, masks)
+                here[i].correct(found[i])
+        return found
 
 
 def with_pieces(
