@@ -2,13 +2,18 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from napari_qmedsam.cli import cohorts, options, shared
+from napari_qmedsam.cli.drawn_prompts import DrawnPrompts
 from napari_qmedsam.cli.many_cases import segment_many
 from napari_qmedsam.errors import InvalidSettings
+
+if TYPE_CHECKING:
+    from napari_qmedsam.segmentation.result import Segmentation
+    from napari_qmedsam.session import Session
 
 
 def demo(
@@ -173,9 +178,7 @@ def segment(
     why = "it is for many images (--images)."
     shared.refuse_idle(context, cohorts.ONLY_MANY | {"boxes"}, why)
     chosen_model = cohorts.one_model(model)
-    from napari_qmedsam.prompts import Absence, Piece, parse_box, parse_slice_box
     from napari_qmedsam.replay import save_with_provenance
-    from napari_qmedsam.segmentation.measuring import Tally
     from napari_qmedsam.segmentation.plausibility import Doubt, check_object
     from napari_qmedsam.segmentation.propagation import Direction
     from napari_qmedsam.segmentation.tidying import Tidying
@@ -184,26 +187,11 @@ def segment(
     from napari_qmedsam.volumes.windows import parse_window
     from napari_qmedsam.volumes.writing import check_target
 
-    on_slices = [parse_slice_box(text) for text in box or []]
-    drawn = on_slices + [parse_box(text) for text in box3d or []]
-    if not drawn:
-        raise InvalidSettings("Give at least one --box or --box3d.")
+    drawn = DrawnPrompts.read(context.params)
     ways = {way.name.lower(): way for way in Direction}
     if propagate is not None and propagate not in ways:
         raise InvalidSettings(
             f"--propagate / --carry '{propagate}' must be {' or '.join(ways)}."
-        )
-    if keys and (box3d or len({b.z_min for b in on_slices}) < len(on_slices)):
-        raise InvalidSettings("--keys takes --box alone, one on a slice.")
-    extra = [
-        Piece.of(given.z_min, given.in_plane, takes_away)
-        for texts, takes_away in ((add, False), (take, True))
-        for given in map(parse_slice_box, texts or [])
-    ]
-    absences = tuple(Absence(z) for z in absent or [])
-    if (extra or absences) and len(drawn) > 1 and not keys:
-        raise InvalidSettings(
-            "--add, --take and --absent are of one object: give one box, or --keys."
         )
     tidying = Tidying(smooth, largest_piece, fill_holes)
     chosen_window = parse_window(window)
@@ -219,10 +207,7 @@ def segment(
         image, frame=frame, series=series, modality=shared.modality(modality)
     )
     # Boxes and output are checked before a model is loaded or downloaded.
-    for wanted in drawn:
-        wanted.clip(*volume.shape)
-    for piece in extra:
-        piece.box.clip(*volume.shape[1:])
+    drawn.check(volume)
     target = output or _default_output(image, volume.source.format)
     if output is None and target.exists():
         raise InvalidSettings(
@@ -235,12 +220,7 @@ def segment(
         chosen_model, weights, backend, max_boxes, precision, device
     )
     session = Session(volume, segmenter, chosen_window, tighten=tighten)
-    for object_id, wanted in enumerate(drawn[:1] if keys else drawn, 1):
-        session.add_object(wanted, object_id=object_id)
-    for key in drawn[1:] if keys else ():
-        session.set_box(1, key.z_min, key.in_plane)
-    if extra or absences:
-        session.change_object(1, pieces=tuple(extra), absences=absences)
+    drawn.draw_in(session)
     with shared.bar("Segmenting", quiet=as_json) as advance:
         if propagate is None:
             done = session.segment(follow=way, progress=advance)
@@ -258,12 +238,32 @@ def segment(
         if any(Doubt.BOX_TOO_LARGE in found for found in doubts.doubts.values()):
             shared.notices((f"{item.name}: {Doubt.BOX_TOO_LARGE.value}.",))
     shared.notices(volume.notices)
-    info = segmenter.backend.info
+    report = {"output": str(path), **_report(session, done)}
+    if as_json:
+        typer.echo(json.dumps(report))
+        return
+    console = shared.console()
+    for item in report["objects"]:
+        ml = f", {item['volume_ml']} ml" if volume.has_spacing else ""
+        console.print(f"object {item['id']}: {item['voxels']} voxels{ml}")
+    names = {item.object_id: item.name for item in session.objects.values()}
+    console.print(done.end.text(names))
+    console.print(
+        f"{report['milliseconds_per_slice']:.0f} ms per slice "
+        f"({report['model']}, {report['backend']}, {report['precision']})"
+    )
+    console.print(f"Labels: {path}", soft_wrap=True)
+
+
+def _report(session: "Session", done: "Segmentation") -> dict[str, Any]:
+    """Return what was made, and by what."""
+    from napari_qmedsam.segmentation.measuring import Tally
+
+    info, volume = session.model().backend.info, session.volume
     tally = Tally(volume)
     tally.count(session.labels)
     sizes = {item: tally.measure(item) for item in session.objects}
-    report: dict[str, Any] = {
-        "output": str(path),
+    return {
         "objects": [
             {
                 "id": object_id,
@@ -282,20 +282,6 @@ def segment(
         "window": [session.window.lower, session.window.upper],
         "notices": list(volume.notices),
     }
-    if as_json:
-        typer.echo(json.dumps(report))
-        return
-    console = shared.console()
-    for item in report["objects"]:
-        ml = f", {item['volume_ml']} ml" if volume.has_spacing else ""
-        console.print(f"object {item['id']}: {item['voxels']} voxels{ml}")
-    names = {item.object_id: item.name for item in session.objects.values()}
-    console.print(done.end.text(names))
-    console.print(
-        f"{report['milliseconds_per_slice']:.0f} ms per slice "
-        f"({info.model}, {info.backend}, {info.precision})"
-    )
-    console.print(f"Labels: {path}", soft_wrap=True)
 
 
 def _default_output(image: Path, source_format: str) -> Path:
