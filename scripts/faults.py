@@ -277,7 +277,7 @@ def in_child(
         if kill_after is None:
             note_of(os.getpid()).write_text(str(took))
         status = 0
-    except (AssertionError, QMedSAMError, OSError) as error:
+    except BaseException as error:  # noqa: BLE001 - whatever it is, it is told
         note_of(os.getpid()).write_text(repr(error))
     finally:
         os._exit(status)

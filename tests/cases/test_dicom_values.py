@@ -59,6 +59,14 @@ def test_ct_whose_values_are_no_hu_is_told(tmp_path, stored, write_classic):
     assert read_volume(tmp_path / "s").notices == ()
 
 
+def test_sizes_on_a_detector_are_told(tmp_path, stored, write_classic):
+    change = {"PixelSpacing": None, "ImagerPixelSpacing": [0.2, 0.2], "Modality": "DX"}
+    write_classic(tmp_path / "s", stored[:1], lambda i: change)
+    volume = read_volume(tmp_path / "s")
+    assert volume.spacing_mm[1:] == (0.2, 0.2)
+    assert "measured on the detector" in volume.notices[-1]
+
+
 def test_a_scale_that_is_no_number_is_refused(tmp_path, stored, write_classic):
     for file in write_classic(tmp_path / "s", stored):
         # pydicom does not write what is no number.

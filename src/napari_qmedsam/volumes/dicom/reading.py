@@ -47,6 +47,12 @@ NO_SCALE = (
 )
 """What is assumed of such CT, which the standard does not have."""
 
+ON_DETECTOR = (
+    "Its pixels are measured on the detector, and are smaller in the patient, whom a "
+    "projection magnifies."
+)
+"""What ImagerPixelSpacing is, where nothing else gives a size."""
+
 UNSPECIFIED = "US"
 """The RescaleType that says nothing; ITK writes it with CT in HU."""
 
@@ -95,6 +101,8 @@ def read_dicom(path: Path, selection: Selection = WHOLE) -> Volume:
     array, more = _intensities(path, array, chosen, stack.frames)
     notices = chosen.notices + notices + more
     dataset = chosen.headers[0].dataset
+    if "ImagerPixelSpacing" in dataset and "PixelSpacing" not in dataset:
+        notices += (ON_DETECTOR,)
     colour = array.ndim == 4
     modality = MODALITIES.get(text(dataset, "Modality"), Modality.OTHER)
     return Volume(
