@@ -133,8 +133,20 @@ def _check_data(header: NrrdHeader) -> int:
     int
         Bytes that follow the voxels.
     """
-    path = header.path
     needed = declared_bytes(header)
+    _check_fields(header)
+    lines, skipped = (skip_of(header, name) for name in ("line", "byte"))
+    parts = list(data_parts(header))
+    share = needed // len(parts)
+    return sum(
+        _check_part(header, file, after_lines(file, start, lines), share, skipped)
+        for file, start in parts
+    )
+
+
+def _check_fields(header: NrrdHeader) -> None:
+    """Refuse what ITK's reader would crash on, or take for something else."""
+    path = header.path
     for name in ("space origin", "space directions", "measurement frame"):
         if name in header.fields and not VECTORS.fullmatch(header.fields[name]):
             raise unreadable(
@@ -152,47 +164,46 @@ def _check_data(header: NrrdHeader) -> int:
         raise unreadable(
             path, f"its encoding is '{header.encoding[:40]}'", "Save it as raw or gzip."
         )
-    if (
-        header.encoding in ("raw", *GZIP)
-        and TYPES[header.get("type").lower()] > 1
-        and not header.get("endian")
-    ):
+    has_order = header.encoding in TEXT or header.get("endian")
+    if not has_order and TYPES[header.get("type").lower()] > 1:
         raise unreadable(
             path, "its header does not give the byte order (endian)", EXPORT_AGAIN
         )
-    lines, skipped = (skip_of(header, name) for name in ("line", "byte"))
-    parts = list(data_parts(header))
-    share, extra = needed // len(parts), 0
-    for file, start in parts:
-        start = after_lines(file, start, lines)
-        if header.encoding == "raw":
-            start += max(0, skipped)
-        present = file.stat().st_size - start
-        beside = "" if file == path else f"of its data file '{file.name}' "
-        if header.encoding in GZIP:
-            if share > present * DEFLATE_LIMIT:
-                missing = f"{share} bytes are declared, but {present} packed ones there"
-                raise unreadable(path, f"{beside}{missing}", COPY_AGAIN)
-            with file.open("rb") as stream:
-                stream.seek(start)
-                try:
-                    declared = share + max(0, skipped)
-                    extra += inflate_into(stream, 0, memoryview(bytearray()), declared)
-                except Damaged as error:
-                    raise unreadable(path, f"{beside}{error}", COPY_AGAIN) from error
-        elif header.encoding == "raw" and present < share:
-            missing = f"{share - present} of {share} bytes are missing"
+
+
+def _check_part(
+    header: NrrdHeader, file: Path, start: int, share: int, skipped: int
+) -> int:
+    """See that a file holds its share of the bytes; return those that follow them."""
+    path, extra = header.path, 0
+    if header.encoding == "raw":
+        start += max(0, skipped)
+    present = file.stat().st_size - start
+    beside = "" if file == path else f"of its data file '{file.name}' "
+    if header.encoding in GZIP:
+        if share > present * DEFLATE_LIMIT:
+            missing = f"{share} bytes are declared, but {present} packed ones there"
             raise unreadable(path, f"{beside}{missing}", COPY_AGAIN)
-        elif header.encoding == "raw" and present > share and skipped >= 0:
-            extra += present - share
-            with file.open("rb") as stream:
-                stream.seek(start)
-                is_packed = stream.read(3) == GZIP_MARK + b"\x08"
-            if is_packed:
-                reason = "data are packed with gzip, but its header says raw"
-                raise unreadable(path, f"{beside or 'its '}{reason}", EXPORT_AGAIN)
-        elif header.encoding in TEXT and 2 * present + 1 < share // 8:
-            raise unreadable(path, f"{beside}its values are cut short", COPY_AGAIN)
+        with file.open("rb") as stream:
+            stream.seek(start)
+            try:
+                declared = share + max(0, skipped)
+                extra = inflate_into(stream, 0, memoryview(bytearray()), declared)
+            except Damaged as error:
+                raise unreadable(path, f"{beside}{error}", COPY_AGAIN) from error
+    elif header.encoding == "raw" and present < share:
+        missing = f"{share - present} of {share} bytes are missing"
+        raise unreadable(path, f"{beside}{missing}", COPY_AGAIN)
+    elif header.encoding == "raw" and present > share and skipped >= 0:
+        extra = present - share
+        with file.open("rb") as stream:
+            stream.seek(start)
+            is_packed = stream.read(3) == GZIP_MARK + b"\x08"
+        if is_packed:
+            reason = "data are packed with gzip, but its header says raw"
+            raise unreadable(path, f"{beside or 'its '}{reason}", EXPORT_AGAIN)
+    elif header.encoding in TEXT and 2 * present + 1 < share // 8:
+        raise unreadable(path, f"{beside}its values are cut short", COPY_AGAIN)
     return extra
 
 
