@@ -17,6 +17,7 @@ from qtpy.QtGui import QMouseEvent
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QMenu
 
+from napari_qmedsam.gui.segment import background_encoding
 from napari_qmedsam.gui.segment.segment_panel import SegmentPanel
 from napari_qmedsam.gui.shared.layers import image_layer_data
 from napari_qmedsam.gui.shared.rectangles import rectangle
@@ -64,6 +65,12 @@ class ThresholdBackend:
 def no_memories(tmp_path, monkeypatch):
     """Neither choices nor unsaved work of other tests are found."""
     monkeypatch.setenv("QMEDSAM_HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture(autouse=True)
+def nothing_ahead(monkeypatch):
+    """Slices are encoded when they are asked for, so that tests can count them."""
+    monkeypatch.setattr(background_encoding, "START_MS", 10_000_000)
 
 
 @pytest.fixture

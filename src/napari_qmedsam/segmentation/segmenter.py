@@ -1,6 +1,7 @@
 """Boxes on one slice to masks, each slice encoded once."""
 
 import hashlib
+import threading
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -31,6 +32,8 @@ TIMED = 25
 class SliceSegmenter:
     """A loaded model with its store of embeddings.
 
+    Threads take turns: a backend and a store serve one at a time.
+
     Parameters
     ----------
     backend : Backend
@@ -56,6 +59,7 @@ class SliceSegmenter:
         self.backend, self.max_boxes = backend, max_boxes
         self.model_key = backend.info.key if model_key is None else model_key
         self.store = EmbeddingStore() if store is None else store
+        self._turn = threading.RLock()
         self._encoded: deque[float] = deque(maxlen=TIMED)
         self._decoded: deque[float] = deque(maxlen=TIMED)
 
@@ -92,14 +96,22 @@ class SliceSegmenter:
         """Return key and embedding of a slice, encoding it if it is new."""
         image = slice_image(volume.array, slice_index, window)
         key = self.key(image, volume.pixel_aspect)
-        embedding = self.store.get(key)
-        if embedding is None:
-            model_input = self.geometry(volume).prepare(image)
-            start = time.perf_counter()
-            embedding = self._finite(self.backend.encode(model_input), "an embedding")
-            self._encoded.append(time.perf_counter() - start)
-            self.store.put(key, embedding)
+        with self._turn:
+            embedding = self.store.get(key)
+            if embedding is None:
+                model_input = self.geometry(volume).prepare(image)
+                start = time.perf_counter()
+                encoded = self.backend.encode(model_input)
+                embedding = self._finite(encoded, "an embedding")
+                self._encoded.append(time.perf_counter() - start)
+                self.store.put(key, embedding)
         return key, embedding
+
+    def is_encoded(self, volume: Volume, slice_index: int, window: Window) -> bool:
+        """Tell whether the embedding of a slice is at hand."""
+        image = slice_image(volume.array, slice_index, window)
+        with self._turn:
+            return self.key(image, volume.pixel_aspect) in self.store
 
     def decode(
         self,
@@ -124,19 +136,22 @@ class SliceSegmenter:
         size = self.backend.config.logits_size
         logits = np.empty((len(prompts), size, size), np.float32)
         counts = np.array([len(p) for p in points] or [0] * len(prompts), int)
-        started = time.perf_counter()
-        # A padded point is not the same to a model as none.
-        for count in np.unique(counts):
-            alike = np.flatnonzero(counts == count)
-            for start in range(0, len(alike), self.max_boxes):
-                block = alike[start : start + self.max_boxes]
-                if count == 0:
-                    logits[block] = self.backend.decode(embedding, prompts[block])
-                    continue
-                given = np.array([points[i] for i in block], np.float32)
-                refined = given[..., :2], given[..., 2]
-                logits[block] = self.backend.decode(embedding, prompts[block], refined)
-        self._decoded.append(time.perf_counter() - started)
+        with self._turn:
+            started = time.perf_counter()
+            # A padded point is not the same to a model as none.
+            for count in np.unique(counts):
+                alike = np.flatnonzero(counts == count)
+                for start in range(0, len(alike), self.max_boxes):
+                    block = alike[start : start + self.max_boxes]
+                    if count == 0:
+                        logits[block] = self.backend.decode(embedding, prompts[block])
+                        continue
+                    given = np.array([points[i] for i in block], np.float32)
+                    refined = given[..., :2], given[..., 2]
+                    logits[block] = self.backend.decode(
+                        embedding, prompts[block], refined
+                    )
+            self._decoded.append(time.perf_counter() - started)
         return self._finite(logits, "masks")
 
     def _finite(self, values: NDArray[np.float32], what: str) -> NDArray[np.float32]:

@@ -20,6 +20,7 @@ from napari_qmedsam.checkpoints.default_model import AUTO, better_model
 from napari_qmedsam.errors import InvalidSettings
 from napari_qmedsam.gui.segment.actions import RefinementTool
 from napari_qmedsam.gui.segment.autosaver import Autosaver
+from napari_qmedsam.gui.segment.background_encoding import BackgroundEncoding
 from napari_qmedsam.gui.segment.canvas_marks import CanvasMarks
 from napari_qmedsam.gui.segment.case_steps import CaseSteps
 from napari_qmedsam.gui.segment.keys import HelpDialog, KeyBindings
@@ -44,6 +45,7 @@ from napari_qmedsam.gui.shared.notices import errors_shown
 from napari_qmedsam.gui.shared.panel import Panel, connect_buttons
 from napari_qmedsam.gui.shared.panel_choices import preference, restore
 from napari_qmedsam.segmentation.propagation import Direction
+from napari_qmedsam.segmentation.segmenter import SliceSegmenter
 
 if TYPE_CHECKING:
     import napari
@@ -95,6 +97,12 @@ class SegmentPanel(Panel[SegmentControls, SegmentChoices]):
         self.counter = VoxelCounter(self.workspaces)
         self.autosaver = Autosaver(
             self.workspaces, lambda: self.work.is_busy, preference("autosave", True)
+        )
+        self.encoding = BackgroundEncoding(
+            self.workspaces,
+            self.work,
+            self._loaded_segmenter,
+            preference("encode_ahead", True),
         )
         self.recovery = RecoveryBar(self.workspaces, self.autosaver, self.say, self)
         controls.put_above_objects(self.recovery)
@@ -248,6 +256,7 @@ class SegmentPanel(Panel[SegmentControls, SegmentChoices]):
         self.autosaver.saved(workspace)
 
     def _window_changed(self) -> None:
+        self.encoding.start()
         if self.controls.window_form.segment_again.isChecked():
             self._segment_again.start()
 
@@ -264,6 +273,12 @@ class SegmentPanel(Panel[SegmentControls, SegmentChoices]):
                 with errors_shown(self.say):
                     request = Request(self.workspace, tuple(ids), here, axis)
                     self.runner.segment(request)
+
+    def _loaded_segmenter(self) -> SliceSegmenter | None:
+        """Return the chosen model; None while it has not been loaded."""
+        models = self.runner.models
+        is_loaded = models.has_loaded(self.controls.models.choice())
+        return models.segmenter if is_loaded else None
 
     # What is shown --------------------------------------------------------
 
@@ -404,6 +419,7 @@ class SegmentPanel(Panel[SegmentControls, SegmentChoices]):
         """Let go of viewer and layers; return threads of the panel's own."""
         running = self.controls.preview.stop()
         running += self.autosaver.close()
+        running += self.encoding.close()
         self.counter.stop()
         self.viewer.events.theme.disconnect(self.show_theme)
         self.viewer.dims.events.range.disconnect(self.show_objects)
