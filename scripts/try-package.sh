@@ -1,14 +1,19 @@
 #!/usr/bin/env bash
-# Install a wheel or an sdist into an empty environment and use it, without the gui
-# extra and without the training extras: what a user of the shell has.
+# Install a wheel or an sdist into an empty environment and use it, without any extra:
+# what a user of the shell has. With QT the extra of that binding is added afterwards,
+# and napari gives a first mask.
 #
 #   scripts/try-package.sh dist/napari_qmedsam-0.1.0-py3-none-any.whl
+#   QT=pyside6 scripts/try-package.sh dist/napari_qmedsam-0.1.0-py3-none-any.whl
 #
 # Variables:  PYTHON   interpreter that makes the environment
 #             PIP_ARGS options of pip install, like -c constraints.txt
+#             QT       pyqt6 or pyside6
+#             NAPARI   bound of napari, like napari<0.7
 set -euo pipefail
 
 package=$(realpath "$1")
+here=$(realpath "$(dirname "$0")")
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 cd "$scratch"  # nothing of a clone is in reach
@@ -35,3 +40,12 @@ present = [name for name in ("napari", "qtpy", "brevitas", "nncf") if find_spec(
 assert not present, f"installed though no extra was asked for: {present}"
 print("segmented", int(labels.array.astype(bool).sum()), "voxels; no extra is needed")
 EOF
+
+case "${QT:-}" in
+"") exit ;;
+pyqt6) extra=gui ;;
+*) extra=$QT ;;
+esac
+# shellcheck disable=SC2086
+venv/bin/python -m pip install -q ${PIP_ARGS:-} "$package[$extra]" ${NAPARI:+"$NAPARI"}
+QT_API=$QT "$here/headless.sh" venv/bin/python "$here/first_mask.py"
