@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from importlib.util import find_spec
 
 import pytest
 from annotated_types import Ge, Le
@@ -157,16 +158,26 @@ def test_recipe_is_shown_with_its_defaults_and_read_back(run, tmp_path):
     assert run("quantize", "--recipe", "recipe.yaml", "--show-recipe")[1] == out
 
 
-def test_trained_int8_models_are_not_quantized_again(run, tiny_config, tmp_path):
+@pytest.mark.parametrize(
+    "method",
+    [
+        "comq",
+        pytest.param(
+            "nncf-int8",
+            marks=pytest.mark.skipif(find_spec("nncf") is None, reason="extra nncf"),
+        ),
+    ],
+)
+def test_trained_int8_models_are_not_quantized_again(
+    run, tiny_config, tmp_path, method
+):
     model = empty_model(tiny_config, FakeQuantSettings())
     path = save_model(model, tmp_path / "qat.safetensors")
-    output = tmp_path / "x.qmedsam.safetensors"
-    for method in ("comq", "nncf-int8"):
-        arguments = ["--model", path, "--method", method, "--slices", 1]
-        arguments += ["-o", output if method == "comq" else tmp_path / "x"]
-        status, _, error = run("quantize", *arguments)
-        assert status == 2
-        assert "already" in error
+    output = tmp_path / ("x.qmedsam.safetensors" if method == "comq" else "x")
+    arguments = ["--model", path, "--method", method, "--slices", 1, "-o", output]
+    status, _, error = run("quantize", *arguments)
+    assert status == 2
+    assert "already" in error
 
 
 def test_nncf_makes_a_folder_that_segments_in_int8(
