@@ -27,7 +27,7 @@ CORPORA = sorted((Path(__file__).parent / "data" / "corpora").glob("*.zip"))
 """Inputs that reached something new, by parser; see ``scripts/fuzz_guided.py``."""
 
 EACH = 32
-"""Mutated files for each of 16 readers."""
+"""Mutated files for each of 17 readers."""
 
 
 def _script():

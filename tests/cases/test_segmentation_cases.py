@@ -193,6 +193,8 @@ def test_segments_stored_in_another_way_are_refused(tmp_path, write_segmentation
     file = write_segmentation(
         tmp_path / "seg.dcm", {(1, 0): np.ones((40, 48), bool)}, {1: "a"}
     )
+    (tmp_path / "empty.dcm").write_bytes(b"")  # no slice of a segmentation
+    assert read_labels(file).array.all()
     data = pydicom.dcmread(file)
     data.SegmentationType = "SURFACE"
     data.save_as(file)

@@ -96,7 +96,7 @@ def _chain_ends(path: Path) -> bool:
                 return place == 0
             seen.add(place)
             (length,) = struct.unpack_from(order + count, data, place)
-        except struct.error:
+        except (struct.error, OverflowError):
             return False
         place += struct.calcsize(order + count) + length * entries
 

@@ -137,8 +137,11 @@ def choose_series(
             chosen = _named_series(path, found, wanted)
         chosen = _of_one_class(path, chosen)
         _check_complete(path, folder, chosen)
+        chosen = _of_one_patient(path, chosen)
+        if kind is not ObjectKind.IMAGE:
+            return chosen
         is_alone = len({series.uid for series in found}) == 1
-        return _with_lost_told(path, folder, _of_one_patient(path, chosen), is_alone)
+        return _with_lost_told(path, folder, chosen, is_alone)
 
 
 # Helpers ------------------------------------------------------------------
