@@ -11,7 +11,6 @@ from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QWidget
 
 from napari_qmedsam.checkpoints.arithmetic import Precision
@@ -33,6 +32,7 @@ from napari_qmedsam.gui.segment.planes import Planes
 from napari_qmedsam.gui.segment.recovery_bar import RecoveryBar
 from napari_qmedsam.gui.segment.refinement_layers import TOOLS
 from napari_qmedsam.gui.segment.runner import Request, Runner
+from napari_qmedsam.gui.segment.segment_again import SegmentAgain
 from napari_qmedsam.gui.segment.segment_controls import SegmentChoices, SegmentControls
 from napari_qmedsam.gui.segment.slice_display import SliceDisplay
 from napari_qmedsam.gui.segment.voxel_counter import VoxelCounter
@@ -52,9 +52,6 @@ if TYPE_CHECKING:
 
 MINIMUM_WIDTH = 332
 """Pixels at which nothing of the panel is cut off: a third of a small screen."""
-
-SEGMENT_AGAIN_MS = 400
-"""How long a window has to stay before a slice is segmented again in it."""
 
 
 class SegmentPanel(Panel[SegmentControls, SegmentChoices]):
@@ -90,10 +87,12 @@ class SegmentPanel(Panel[SegmentControls, SegmentChoices]):
         self.marks = CanvasMarks(self.workspaces)
         self.window_drag = WindowDrag(self.workspaces)
         self.planes = Planes(self.workspaces)
-        self._segment_again = QTimer(self)
-        self._segment_again.setSingleShot(True)
-        self._segment_again.setInterval(SEGMENT_AGAIN_MS)
-        self._segment_again.timeout.connect(self._segment_in_window)
+        self.again = SegmentAgain(
+            self.workspaces,
+            controls.window_form.segment_again.isChecked,
+            self.runner,
+            self.say,
+        )
         self.counter = VoxelCounter(self.workspaces)
         self.autosaver = Autosaver(
             self.workspaces, lambda: self.work.is_busy, preference("autosave", True)
@@ -257,22 +256,7 @@ class SegmentPanel(Panel[SegmentControls, SegmentChoices]):
 
     def _window_changed(self) -> None:
         self.encoding.start()
-        if self.controls.window_form.segment_again.isChecked():
-            self._segment_again.start()
-
-    def _segment_in_window(self) -> None:
-        """Segment the slice in view again, in the window that it is shown in."""
-        if self.workspace is not None and self.workspace.session.objects:
-            axis, here = self.workspace.view.place
-            ids = [
-                i
-                for i, o in self.workspace.session.objects.items()
-                if o.axis == axis and not o.is_locked and o.prompt.reaches(here)
-            ]
-            if ids:
-                with errors_shown(self.say):
-                    request = Request(self.workspace, tuple(ids), here, axis)
-                    self.runner.segment(request)
+        self.again.window_changed()
 
     def _loaded_segmenter(self) -> SliceSegmenter | None:
         """Return the chosen model; None while it has not been loaded."""
@@ -424,7 +408,7 @@ class SegmentPanel(Panel[SegmentControls, SegmentChoices]):
         self.viewer.events.theme.disconnect(self.show_theme)
         self.viewer.dims.events.range.disconnect(self.show_objects)
         self.display.close()
-        self._segment_again.stop()
+        self.again.close()
         self.marks.close()
         self.window_drag.close()
         self.planes.close()
