@@ -48,9 +48,13 @@ def rescaled(voxels: NDArray, slope: float, intercept: float) -> NDArray:
 
 
 def _scale_in_place(array: NDArray, slope: float, intercept: float) -> NDArray:
-    """Multiply and add in the type of the array, without a second copy."""
-    np.multiply(array, array.dtype.type(slope), out=array)
-    np.add(array, array.dtype.type(intercept), out=array)
+    """Multiply and add in the type of the array, without a second copy.
+
+    What is too large for it becomes infinite, which :func:`replace_non_finite` tells.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        np.multiply(array, array.dtype.type(slope), out=array)
+        np.add(array, array.dtype.type(intercept), out=array)
     return array
 
 
