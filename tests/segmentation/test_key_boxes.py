@@ -5,7 +5,15 @@ import pytest
 
 from napari_qmedsam import Session
 from napari_qmedsam.errors import InvalidBox, InvalidSettings
-from napari_qmedsam.prompts import Box2D, Box3D, KeyBox, Point, hull, interpolate
+from napari_qmedsam.prompts import (
+    Absence,
+    Box2D,
+    Box3D,
+    KeyBox,
+    Point,
+    hull,
+    interpolate,
+)
 from napari_qmedsam.segmentation.propagation import Follow
 from napari_qmedsam.segmentation.segmenter import SliceSegmenter
 from napari_qmedsam.volumes.volume import Volume
@@ -228,3 +236,47 @@ def test_a_slice_of_one_axis_leaves_boxes_of_another_out(session):
     assert session.prompts(slice_index=11, axis=1)[0].box.z_min == 11
     with pytest.raises(InvalidBox, match="outside the volume of 32 slices"):
         session.add_object(Box3D(4, 2, 40, 12, 7, 43), axis=1)
+
+
+def disc(x, y, radius):
+    rows, columns = np.mgrid[:32, :32]
+    return (columns - x) ** 2 + (rows - y) ** 2 < radius**2
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        [disc(8 + 15 * np.sin(np.pi * z / 15), 8 + z, 5.5) for z in range(16)],
+        [
+            disc(15 - s, 14, 5) | disc(15 + s, 14, 5)
+            for s in (*range(8), *range(7, -1, -1))
+        ],
+    ],
+    ids=["bends", "splits and joins"],
+)
+def test_an_object_is_followed_between_two_key_boxes(backend, bright_volume, way):
+    truth = np.stack(way)
+    keys = tuple(KeyBox(z, Box2D.enclosing(truth[z])) for z in (0, 15))
+    session = Session(bright_volume(truth), SliceSegmenter(backend), Window(0, 255))
+    session.add_object(Box3D(0, 0, 0, 32, 32, 16), keys=keys)
+    updates = list(session.segment())
+    both = (truth & (session.labels == 1)).sum(axis=(1, 2))
+    found = (session.labels == 1).sum(axis=(1, 2))
+    assert (2 * both / (found + truth.sum(axis=(1, 2)))).min() > 0.9
+    assert len(backend.encoded) == 16
+    assert [u.slice_index for u in updates if u.found] == list(range(16))
+    # Ways down, up, and the masks: three visits of each slice.
+    assert [u.done for u in updates] == list(range(1, 49))
+
+
+def test_slices_said_to_be_without_the_object_are_empty_between_keys(
+    backend, bright_volume
+):
+    truth = np.stack([disc(14, 16, 8 if z < 5 or z > 8 else 0) for z in range(14)])
+    keys = tuple(KeyBox(z, Box2D.enclosing(truth[z])) for z in (0, 13))
+    session = Session(bright_volume(truth), SliceSegmenter(backend), Window(0, 255))
+    session.add_object(Box3D(0, 0, 0, 32, 32, 14), keys=keys)
+    session.change_object(1, absences=tuple(Absence(z) for z in range(5, 9)))
+    session.segment()
+    there = (session.labels == 1).any(axis=(1, 2))
+    assert np.array_equal(there, truth.any(axis=(1, 2)))

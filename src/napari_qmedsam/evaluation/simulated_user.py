@@ -1,6 +1,6 @@
 """A user who draws boxes on a labelled object, and redraws where masks are worst.
 
-Boxes are used as the panel uses them: slices between two of them are interpolated,
+Boxes are used as the panel uses them: between two of them the object is followed,
 beyond the outermost ones the mask is propagated until the object seems to end.
 """
 
@@ -121,7 +121,7 @@ class DrawnObject:
     def segment(self, segmenter: SliceSegmenter, drawn: Drawn) -> NDArray[np.bool_]:
         """Return the (Z, Y, X) mask that the boxes give.
 
-        Slices between boxes are segmented by interpolated ones. Beyond the outermost
+        Between boxes the object is followed from both sides. Beyond the outermost
         boxes the mask is propagated, at most to the next slice said to be empty.
         """
         first, last = drawn.keys[0].slice_index, drawn.keys[-1].slice_index

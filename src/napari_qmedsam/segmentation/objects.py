@@ -84,6 +84,12 @@ class ObjectPrompt:
         """Tell whether a key box was drawn on this slice."""
         return any(key.slice_index == slice_index for key in self.keys)
 
+    @property
+    def has_gaps(self) -> bool:
+        """Whether there are slices between two of its key boxes without one."""
+        places = sorted(key.slice_index for key in self.keys)
+        return len(places) > 1 and places[-1] - places[0] >= len(places)
+
     def on_slice(self, slice_index: int) -> "ObjectPrompt":
         """Return the prompt of one slice alone."""
         box = Box3D.on_slice(slice_index, self.box_on(slice_index))

@@ -27,6 +27,7 @@ from napari_qmedsam.segmentation.tracking import (
     sweep_slices,
     track_objects,
 )
+from napari_qmedsam.segmentation.votes import Votes
 from napari_qmedsam.volumes.reslicing import seen_along
 from napari_qmedsam.volumes.volume import Volume
 from napari_qmedsam.volumes.windows import Window
@@ -180,13 +181,11 @@ def _learn_and_track(
 def _sweeps(prompts: Sequence[ObjectPrompt], follow: Follow) -> list[Sweep]:
     """Return the tracks of 3D boxes: through each box, or both ways from its middle."""
     if follow is Follow.BOX:
-        ranges = [range(p.box.z_min, p.box.z_max) for p in prompts]
-        return [
-            [
-                Track(p, slices, follows_mask=False)
-                for p, slices in zip(prompts, ranges, strict=True)
-            ]
+        main = [
+            Track(p, range(p.box.z_min, p.box.z_max), follows_mask=False)
+            for p in prompts
         ]
+        return [*_scouts(main), main]
     starts = [p.box.middle_slice for p in prompts]
     down = [
         Track(p, range(start - 1, p.box.z_min - 1, -1))
@@ -197,6 +196,22 @@ def _sweeps(prompts: Sequence[ObjectPrompt], follow: Follow) -> list[Sweep]:
         for p, start, twin in zip(prompts, starts, down, strict=True)
     ]
     return [up, down]
+
+
+def _scouts(tracks: Sequence[Track]) -> list[Sweep]:
+    """Return the ways down and up between key boxes; the tracks get their votes."""
+    ways: list[Sweep] = []
+    apart = [track for track in tracks if track.prompt.has_gaps]
+    for track in apart:
+        track.votes = Votes()
+    for step in (-1, 1) if apart else ():
+        scouts = []
+        for track in apart:
+            keys = sorted(key.slice_index for key in track.prompt.keys)
+            way = range(keys[0], keys[-1] + 1)[::step]
+            scouts.append(Track(track.prompt, way, votes=track.votes, is_scout=True))
+        ways.append(scouts)
+    return ways
 
 
 def _slices_beyond(

@@ -18,6 +18,7 @@ from napari_qmedsam.segmentation.propagated_object import (
     weigh,
 )
 from napari_qmedsam.segmentation.segmenter import InputBox
+from napari_qmedsam.segmentation.votes import OWN_SHARE, Votes
 
 
 @dataclass
@@ -42,6 +43,10 @@ class Track:
         What slices between the object's key boxes are expected to show.
     twin : Track, optional
         The way in the other direction, which begins with this one's first mask.
+    votes : Votes, optional
+        What ways from key box to key box found, for the slices between.
+    is_scout : bool
+        Whether this is such a way: it gives no masks, but votes.
     """
 
     prompt: ObjectPrompt
@@ -51,6 +56,8 @@ class Track:
     propagated: PropagatedObject | None = None
     shapes: KeyShapes | None = None
     twin: "Track | None" = None
+    votes: Votes | None = None
+    is_scout: bool = False
     ended: EndReason | None = None
     """Why there is nothing more of it, until a key box takes it up again."""
     ended_on: int = 0
@@ -136,10 +143,17 @@ class Track:
     ) -> NDArray[np.bool_]:
         """Return the (Y, X) mask of a model's (L, L) answer to a box.
 
-        Between key boxes the shape and the greys that are expected have a say in it.
+        Between key boxes the shape and the greys that are expected have a say in it,
+        and what the ways from both of them found.
         With an image, in the working frame, a mask of a drawn box is tightened.
         """
         expected = None if self.shapes is None else self.shapes.expected(slice_index)
+        votes = None if self.votes is None else self.votes.on(slice_index)
+        if self.shapes is not None and votes is not None:
+            frame = self.shapes.slices.frame
+            answer = geometry.logits_on(logits, *frame.shape)
+            own = np.tanh(answer) if expected is None else weigh(answer, *expected)
+            return frame.whole_mask(votes + OWN_SHARE * own)
         if self.shapes is None or expected is None:
             is_drawn = self.mask is None or not self.follows_mask
             if image is not None and is_drawn:
@@ -198,6 +212,8 @@ class Track:
         if why is not None:
             self._end(why, slice_index)
             return np.zeros((frame.height, frame.width), bool)
+        if self.votes is not None:
+            self.votes.add(slice_index, score)
         return frame.whole_mask(score)
 
 

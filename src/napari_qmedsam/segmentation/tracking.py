@@ -16,6 +16,10 @@ from napari_qmedsam.segmentation.endings import ObjectEnd
 from napari_qmedsam.segmentation.evidence import WorkingSlices
 from napari_qmedsam.segmentation.key_shapes import KeyShapes
 from napari_qmedsam.segmentation.objects import ObjectPrompt
+from napari_qmedsam.segmentation.propagated_object import (
+    PropagatedObject,
+    learn_margins,
+)
 from napari_qmedsam.segmentation.segmenter import InputBox, InputPoint, SliceSegmenter
 from napari_qmedsam.segmentation.track import Sweep, Track
 from napari_qmedsam.volumes.volume import Volume
@@ -30,7 +34,7 @@ class SliceUpdate:
     ----------
     slice_index : int
     masks : tuple of (index, mask)
-        Index into the prompts, and the (Y, X) mask.
+        Index into the prompts, and the (Y, X) mask; none of scouts.
     done, total : int
         Visits made and planned.
     axis : int
@@ -75,7 +79,8 @@ def track_objects(
     volume : Volume
         As seen along the axis of the prompts.
     sweeps : sequence of sequences of Track
-        Each with a track per prompt, in the order of the indices in updates.
+        Each with a track per prompt, in the order of the indices in updates; scouts,
+        which give no masks, in any.
     window : Window
     stop : EarlyStop, optional
         When objects that are propagated count as ended. Default: `EarlyStop()`.
@@ -96,6 +101,8 @@ def track_objects(
         if not track.follows_mask and len(track.prompt.keys) > 1:
             of_key = partial(walk.key_mask, track.prompt)
             track.shapes = KeyShapes(walk.slices, track.prompt.keys, of_key)
+        if track.is_scout:
+            track.propagated = walk.before_first_key(track)
     try:
         for done, (slice_index, tracks) in enumerate(visits, 1):
             check_cancelled()
@@ -149,6 +156,12 @@ class _Walk:
         (answer,) = self.segmenter.decode(embedding(key.slice_index), [box], [points])
         return self.geometry.logits_on(answer, *shape) > 0
 
+    def before_first_key(self, scout: Track) -> PropagatedObject:
+        """Return an object without a mask, which its first key box will give it."""
+        frame = self.slices.frame
+        blank = np.zeros(frame.shape, np.uint8)
+        return PropagatedObject(frame, scout.slices[0], blank, blank > 0)
+
     def visit(self, slice_index: int, tracks: Sweep) -> SliceUpdate | None:
         """Take the tracks of a sweep over a slice; None where all of them are over."""
         self.to_come[slice_index] -= 1
@@ -156,18 +169,23 @@ class _Walk:
             return None
         here = {i: t for i, t in enumerate(tracks) if slice_index in t.slices}
         before = {i: track.ended for i, track in here.items()}
-        found = tuple(sorted(self._masks(slice_index, here).items()))
+        masks = sorted(self._masks(slice_index, here).items())
+        given = tuple((i, mask) for i, mask in masks if not here[i].is_scout)
         if not self.to_come[slice_index] and slice_index in self.held:
             self.release(slice_index)
         depth = self.volume.shape[0]
-        ends = (t.end_on(slice_index, depth, before[i]) for i, t in here.items())
+        ends = (
+            track.end_on(slice_index, depth, before[i])
+            for i, track in here.items()
+            if not track.is_scout
+        )
         return SliceUpdate(
             slice_index,
-            found,
+            given,
             done=0,
             total=0,
             axis=tracks[0].prompt.axis,
-            found=tuple(tracks[i].prompt.object_id for i, m in found if m.any()),
+            found=tuple(tracks[i].prompt.object_id for i, m in given if m.any()),
             ends=tuple(end for end in ends if end is not None),
         )
 
@@ -179,7 +197,8 @@ class _Walk:
         found: dict[int, NDArray[np.bool_]] = {}
         nothing = np.zeros(self.volume.shape[1:], bool)
         for i, track in here.items():
-            if track.propagated is not None and not track.has_ended:
+            is_key = track.prompt.is_key(slice_index)
+            if track.propagated is not None and not (track.has_ended or is_key):
                 was = track.propagated.slice_index
                 track.propagated.expect(self.slices.motion(was, slice_index))
             box = track.next_box(slice_index, self.geometry)
@@ -219,6 +238,10 @@ class _Walk:
                 geometry.logits_on(answer, *self.slices.frame.shape),
                 self.stop,
             )
+        fresh = [here[i] for i in wanted if here[i].is_scout]
+        fresh = [track for track in fresh if track.prompt.is_key(slice_index)]
+        starting = [track.propagated for track in fresh if track.propagated]
+        learn_margins(self.segmenter, geometry, embedding, starting)
         for i in wanted:
             pieces = here[i].prompt.pieces_on(slice_index)
             if pieces and not here[i].has_ended:
