@@ -1,0 +1,104 @@
+"""How long a box takes to show its mask, in a real window, on slices encoded ahead.
+
+Needs a display; without one::
+
+    scripts/headless.sh .venv/bin/python scripts/latency.py --models demo,lite_medsam
+
+Opens a generated CT, waits until its slices have been encoded, and draws boxes one by
+one. Timed is from the box's arrival in its layer to the end of the work, with the mask
+painted, counted and on the canvas.
+"""
+
+import argparse
+import time
+
+import numpy as np
+from screenshots import settle
+
+BUDGET_MS = {"demo": 60, "lite_medsam": 120}
+"""What a box may take on two cores, for 95 of 100."""
+
+
+def measure(viewer, panel, model, boxes, seed):
+    from qtpy.QtWidgets import QApplication
+
+    from napari_qmedsam.gui.shared.rectangles import rectangle
+    from napari_qmedsam.prompts import Box2D
+
+    panel.controls.models.choose(model)
+    panel.load_model()
+    _until(lambda: not panel.work.is_busy)
+    _until(lambda: panel.encoding.is_busy)
+    _until(lambda: not panel.encoding.is_busy)
+    panel.controls.automatic.setChecked(True)
+    rng, took = np.random.default_rng(seed), []
+    depth, height, width = panel.workspace.session.volume.shape
+    layer = panel.workspace.draw_boxes()
+    for _ in range(boxes):
+        slice_index = int(rng.integers(depth // 4, 3 * depth // 4))
+        panel.workspace.view.go_to(slice_index)
+        settle(0.05)
+        x, y = (
+            rng.integers(width // 4, width // 2),
+            rng.integers(height // 4, height // 2),
+        )
+        box = Box2D(x, y, x + rng.integers(20, 60), y + rng.integers(20, 60))
+        start = time.perf_counter()
+        layer.add_rectangles(rectangle(slice_index, box, 3))
+        QApplication.processEvents()
+        while panel.work.is_busy or panel.runner.is_waiting:
+            QApplication.processEvents()
+        viewer.window._qt_viewer.canvas.native.update()
+        QApplication.processEvents()
+        took.append(1000 * (time.perf_counter() - start))
+        panel.undo()
+        panel.undo()
+        settle(0.02)
+    return np.array(took)
+
+
+def _until(holds, seconds=600):
+    end = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > end:
+            raise SystemExit("It did not come to that.")
+        settle(0.05)
+
+
+def main() -> None:
+    """Measure each model and print a line for it."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--models", default="demo")
+    parser.add_argument("--boxes", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=0)
+    asked = parser.parse_args()
+
+    import napari
+    from napari.layers import Layer
+
+    from napari_qmedsam.gui.samples import phantom
+    from napari_qmedsam.gui.segment.segment_panel import SegmentPanel
+    from napari_qmedsam.gui.shared.layers import image_layer_data
+    from napari_qmedsam.volumes.volume import Modality
+
+    for model in asked.models.split(","):
+        viewer = napari.Viewer()
+        volume = phantom(Modality.CT).volume
+        viewer.add_layer(Layer.create(*image_layer_data(volume, "phantom")))
+        panel = SegmentPanel(viewer)
+        viewer.window.add_dock_widget(panel, name="Segment")
+        settle(1)
+        took = measure(viewer, panel, model, asked.boxes, asked.seed)
+        median, most = np.percentile(took, [50, 95])
+        print(
+            f"{model}: {len(took)} boxes, median {median:.0f} ms, 95 of 100 within "
+            f"{most:.0f} ms, longest {took.max():.0f} ms"
+            f" (budget {BUDGET_MS.get(model, 0)} ms)",
+            flush=True,
+        )
+        panel.close_down()
+        viewer.close()
+
+
+if __name__ == "__main__":
+    main()
