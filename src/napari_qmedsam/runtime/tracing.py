@@ -88,8 +88,9 @@ def quiet_tracing() -> Iterator[None]:
     would rather have torch.export, but traces are what the converters take.
     """
     with torch.inference_mode(), warnings.catch_warnings():
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)
-        warnings.simplefilter("ignore", DeprecationWarning)
+        # torch's wish is a FutureWarning from 2.14 on.
+        for kind in (torch.jit.TracerWarning, DeprecationWarning, FutureWarning):
+            warnings.simplefilter("ignore", kind)
         yield
 
 
