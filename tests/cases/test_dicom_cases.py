@@ -255,6 +255,14 @@ def test_no_usable_pixel_spacing_is_told(tmp_path, stored, write_classic, spacin
     )
 
 
+def test_the_ratio_of_sides_stands_in_for_a_spacing(tmp_path, stored, write_classic):
+    change = {"PixelSpacing": None, "PixelAspectRatio": [3, 2]}
+    write_classic(tmp_path / "s", stored, lambda i: change)
+    volume = read_volume(tmp_path / "s")
+    assert volume.spacing_mm == (3.0, 1.5, 1.0)
+    assert "1.5 mm down a column by their PixelAspectRatio" in volume.notices[0]
+
+
 def test_one_slice_is_as_thick_as_it_says(tmp_path, stored, write_classic):
     write_classic(tmp_path / "s", stored[:1], lambda i: {"SliceThickness": 5})
     volume = read_volume(tmp_path / "s")

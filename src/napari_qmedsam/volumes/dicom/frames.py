@@ -52,6 +52,8 @@ class Frame:
         Centre of the first pixel in LPS mm.
     spacing : tuple of float or None
         Pixel size in mm down a column and along a row.
+    aspect : tuple of float or None
+        Height and width of a pixel in no unit, for frames without `spacing`.
     thickness, between : float or None
         SliceThickness and SpacingBetweenSlices in mm.
     slope, intercept : float or None
@@ -81,6 +83,7 @@ class Frame:
     slope: float | None
     intercept: float | None
     scale_type: str = ""
+    aspect: tuple[float, ...] | None = None
     location: float | None = None
     rank: int | None = None
     traits: tuple[tuple[str, str], ...] = ()
@@ -201,6 +204,7 @@ def _frame(
         orientation=orientation,
         position=position,
         spacing=_spacing(measures, dataset),
+        aspect=numbers(dataset, "PixelAspectRatio", 2),
         thickness=_length(_first(number, measures, "SliceThickness")),
         between=_length(_first(number, measures, "SpacingBetweenSlices")),
         slope=slope,

@@ -156,7 +156,15 @@ def _in_plane_spacing(
     first = next((frame for frame in frames if frame.spacing is not None), None)
     if first is None or first.spacing is None:
         notice = "The files carry no pixel spacing above 0; 1 mm is assumed."
-        return (1.0, 1.0), (notice,)
+        aspect = frames[0].aspect
+        if aspect is None or min(aspect) <= 0 or aspect[0] == aspect[1]:
+            return (1.0, 1.0), (notice,)
+        height = aspect[0] / aspect[1]
+        notice = (
+            "The files carry no pixel spacing above 0; 1 mm is assumed along a row, "
+            f"and {height:g} mm down a column by their PixelAspectRatio."
+        )
+        return (height, 1.0), (notice,)
     bare = sum(frame.spacing is None for frame in frames)
     for frame in frames:
         if frame.spacing is not None and not np.allclose(
