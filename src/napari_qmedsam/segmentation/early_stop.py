@@ -69,7 +69,7 @@ class EarlyStop:
         If `smallest_share` is not in 0..1.
     """
 
-    smallest_share: float = 0.2
+    smallest_share: float = 0.22
     least_overlap: float = 0.2
     grey_spreads: float = 3.0
     least_grey: float = 15.0
