@@ -131,7 +131,7 @@ def test_a_range_asked_for_meanwhile_is_segmented_after(panel, backend, finish):
     ] + 2 * [False]
 
 
-def test_key_boxes_are_added_adjusted_and_interpolated(panel, finish):
+def test_key_boxes_are_added_adjusted_and_followed_between(panel, finish):
     panel.workspace.view.go_to(1)
     draw(panel, 1, FIRST)
     panel.workspace.view.go_to(5)
@@ -149,7 +149,8 @@ def test_key_boxes_are_added_adjusted_and_interpolated(panel, finish):
     panel.controls.on_range.click()
     finish(panel)
     labels = panel.workspace.labels_layer.layer.data
-    assert [(labels[z] == 1).sum() for z in range(6)] == [0, 200, 190, 160, 130, 100]
+    # The bar stays as it is between the keys: it is followed beyond the boxes there.
+    assert [(labels[z] == 1).sum() for z in range(6)] == [0, 200, 190, 200, 200, 100]
     assert panel.controls.table.rowCount() == 1
 
 
