@@ -17,6 +17,7 @@ from napari_qmedsam.evaluation.variants import Variant
 from napari_qmedsam.gui.compare.compare_controls import AROUND
 from napari_qmedsam.gui.compare.compare_panel import ComparePanel
 from napari_qmedsam.gui.quantize.quantize_panel import QuantizePanel
+from napari_qmedsam.gui.segment import background_encoding
 from napari_qmedsam.gui.segment.segment_panel import SegmentPanel
 from napari_qmedsam.gui.shared.layers import image_layer_data, labels_layer_data
 from napari_qmedsam.gui.shared.rectangles import rectangle
@@ -156,8 +157,9 @@ def test_interface_never_stalls_while_variants_are_compared(
 def test_interface_never_stalls_beside_the_work(
     make_napari_viewer, qtbot, finish, usual_gap, tmp_path, monkeypatch
 ):
-    """Previews, counting, autosaving and propagating, on slices of usual size."""
+    """Previews, counting, autosaving, propagating and encoding ahead, at usual size."""
     monkeypatch.setenv("QMEDSAM_CACHE", str(tmp_path))
+    monkeypatch.setattr(background_encoding, "START_MS", 100)
     backend = load_backend("demo", "openvino")
     rng = np.random.default_rng(0)
     array = rng.integers(-200, 300, (40, 512, 512)).astype(np.int16)
@@ -187,6 +189,8 @@ def test_interface_never_stalls_beside_the_work(
         panel.workspace.view.go_to(20)
         qtbot.waitUntil(lambda: panel.workspace.tally.is_current, timeout=9000)
         qtbot.waitUntil(lambda: not panel.autosaver.is_busy, timeout=20_000)
+        qtbot.waitUntil(lambda: panel.encoding.is_busy, timeout=5000)
+        qtbot.wait(200)
 
     assert usual_gap(panel, work, prepare) < LONGEST_GAP
 

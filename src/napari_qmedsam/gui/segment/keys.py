@@ -22,8 +22,8 @@ ACTIONS: tuple[KeyAction, ...] = (
         "add_key_box",
         "K",
         "Key box",
-        "Put the object's box on this slice, to be adjusted; the slices between key "
-        "boxes are interpolated.",
+        "Put the object's box on this slice, to be adjusted; between key boxes the "
+        "object is followed from both.",
     ),
     *TOOLS,
     KeyAction("segment_slice", "G", "Segment slice", "Segment the slice in view."),

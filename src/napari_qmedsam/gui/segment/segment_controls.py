@@ -104,8 +104,8 @@ class SegmentControls(Controls):
         self.objects.setMinimumHeight(TABLE_HEIGHT)
         self.follow = combo_box(
             self,
-            "How a range is segmented: each slice from the drawn and interpolated "
-            "boxes, or from the middle on by the mask of its neighbour.",
+            "How a range is segmented: by the drawn boxes, followed from both where "
+            "key boxes are apart, or from the middle on by the mask of its neighbour.",
         )
         for follow, title in FOLLOWED.items():
             self.follow.addItem(title, follow)
