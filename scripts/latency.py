@@ -22,13 +22,14 @@ BUDGET_MS = {"demo": 60, "lite_medsam": 120}
 def measure(viewer, panel, model, boxes, seed):
     from qtpy.QtWidgets import QApplication
 
+    from napari_qmedsam.gui.segment.background_encoding import START_MS
     from napari_qmedsam.gui.shared.rectangles import rectangle
     from napari_qmedsam.prompts import Box2D
 
     panel.controls.models.choose(model)
     panel.load_model()
     _until(lambda: not panel.work.is_busy)
-    _until(lambda: panel.encoding.is_busy)
+    settle(2 * START_MS / 1000)
     _until(lambda: not panel.encoding.is_busy)
     panel.controls.automatic.setChecked(True)
     rng, took = np.random.default_rng(seed), []
