@@ -149,23 +149,20 @@ class Track:
         """
         expected = None if self.shapes is None else self.shapes.expected(slice_index)
         votes = None if self.votes is None else self.votes.on(slice_index)
-        if self.shapes is not None and votes is not None:
+        if self.shapes is not None and not (expected is None and votes is None):
             frame = self.shapes.slices.frame
             answer = geometry.logits_on(logits, *frame.shape)
-            own = np.tanh(answer) if expected is None else weigh(answer, *expected)
-            return frame.whole_mask(votes + OWN_SHARE * own)
-        if self.shapes is None or expected is None:
-            is_drawn = self.mask is None or not self.follows_mask
-            if image is not None and is_drawn:
-                frame = WorkingFrame(geometry.height, geometry.width)
-                answer = geometry.logits_on(logits, *frame.shape)
-                return frame.whole_mask(tightened(answer, image))
-            (mask,) = geometry.logits_to_masks(logits[None])
-            return mask
-        distance, greys = expected
-        frame = self.shapes.slices.frame
-        score = weigh(geometry.logits_on(logits, *frame.shape), distance, greys)
-        return frame.whole_mask(score)
+            score = np.tanh(answer) if expected is None else weigh(answer, *expected)
+            return frame.whole_mask(
+                score if votes is None else votes + OWN_SHARE * score
+            )
+        is_drawn = self.mask is None or not self.follows_mask
+        if image is not None and is_drawn:
+            frame = WorkingFrame(geometry.height, geometry.width)
+            answer = geometry.logits_on(logits, *frame.shape)
+            return frame.whole_mask(tightened(answer, image))
+        (mask,) = geometry.logits_to_masks(logits[None])
+        return mask
 
     def correct(self, mask: NDArray[np.bool_]) -> None:
         """Go on from where it is with another (Y, X) mask."""

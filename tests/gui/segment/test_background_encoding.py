@@ -1,6 +1,8 @@
 """The scan in hand is encoded while nothing else happens, and gives way at once."""
 
+import gc
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -29,6 +31,18 @@ def test_all_slices_are_encoded_and_their_first_box_is_not_waited_for(
     panel.workspace.view.go_to(0)
     qtbot.wait(30)
     assert backend.encoded == 6
+
+
+def test_a_model_that_is_exchanged_is_not_kept_for_what_it_encoded(
+    panel, backend, segment_box, qtbot
+):
+    segment_box(2, FIRST)
+    qtbot.waitUntil(lambda: backend.encoded == 6, timeout=5000)
+    qtbot.waitUntil(lambda: not panel.encoding.is_busy, timeout=5000)
+    gone = weakref.ref(panel.runner.models.segmenter)
+    panel.runner.models.segmenter = panel.workspace.session.segmenter = None
+    gc.collect()
+    assert gone() is None
 
 
 def test_nothing_is_encoded_before_a_model_is_there_or_where_it_is_not_wanted(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from threading import Thread
+from weakref import ref
 
 from qtpy.QtCore import QObject, QTimer
 
@@ -44,7 +45,11 @@ class BackgroundEncoding(QObject):
         self._workspaces, self._work, self._segmenter = workspaces, work, segmenter
         self._worker = Worker(self)
         self._done: tuple[object, ...] | None = None
-        """What was encoded as far as there is room: scan, axis, window and model."""
+        """What was encoded as far as there is room: scan, axis, window and model.
+
+        By weak references: neither a closed scan nor a model that was exchanged for
+        another is kept by it.
+        """
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(START_MS)
@@ -80,7 +85,7 @@ class BackgroundEncoding(QObject):
             return
         axis, slice_index = workspace.view.place
         volume, window = workspace.session.volume, workspace.window()
-        wanted = workspace, axis, window, segmenter
+        wanted = ref(workspace), axis, window, ref(segmenter)
         if wanted == self._done:
             return
 
