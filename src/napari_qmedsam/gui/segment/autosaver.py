@@ -5,6 +5,7 @@ from collections.abc import Callable
 from functools import partial
 from threading import Thread
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from qtpy.QtCore import QObject, QTimer, Signal
 
@@ -47,7 +48,7 @@ class Autosaver(QObject):
         self.is_autosaving = is_autosaving
         self._is_over = False
         self._workspaces, self._is_busy = workspaces, is_busy
-        self._kept: dict[Workspace, int] = {}
+        self._kept: WeakKeyDictionary[Workspace, int] = WeakKeyDictionary()
         self._worker = Worker(self)
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
