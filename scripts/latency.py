@@ -5,8 +5,9 @@ Needs a display; without one::
     scripts/headless.sh .venv/bin/python scripts/latency.py --models demo,lite_medsam
 
 Opens a generated CT, waits until its slices have been encoded, and draws boxes one by
-one. Timed is from the box's arrival in its layer to the end of the work, with the mask
-painted, counted and on the canvas.
+one. Timed is from the box's arrival in its layer until the canvas has been drawn with
+its mask; a second figure is until all is at rest, the panel and its counts as well.
+Without a graphics card the drawing is done by the processor and is most of it.
 """
 
 import argparse
@@ -20,6 +21,7 @@ BUDGET_MS = {"demo": 60, "lite_medsam": 120}
 
 
 def measure(viewer, panel, model, boxes, seed):
+    from qtpy.QtCore import QEventLoop
     from qtpy.QtWidgets import QApplication
 
     from napari_qmedsam.gui.segment.background_encoding import START_MS
@@ -32,30 +34,41 @@ def measure(viewer, panel, model, boxes, seed):
     settle(2 * START_MS / 1000)
     _until(lambda: not panel.encoding.is_busy)
     panel.controls.automatic.setChecked(True)
-    rng, took = np.random.default_rng(seed), []
+    rng, seen, rest = np.random.default_rng(seed), [], []
     depth, height, width = panel.workspace.session.volume.shape
     layer = panel.workspace.draw_boxes()
+    scene = viewer.window._qt_viewer.canvas._scene_canvas
+    drawn, painted = [], []
+    scene.events.draw.connect(
+        lambda _: drawn.append(time.perf_counter()), position="last"
+    )
+    panel.workspace.redrawn.connect(lambda _: painted.append(time.perf_counter()))
+
+    def has_been_seen():
+        return painted and drawn and drawn[-1] > painted[0]
+
     for _ in range(boxes):
         slice_index = int(rng.integers(depth // 4, 3 * depth // 4))
         panel.workspace.view.go_to(slice_index)
-        settle(0.05)
+        # As long as it takes to draw a box, at the least.
+        settle(1)
         x, y = (
             rng.integers(width // 4, width // 2),
             rng.integers(height // 4, height // 2),
         )
         box = Box2D(x, y, x + rng.integers(20, 60), y + rng.integers(20, 60))
+        drawn.clear()
         start = time.perf_counter()
         layer.add_rectangles(rectangle(slice_index, box, 3))
-        QApplication.processEvents()
-        while panel.work.is_busy or panel.runner.is_waiting:
-            QApplication.processEvents()
-        viewer.window._qt_viewer.canvas.native.update()
-        QApplication.processEvents()
-        took.append(1000 * (time.perf_counter() - start))
+        painted.clear()
+        while panel.work.is_busy or panel.runner.is_waiting or not has_been_seen():
+            # As the window does: asleep until something comes.
+            QApplication.processEvents(QEventLoop.ProcessEventsFlag.WaitForMoreEvents)
+        rest.append(1000 * (time.perf_counter() - start))
+        seen.append(1000 * (next(t for t in drawn if t > painted[0]) - start))
         panel.undo()
         panel.undo()
-        settle(0.02)
-    return np.array(took)
+    return np.array(seen), np.array(rest)
 
 
 def _until(holds, seconds=600):
@@ -82,6 +95,8 @@ def main() -> None:
     from napari_qmedsam.gui.shared.layers import image_layer_data
     from napari_qmedsam.volumes.volume import Modality
 
+    print("| model | until | boxes | median ms | 95 % within | longest | wanted |")
+    print("| --- | --- | ---: | ---: | ---: | ---: | ---: |")
     for model in asked.models.split(","):
         viewer = napari.Viewer()
         volume = phantom(Modality.CT).volume
@@ -89,14 +104,15 @@ def main() -> None:
         panel = SegmentPanel(viewer)
         viewer.window.add_dock_widget(panel, name="Segment")
         settle(1)
-        took = measure(viewer, panel, model, asked.boxes, asked.seed)
-        median, most = np.percentile(took, [50, 95])
-        print(
-            f"{model}: {len(took)} boxes, median {median:.0f} ms, 95 of 100 within "
-            f"{most:.0f} ms, longest {took.max():.0f} ms"
-            f" (budget {BUDGET_MS.get(model, 0)} ms)",
-            flush=True,
-        )
+        seen, rest = measure(viewer, panel, model, asked.boxes, asked.seed)
+        for what, took in (("mask seen", seen), ("all at rest", rest)):
+            median, most = np.percentile(took, [50, 95])
+            wanted = BUDGET_MS.get(model, "") if took is seen else ""
+            print(
+                f"| {model} | {what} | {len(took)} | {median:.0f} | {most:.0f} "
+                f"| {took.max():.0f} | {wanted} |",
+                flush=True,
+            )
         panel.close_down()
         viewer.close()
 

@@ -57,3 +57,23 @@ def test_it_stops_when_nobody_wants_it_any_more(new_backend, volume):
     with cancellable(lambda: len(done) == 2), pytest.raises(Cancelled):
         encode()
     assert done == [0, 1]
+
+
+def test_a_slice_made_ready_is_encoded_and_decoded_once_and_a_blank_one_never(
+    new_backend, volume, monkeypatch
+):
+    segmenter, decoded = SliceSegmenter(new_backend()), []
+    decode = segmenter.backend.decode
+
+    def counted(embedding, boxes):
+        decoded.append(embedding)
+        return decode(embedding, boxes)
+
+    monkeypatch.setattr(segmenter.backend, "decode", counted)
+    segmenter.make_ready(volume, 5, FULL)
+    assert not segmenter.backend.encoded
+    segmenter.make_ready(volume, 2, FULL)
+    (embedding,) = decoded
+    # The very object: decoders know what they keep by it.
+    assert embedding is segmenter.embed(volume, 2, FULL)[1]
+    assert segmenter.milliseconds[1] is None

@@ -113,6 +113,19 @@ class SliceSegmenter:
         with self._turn:
             return self.key(image, volume.pixel_aspect) in self.store
 
+    def make_ready(self, volume: Volume, slice_index: int, window: Window) -> None:
+        """Encode a slice if it is new, and decode a box that nobody asked for.
+
+        Decoders compute part of their work once per slice, with its first box; the
+        user's first is then as fast as the next ones.
+        """
+        if is_blank(volume.array, slice_index):
+            return
+        _, embedding = self.embed(volume, slice_index, window)
+        size = self.backend.config.input_size
+        with self._turn:
+            self.backend.decode(embedding, np.array([[0, 0, size, size]], np.float32))
+
     def decode(
         self,
         embedding: NDArray[np.float32],

@@ -88,7 +88,7 @@ def test_a_box_does_not_wait_for_the_encoding_of_another_slice(
     qtbot.waitUntil(lambda: not panel.encoding.is_busy, timeout=5000)
     panel.workspace.session.segmenter.store.clear()
     monkeypatch.setattr(backend, "encode", slow)
-    panel.encoding._done = None
+    panel.encoding._done = panel.encoding._ready = None
     panel.encoding.start()
     qtbot.waitUntil(began.is_set, timeout=5000)
     segment_box(4, FIRST)

@@ -11,6 +11,7 @@ from napari_qmedsam.gui.shared.work import Work
 from napari_qmedsam.gui.shared.worker import Report, Worker
 from napari_qmedsam.segmentation.encoding_ahead import encode_ahead
 from napari_qmedsam.segmentation.segmenter import SliceSegmenter
+from napari_qmedsam.volumes.reslicing import seen_along
 
 START_MS = 400
 """How long nothing has to happen before slices are encoded."""
@@ -50,6 +51,8 @@ class BackgroundEncoding(QObject):
         By weak references: neither a closed scan nor a model that was exchanged for
         another is kept by it.
         """
+        self._ready: tuple[object, ...] | None = None
+        """The slice that was made ready last, of what in `_done`."""
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(START_MS)
@@ -86,15 +89,19 @@ class BackgroundEncoding(QObject):
         axis, slice_index = workspace.view.place
         volume, window = workspace.session.volume, workspace.window()
         wanted = ref(workspace), axis, window, ref(segmenter)
-        if wanted == self._done:
+        in_view = *wanted, slice_index
+        if in_view == self._ready:
             return
+        is_done = wanted == self._done
 
         def job(report: Report) -> None:
-            for _ in encode_ahead(segmenter, volume, window, slice_index, axis):
-                pass
+            segmenter.make_ready(seen_along(volume, axis), slice_index, window)
+            if not is_done:
+                for _ in encode_ahead(segmenter, volume, window, slice_index, axis):
+                    pass
 
         def ended(error: BaseException | None) -> None:
             if error is None:
-                self._done = wanted
+                self._done, self._ready = wanted, in_view
 
         self._worker.start(job, lambda _: None, ended)

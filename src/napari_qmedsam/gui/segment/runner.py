@@ -17,6 +17,9 @@ from napari_qmedsam.gui.shared.worker import Report
 from napari_qmedsam.segmentation.endings import RunEnd
 from napari_qmedsam.segmentation.propagation import Direction, Follow, SliceUpdate
 
+BRIEFLY = 0.04
+"""Seconds that the interface waits for one slice; nobody sees it stand that long."""
+
 
 @dataclass(frozen=True)
 class SegmentOptions:
@@ -222,6 +225,10 @@ class Runner:
                 workspace.doubts.check(request.object_ids, visited)
 
         self.work.start(job, "Segmenting…", say_why, progressed, ended)
+        if request.slice_index is not None and request.direction is None:
+            # A slice that is encoded is done before its box alone could be painted,
+            # which would take longer than decoding and slow it.
+            self.work.worker.wait(BRIEFLY)
 
     def _updates(
         self, request: Request, options: SegmentOptions

@@ -190,11 +190,14 @@ class StepBar(QProgressBar):
 
     def show_steps(self, done: int, total: int) -> None:
         """Show steps done; total 0 means that nobody knows how many there are."""
+        # Qt would paint the bar at once, and with it all else that waits to be painted.
+        self.setUpdatesEnabled(False)
         self.setRange(0, total)
         if done:
             self.setValue(done)
         else:
             self.reset()
+        self.setUpdatesEnabled(True)
 
 
 class Controls(QWidget):

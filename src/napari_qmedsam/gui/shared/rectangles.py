@@ -163,7 +163,6 @@ def write_rows(layer: Shapes, rows: Sequence[BoxRow]) -> None:
     layer.features = features_of(rows)
     if rows:
         layer.feature_defaults = features_of([BoxRow()])
-    layer.refresh_text()
 
 
 def box_on_slice(

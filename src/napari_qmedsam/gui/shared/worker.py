@@ -69,6 +69,14 @@ class Worker(QObject):
         )
         self._thread.start()
 
+    def wait(self, seconds: float) -> None:
+        """Wait for the job's end, with the interface at a stand meanwhile.
+
+        What the job tells is still told by the event loop, after this.
+        """
+        if self._thread is not None:
+            self._thread.join(seconds)
+
     def cancel(self) -> None:
         """Ask the job to stop after the step it is in."""
         self._stop.set()
