@@ -7,7 +7,7 @@ from napari.utils.notifications import notification_manager
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLineEdit
 
-from napari_qmedsam.gui.shared.canvas import camera_of
+from napari_qmedsam.gui.shared.canvas import camera_of, native_canvas_of
 from napari_qmedsam.gui.shared.layers import image_layer_data
 from napari_qmedsam.gui.shared.rectangles import rectangle
 from napari_qmedsam.prompts import Box2D
@@ -133,3 +133,6 @@ def test_a_scan_that_is_opened_fills_the_canvas(window, panel, volume):
     panel.workspaces.images.choose(window.layers["bars"])
     low, high = window.layers["bars"].extent.world
     np.testing.assert_allclose(camera.center[-2:], (low + high)[1:] / 2, atol=1)
+    canvas = native_canvas_of(window)
+    share = (high - low)[1:] * camera.zoom / [canvas.height(), canvas.width()]
+    assert 0.9 < max(share) < 1

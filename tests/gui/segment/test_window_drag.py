@@ -5,6 +5,7 @@ import pytest
 from qtpy.QtCore import Qt
 
 from napari_qmedsam.gui.segment.window_drag import PIXELS, dragged
+from napari_qmedsam.gui.shared.canvas import camera_of
 from napari_qmedsam.prompts import Box2D
 from napari_qmedsam.volumes.windows import CT_PRESETS, Window
 
@@ -26,7 +27,7 @@ def test_ctrl_and_a_drag_change_the_window_and_draw_no_box(window, panel, mouse)
     panel.controls.draw.click()
     hand = mouse(panel.workspace.image)
     layer, before = panel.workspace.box_layer.layer, panel.workspace.window()
-    centre = tuple(window.scene.camera.center)
+    centre = tuple(camera_of(window).center)
     # Columns run leftwards on the screen.
     hand.drag((2, 20, 30), (2, 20, 10), CTRL)
     after = panel.workspace.window()
@@ -36,7 +37,7 @@ def test_ctrl_and_a_drag_change_the_window_and_draw_no_box(window, panel, mouse)
     assert panel.workspace.window().lower > after.lower
     assert layer.nshapes == 0
     assert layer.mode == "add_rectangle"
-    assert tuple(window.scene.camera.center) == centre
+    assert tuple(camera_of(window).center) == centre
     form = panel.controls.window_form
     shown = panel.workspace.window()
     assert form.centre.value() == pytest.approx((shown.lower + shown.upper) / 2, abs=1)

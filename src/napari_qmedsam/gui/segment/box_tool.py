@@ -217,6 +217,8 @@ class BoxTool:
             with layer.selected_data.events.items_changed.blocked():
                 layer.mode = mode
                 layer.selected_data = selected
+            # And 0.6 gives what was selected anew on to the next box, its object too.
+            self._boxes.forget_selected()
             layer.events.highlight()
 
     @contextmanager

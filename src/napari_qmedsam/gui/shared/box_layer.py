@@ -290,7 +290,7 @@ class BoxLayer(PromptLayer[Shapes]):
         with self._showing():
             self.layer.selected_data = found
         self._seen = frozenset(found)
-        self._forget_selected()
+        self.forget_selected()
 
     def let_go(self) -> None:
         """Select nothing, because the user says so."""
@@ -325,14 +325,14 @@ class BoxLayer(PromptLayer[Shapes]):
         is_choice = bool(ids) or self.taken.mode in ("select", "direct")
         if NO_ID not in ids and is_choice:
             self._on_select(tuple(sorted(ids)))
-            self._forget_selected()
+            self.forget_selected()
 
     def _selected_ids(self) -> set[int]:
         rows = box_rows(self.taken)
         chosen = (i for i in self.taken.selected_data if i < len(rows))
         return {rows[index].object_id for index in chosen}
 
-    def _forget_selected(self) -> None:
+    def forget_selected(self) -> None:
         """Let the next rectangle be a new object's, in its own colour.
 
         napari gives it what the selected one has.

@@ -3,6 +3,7 @@
 from inspect import signature
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from qtpy.QtOpenGLWidgets import QOpenGLWidget
 from qtpy.QtWidgets import QApplication, QWidget
 
@@ -39,7 +40,7 @@ def frame(viewer: Any, layer: "napari.layers.Layer") -> None:
     """Let a layer fill the canvas, whatever else there is.
 
     napari counts hidden layers too, and fits the view to chosen ones from 0.9 on, if
-    they have as many axes as the viewer.
+    they have as many axes as the viewer. Before, a slice is fitted here.
 
     Parameters
     ----------
@@ -49,8 +50,15 @@ def frame(viewer: Any, layer: "napari.layers.Layer") -> None:
     can_choose = "layers" in signature(viewer.reset_view).parameters
     if can_choose and layer.ndim == viewer.dims.ndim:
         viewer.reset_view(layers=[layer])
-    else:
-        viewer.reset_view()
+        return
+    viewer.reset_view()
+    canvas, shown = native_canvas_of(viewer), list(viewer.dims.displayed)
+    if canvas is not None and layer.ndim == viewer.dims.ndim and len(shown) == 2:
+        low, high = layer.extent.world[:, shown]
+        sizes = np.where(high > low, high - low, 1)  # one row has an extent of 0
+        camera = camera_of(viewer)
+        camera.center = (0.0, *((low + high) / 2))
+        camera.zoom = 0.95 * float(min([canvas.height(), canvas.width()] / sizes))
 
 
 def native_canvas_of(viewer: "napari.viewer.Viewer") -> QWidget | None:
