@@ -56,6 +56,22 @@ def test_segment_writes_labels_on_the_grid_of_the_scan(run, fake_model, scan):
         )
 
 
+def test_slices_kept_on_disk_are_not_encoded_again(
+    run, fake_model, scan, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("QMEDSAM_CACHE", str(tmp_path / "cache"))
+    keeping = "segment", "ct.nii.gz", *BOX, "--embeddings-gb", "1", "-o"
+    encoded = []
+    for name in ("first.nii.gz", "second.nii.gz"):
+        # What a process of its own starts with.
+        fake_model.encoded.clear()
+        assert run(*keeping, name)[0] == 0
+        encoded.append(len(fake_model.encoded))
+    assert encoded == [1, 0]
+    first, second = (sitk.ReadImage(n) for n in ("first.nii.gz", "second.nii.gz"))
+    np.testing.assert_array_equal(*map(sitk.GetArrayFromImage, (first, second)))
+
+
 def test_boxes_on_slices_come_before_boxes_over_slices(run, fake_model, scan):
     status, _, _ = run(
         "segment", "ct.nii.gz", "--box3d", "17,19,2,31,31,5",

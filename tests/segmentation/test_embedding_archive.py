@@ -87,3 +87,13 @@ def test_a_budget_that_is_none_is_told(monkeypatch):
     monkeypatch.setenv(BUDGET, "much")
     with pytest.raises(InvalidSettings, match="is 'much', but must be a number"):
         users_archive()
+
+
+def test_a_budget_that_is_named_goes_before_the_environment(tmp_path, monkeypatch):
+    monkeypatch.setenv("QMEDSAM_CACHE", str(tmp_path))
+    monkeypatch.delenv(BUDGET, raising=False)
+    assert users_archive(default=2).budget == 2 * GIGABYTE
+    monkeypatch.setenv(BUDGET, "3")
+    assert users_archive(default=2).budget == 3 * GIGABYTE
+    assert users_archive(1).budget == GIGABYTE
+    assert users_archive(0) is None

@@ -17,7 +17,7 @@ def segment_many(context: typer.Context) -> None:
 
     given = context.params
     single = {"image", "box", "box3d", "output", "weights", "frame", "series"}
-    single |= {"keys", "propagate", "tighten", "add", "take", "absent"}
+    single |= {"keys", "propagate", "tighten", "add", "take", "absent", "embeddings_gb"}
     single |= {"smooth", "largest_piece", "fill_holes"}
     why = "it is for a single image."
     shared.refuse_idle(context, {*single, "modality", "as_json"}, why)

@@ -155,6 +155,14 @@ def segment(
         ),
     ] = None,
     max_boxes: options.MaxBoxesOption = 32,
+    embeddings_gb: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            metavar="GB",
+            help="Keep encoded slices on disk for the next time, up to this size.",
+        ),
+    ] = 0.0,
     frame: options.FrameOption = None,
     modality: options.ModalityOption = None,
     series: options.SeriesOption = None,
@@ -179,6 +187,7 @@ def segment(
     shared.refuse_idle(context, cohorts.ONLY_MANY | {"boxes"}, why)
     chosen_model = cohorts.one_model(model)
     from napari_qmedsam.replay import save_with_provenance
+    from napari_qmedsam.segmentation.embedding_archive import users_archive
     from napari_qmedsam.segmentation.plausibility import Doubt, check_object
     from napari_qmedsam.segmentation.propagation import Direction
     from napari_qmedsam.segmentation.tidying import Tidying
@@ -219,6 +228,8 @@ def segment(
     segmenter = shared.segmenter(
         chosen_model, weights, backend, max_boxes, precision, device
     )
+    # In half precision, as in the window: masks may differ by a pixel of an edge.
+    segmenter.store.archive = users_archive(embeddings_gb)
     session = Session(volume, segmenter, chosen_window, tighten=tighten)
     drawn.draw_in(session)
     with shared.bar("Segmenting", quiet=as_json) as advance:

@@ -113,15 +113,24 @@ class EmbeddingArchive:
             log.info("Cannot drop '%s': %s", self._path(key), error)
 
 
-def users_archive() -> EmbeddingArchive | None:
+def users_archive(
+    gigabytes: float | None = None, default: float = DEFAULT_GB
+) -> EmbeddingArchive | None:
     """Return the archive in the cache folder; None where the budget is 0.
+
+    Parameters
+    ----------
+    gigabytes : float, optional
+        The budget. Default: `QMEDSAM_EMBEDDINGS_GB`, where that is set.
+    default : float
+        The budget where it is not.
 
     Raises
     ------
     InvalidSettings
         If `QMEDSAM_EMBEDDINGS_GB` is no number.
     """
-    text = os.environ.get(BUDGET, str(DEFAULT_GB))
+    text = os.environ.get(BUDGET, str(default)) if gigabytes is None else str(gigabytes)
     try:
         budget = int(float(text) * 1e9)
     except (ValueError, OverflowError):

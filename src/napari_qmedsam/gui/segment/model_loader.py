@@ -10,7 +10,7 @@ from napari_qmedsam.gui.shared.loading import LoadModel, ModelChoice
 from napari_qmedsam.gui.shared.work import Work
 from napari_qmedsam.gui.shared.worker import Report
 from napari_qmedsam.models.configuration import CONFIGS, ModelConfig
-from napari_qmedsam.segmentation.embedding_archive import users_archive
+from napari_qmedsam.segmentation.embedding_archive import DEFAULT_GB, users_archive
 from napari_qmedsam.segmentation.embeddings import EmbeddingStore
 from napari_qmedsam.segmentation.segmenter import SliceSegmenter
 
@@ -25,11 +25,15 @@ class ModelLoader:
     ----------
     load : callable
     work : Work
+    embeddings_gb : float
+        Disk for embeddings, where the user's environment does not say.
     """
 
-    def __init__(self, load: LoadModel, work: Work) -> None:
+    def __init__(
+        self, load: LoadModel, work: Work, embeddings_gb: float = DEFAULT_GB
+    ) -> None:
         self.load, self._work = load, work
-        self._store = EmbeddingStore(archive=users_archive())
+        self._store = EmbeddingStore(archive=users_archive(default=embeddings_gb))
         self._choice: ModelChoice | None = None
         self.segmenter: SliceSegmenter | None = None
         """The model that is loaded."""

@@ -14,6 +14,7 @@ from napari_qmedsam.gui.shared.notices import errors_shown
 from napari_qmedsam.gui.shared.session_layer import Edit
 from napari_qmedsam.gui.shared.work import Work
 from napari_qmedsam.gui.shared.worker import Report
+from napari_qmedsam.segmentation.embedding_archive import DEFAULT_GB
 from napari_qmedsam.segmentation.endings import RunEnd
 from napari_qmedsam.segmentation.propagation import Direction, Follow, SliceUpdate
 
@@ -82,12 +83,18 @@ class Runner:
     work : Work
     options : callable
         Returns what the controls say, when work begins.
+    embeddings_gb : float
+        As for :class:`~napari_qmedsam.gui.segment.model_loader.ModelLoader`.
     """
 
     def __init__(
-        self, load: LoadModel, work: Work, options: Callable[[], SegmentOptions]
+        self,
+        load: LoadModel,
+        work: Work,
+        options: Callable[[], SegmentOptions],
+        embeddings_gb: float = DEFAULT_GB,
     ) -> None:
-        self.work, self.models = work, ModelLoader(load, work)
+        self.work, self.models = work, ModelLoader(load, work, embeddings_gb)
         self._options = options
         self._edited: dict[tuple[Workspace, int, int], set[int]] = {}
         self._later: Request | None = None

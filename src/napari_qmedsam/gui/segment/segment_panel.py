@@ -44,6 +44,7 @@ from napari_qmedsam.gui.shared.loading import LoadModel, load_choice
 from napari_qmedsam.gui.shared.notices import errors_shown
 from napari_qmedsam.gui.shared.panel import Panel, connect_buttons
 from napari_qmedsam.gui.shared.panel_choices import preference, restore
+from napari_qmedsam.segmentation.embedding_archive import DEFAULT_GB
 from napari_qmedsam.segmentation.propagation import Direction
 from napari_qmedsam.segmentation.segmenter import SliceSegmenter
 
@@ -70,7 +71,12 @@ class SegmentPanel(Panel[SegmentControls, SegmentChoices]):
         super().__init__(viewer, SegmentControls, SegmentChoices)
         controls = self.controls
         self._restore()
-        self.runner = Runner(load, self.work, controls.options)
+        self.runner = Runner(
+            load,
+            self.work,
+            controls.options,
+            preference("embeddings_gb", DEFAULT_GB),
+        )
         self.workspaces = Workspaces(viewer, controls.image, self.say, self)
         self.edits = ObjectEdits(
             controls.table, self.chosen, self.say, self.show_objects

@@ -25,6 +25,7 @@ class Choices(Protocol):
 
 
 AnyChoices = TypeVar("AnyChoices", bound=Choices)
+Value = TypeVar("Value", bool, float)
 
 
 def remember(choices: Choices) -> None:
@@ -84,7 +85,7 @@ def restore(choices: Choices, controls: object) -> None:
             control.setChecked(value)
 
 
-def preference(name: str, default: bool) -> bool:
+def preference(name: str, default: Value) -> Value:
     """Return a setting of napari's preferences, where the version has them.
 
     napari shows those of plugins from 0.9 on.
@@ -94,7 +95,7 @@ def preference(name: str, default: bool) -> bool:
     except ImportError:
         return default
     try:
-        return bool(getattr(get_plugin_settings(PLUGIN).segment, name))
+        return type(default)(getattr(get_plugin_settings(PLUGIN).segment, name))
     except (AttributeError, KeyError, ValueError):
         return default  # not installed as a plugin, as in a test of the widget
 
