@@ -27,6 +27,8 @@ def tool(request, monkeypatch):
         uv = pytest.importorskip("uv", reason="asks an index by uv: pip install uv")
         monkeypatch.setattr(package_index, "has_pip", lambda: False)
         monkeypatch.setenv("UV", uv.find_uv_bin())
+    else:
+        pytest.importorskip("pip", reason="asks an index by pip, which is not here")
     return request.param
 
 

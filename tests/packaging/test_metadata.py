@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from recipe import completed
 
 ROOT = Path(__file__).parents[2]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
@@ -135,6 +136,27 @@ def test_recipe_has_the_dependencies_of_the_package(project):
     assert recipe["build"]["python"]["entry_points"] == [
         f"qmedsam = {project['project']['scripts']['qmedsam']}"
     ]
+
+
+def test_recipe_is_completed_for_an_sdist(tmp_path):
+    sdist = tmp_path / "napari_qmedsam-1.2.3.tar.gz"
+    sdist.write_bytes(b"abc")
+    text = (ROOT / "recipe" / "recipe.yaml").read_text(encoding="utf-8")
+    made = completed(text, sdist, ["somebody", "another"], "https://example.org/a/b")
+    before, after = yaml.safe_load(text), yaml.safe_load(made)
+    assert f"sha256: {'0' * 64}\n" in text
+    # SHA-256 of "abc", as FIPS 180-2 gives it.
+    abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert after["source"]["sha256"] == abc
+    assert after["context"]["version"] == "1.2.3"
+    assert after["extra"]["recipe-maintainers"] == ["somebody", "another"]
+    assert after["about"]["repository"] == "https://example.org/a/b"
+    assert after["requirements"] == before["requirements"]
+    assert after["tests"] == before["tests"]
+    with pytest.raises(ValueError, match="is no sdist"):
+        completed(text, tmp_path / "napari_qmedsam-1.2.3.whl", [], "")
+    with pytest.raises(ValueError, match="not one"):
+        completed(text.replace("sha256", "md5"), sdist, [], "")
 
 
 def test_issue_forms_ask_for_no_patient_data():
