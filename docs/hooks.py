@@ -55,6 +55,14 @@ def on_page_markdown(markdown: str, page, config, files) -> str:
 
 
 def on_page_content(html: str, page, config, files) -> str:
-    """Show the roles of docstrings, ``:func:`~a.b.c```, as the names that they name."""
+    """Show the roles of docstrings, ``:func:`~a.b.c```, as the names that they name.
+
+    And keep options of commands on one line, which a browser breaks behind hyphens.
+    """
     role = r":(?:func|class|meth|mod|attr|data):<code>~?(?:[\w.]*\.)?(\w+)</code>"
-    return re.sub(role, r"<code>\1</code>", html)
+    html = re.sub(role, r"<code>\1</code>", html)
+    return re.sub(
+        r"(?<!<pre>)<code>[^<]*--[^<]*</code>",
+        lambda code: re.sub(r"--[\w-]+", r"<span class=option>\g<0></span>", code[0]),
+        html,
+    )

@@ -116,6 +116,9 @@ def test_the_site_builds_without_a_warning(site):
     page = (site / "reference" / "index.html").read_text(encoding="utf-8")
     assert "add_object" in page
     assert "Voxel size" in page
+    # One line of the docstring is about several parameters, each with its default.
+    (backend,) = re.findall(r"<code>backend</code>.*?</tr>", page, re.DOTALL)[:1]
+    assert "openvino" in backend
     changelog = (site / "changelog" / "index.html").read_text(encoding="utf-8")
     assert "Unreleased" in changelog
     contributing = (site / "contributing" / "index.html").read_text("utf-8")
