@@ -66,7 +66,7 @@ def draw(
             axis.set_xlabel(f"slice {z}", fontsize=7)
         line[0].set_ylabel(row.title, fontsize=7)
     figure.tight_layout(pad=0.4)
-    figure.savefig(path, dpi=80)
+    figure.savefig(path, dpi=80, bbox_inches="tight", pad_inches=0.05)
     plt.close(figure)
 
 
