@@ -126,6 +126,10 @@ class ModelConfig:
         path. The official models do not.
     decoder_before_prompts : bool
         Order of the two in the state dict, as in the official files.
+    tiled_share : float
+        Boxes whose longer side is at most this share of the slice's are segmented in
+        a tile of a large slice (:mod:`napari_qmedsam.segmentation.tiles`). 0: none
+        are, as in the official code.
     """
 
     name: str
@@ -139,6 +143,7 @@ class ModelConfig:
     mask_channels: int = 16
     rasterize_boxes: bool = False
     decoder_before_prompts: bool = True
+    tiled_share: float = 0.0
 
     @property
     def embedding_size(self) -> int:
@@ -197,6 +202,7 @@ DEMO = ModelConfig(
     decoder_mlp=512,
     decoder_heads=4,
     rasterize_boxes=True,
+    tiled_share=1 / 8,
 )
 """The embedded model: small, trained on phantoms, research only."""
 

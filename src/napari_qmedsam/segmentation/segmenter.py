@@ -15,6 +15,7 @@ from napari_qmedsam.preprocessing import SliceGeometry, is_blank, slice_image
 from napari_qmedsam.prompts import Box2D, Box3D
 from napari_qmedsam.runtime.protocol import Backend
 from napari_qmedsam.segmentation.embeddings import EmbeddingStore
+from napari_qmedsam.segmentation.tiles import Tile
 from napari_qmedsam.volumes.volume import Volume
 from napari_qmedsam.volumes.windows import Window
 
@@ -82,6 +83,10 @@ class SliceSegmenter:
             self.backend.config, *volume.shape[1:], volume.pixel_aspect
         )
 
+    def _geometry(self, image: NDArray[np.uint8], pixel_aspect: float) -> SliceGeometry:
+        height, width = image.shape[:2]
+        return SliceGeometry.of(self.backend.config, height, width, pixel_aspect)
+
     def key(self, image: NDArray[np.uint8], pixel_aspect: float = 1.0) -> str:
         """Key of a windowed slice: its content and everything about the model."""
         digest = hashlib.blake2b(digest_size=16)
@@ -95,11 +100,16 @@ class SliceSegmenter:
     ) -> tuple[str, NDArray[np.float32]]:
         """Return key and embedding of a slice, encoding it if it is new."""
         image = slice_image(volume.array, slice_index, window)
-        key = self.key(image, volume.pixel_aspect)
+        return self._embed(image, volume.pixel_aspect)
+
+    def _embed(
+        self, image: NDArray[np.uint8], pixel_aspect: float
+    ) -> tuple[str, NDArray[np.float32]]:
+        key = self.key(image, pixel_aspect)
         with self._turn:
             embedding = self.store.get(key)
             if embedding is None:
-                model_input = self.geometry(volume).prepare(image)
+                model_input = self._geometry(image, pixel_aspect).prepare(image)
                 start = time.perf_counter()
                 encoded = self.backend.encode(model_input)
                 embedding = self._finite(encoded, "an embedding")
@@ -197,6 +207,46 @@ class SliceSegmenter:
         logits = self.decode(embedding, boxes, points)
         return self.geometry(volume).logits_to_masks(logits)
 
+    def tiled_masks(
+        self,
+        volume: Volume,
+        slice_index: int,
+        boxes: Sequence[Box2D],
+        window: Window,
+    ) -> dict[int, NDArray[np.bool_]]:
+        """Masks of the boxes that are segmented in a tile of the slice.
+
+        Returns
+        -------
+        dict of int to ndarray
+            Index into `boxes`, and the (Y, X) mask; see
+            :mod:`napari_qmedsam.segmentation.tiles`.
+        """
+        shape, aspect = volume.shape[1:], volume.pixel_aspect
+        if is_blank(volume.array, slice_index):
+            return {}
+        found = [Tile.of(box, shape, self.backend.config, aspect) for box in boxes]
+        tiles = sorted({tile for tile in found if tile is not None})
+        if not tiles:
+            return {}
+        image = slice_image(volume.array, slice_index, window)
+        masks: dict[int, NDArray[np.bool_]] = {}
+        for tile in tiles:
+            part = tile.cut(image)
+            inside = [i for i, each in enumerate(found) if each == tile]
+            if (part == part.flat[0]).all():
+                masks |= {i: np.zeros(shape, bool) for i in inside}
+                continue
+            geometry = self._geometry(part, aspect)
+            _, embedding = self._embed(part, aspect)
+            prompts = [geometry.box_to_input(tile.box(boxes[i])) for i in inside]
+            logits = self.decode(embedding, prompts)
+            given = geometry.logits_to_masks(logits)
+            masks |= {
+                i: tile.paste(m, shape) for i, m in zip(inside, given, strict=True)
+            }
+        return masks
+
     def segment_slice(
         self,
         volume: Volume,
@@ -226,11 +276,13 @@ class SliceSegmenter:
         """
         depth, height, width = volume.shape
         geometry = self.geometry(volume)
-        prompts = [
-            geometry.box_to_input(
-                Box3D.on_slice(slice_index, box).clip(depth, height, width).in_plane
-            )
+        clipped = [
+            Box3D.on_slice(slice_index, box).clip(depth, height, width).in_plane
             for box in boxes
         ]
+        prompts = [geometry.box_to_input(box) for box in clipped]
         chosen = volume.window_or_default(window)
-        return self.masks(volume, slice_index, prompts, chosen)
+        masks = self.masks(volume, slice_index, prompts, chosen)
+        for i, mask in self.tiled_masks(volume, slice_index, clipped, chosen).items():
+            masks[i] = mask
+        return masks

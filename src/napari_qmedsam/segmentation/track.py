@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_qmedsam.preprocessing import SliceGeometry
+from napari_qmedsam.prompts import Box2D
 from napari_qmedsam.segmentation.early_stop import EarlyStop
 from napari_qmedsam.segmentation.endings import EndReason, ObjectEnd
 from napari_qmedsam.segmentation.evidence import WorkingFrame
@@ -97,6 +98,16 @@ class Track:
         if box is None:
             self._end(EndReason.OBJECT_END, slice_index - self.slices.step)
         return box
+
+    def sole_box(self, slice_index: int) -> Box2D | None:
+        """Return the drawn box of a slice, if nothing else has a say in its mask."""
+        is_drawn = not self.follows_mask or self.mask is None
+        is_alone = self.propagated is None and self.shapes is None
+        if not (is_drawn or self.prompt.is_key(slice_index)) or not is_alone:
+            return None
+        if self.prompt.clicks_on(slice_index):
+            return None
+        return self.prompt.box_on(slice_index)
 
     def end_on(
         self, slice_index: int, depth: int, was: EndReason | None

@@ -225,11 +225,16 @@ class _Walk:
         asked = [here[i].prompt.clicks_on(slice_index) for i in wanted]
         points = [input_points(geometry, p) for p in asked]
         logits = self.segmenter.decode(embedding, list(wanted.values()), points)
+        tiled = self._tiled(slice_index, {i: here[i] for i in wanted})
         for i, answer in zip(wanted, logits, strict=True):
             track = here[i]
             if track.propagated is None:
                 image = self.slices.image(slice_index) if self.tighten else None
-                found[i] = track.shaped(slice_index, answer, geometry, image)
+                found[i] = (
+                    tiled[i]
+                    if i in tiled
+                    else track.shaped(slice_index, answer, geometry, image)
+                )
                 track.take(slice_index, found[i])
                 continue
             found[i] = track.take_evidence(
@@ -251,6 +256,20 @@ class _Walk:
                 found[i] = with_pieces(found[i], pieces, masks)
                 here[i].correct(found[i])
         return found
+
+    def _tiled(
+        self, slice_index: int, here: Mapping[int, Track]
+    ) -> dict[int, NDArray[np.bool_]]:
+        """Return the masks of small boxes, where the box alone says what they are."""
+        if self.tighten:
+            return {}
+        drawn = {i: track.sole_box(slice_index) for i, track in here.items()}
+        boxes = {i: box for i, box in drawn.items() if box is not None}
+        masks = self.segmenter.tiled_masks(
+            self.volume, slice_index, list(boxes.values()), self.window
+        )
+        ids = list(boxes)
+        return {ids[index]: mask for index, mask in masks.items()}
 
 
 def with_pieces(

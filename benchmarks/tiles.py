@@ -1,0 +1,159 @@
+"""Test whether small structures gain from a tile of the slice.
+
+python benchmarks/tiles.py --models demo,lite_medsam [FILE.npz ...] > FILE
+
+A model sees 256 pixels a side, so half of what a slice of 512 has. Here slices of 512
+are cut into nine tiles of half their side, each half over the next, and a box is
+prompted in the tile whose middle lies nearest, where it fits with a margin. Boxes
+share tiles, so that each is encoded once: *encodings* is how many a slice needs then,
+instead of one. Boxes are tight, or moved by up to --jitter pixels a side; DSC by
+the box's longer side in pixels. Phantoms are abdomens of 512 pixels of 0.68 mm; files
+are labelled cases of 512 pixels.
+"""
+
+import argparse
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from napari_qmedsam.overlap import dice
+from napari_qmedsam.phantoms.abdomen import abdomen_case
+from napari_qmedsam.prompts import Box2D
+from napari_qmedsam.runtime import load_backend
+from napari_qmedsam.segmentation.segmenter import SliceSegmenter
+from napari_qmedsam.volumes import Modality, read_labels, read_volume
+
+SIDE = 512
+TILE = SIDE // 2
+MARGIN = 16
+"""Pixels of the tile that a box must have around it."""
+
+BINS = (0, 16, 32, 64, 128)
+LEAST = 20
+"""Pixels of an object on a slice, below which it is not scored."""
+
+FIRST_SEED = 920
+SLICES = 8
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One object on one slice."""
+
+    side: int
+    whole: float
+    tile: float | None
+
+
+def cases(files, seeds):
+    shape, spacing = (SLICES, SIDE, SIDE), (25.0, 0.68, 0.68)
+    for modality in (Modality.CT, Modality.MR):
+        for seed in range(FIRST_SEED, FIRST_SEED + seeds):
+            case = abdomen_case(modality, seed, shape, spacing)
+            yield f"{modality.value} phantoms", case.volume, case.labels.array
+    for file in files:
+        volume = read_volume(file)
+        yield "files", volume, read_labels(file, like=volume).array
+
+
+def corner(box):
+    """Row and column of the tile that a box belongs to; None where it fits none."""
+    middle = (box.y_min + box.y_max) / 2, (box.x_min + box.x_max) / 2
+    starts = [int(np.clip(round((m - TILE / 2) / 128), 0, 2)) * 128 for m in middle]
+    y, x = starts
+    low, high = MARGIN, TILE - MARGIN
+    # At the slice's own edge there is nothing more to see.
+    fits_y = (y == 0 or box.y_min - y >= low) and (
+        y + TILE == SIDE or box.y_max - y <= high
+    )
+    fits_x = (x == 0 or box.x_min - x >= low) and (
+        x + TILE == SIDE or box.x_max - x <= high
+    )
+    inside = box.y_max - y <= TILE and box.x_max - x <= TILE
+    return (y, x) if fits_y and fits_x and inside else None
+
+
+def score(segmenter, volume, labels, jitter, rng):
+    """Return what each object on each slice scores, and encodings a slice."""
+    scored, encodings = [], []
+    for z in range(len(labels)):
+        masks = [labels[z] == i for i in np.unique(labels[z]) if i]
+        masks = [mask for mask in masks if mask.sum() >= LEAST]
+        if not masks:
+            continue
+        boxes = [_moved(_box(mask), jitter, rng) for mask in masks]
+        wholes = segmenter.segment_slice(volume, z, boxes)
+        corners = [corner(box) for box in boxes]
+        encodings.append(len(set(corners)))
+        for mask, box, whole, place in zip(masks, boxes, wholes, corners, strict=True):
+            found = None
+            if place is not None:
+                found = dice(_in_tile(segmenter, volume, z, box, place), mask)
+            side = max(box.y_max - box.y_min, box.x_max - box.x_min)
+            scored.append(Scored(side, dice(whole, mask), found))
+    return scored, encodings
+
+
+def _in_tile(segmenter, volume, z, box, place):
+    y, x = place
+    part = replace(volume, array=volume.array[:, y : y + TILE, x : x + TILE])
+    moved = Box2D(box.x_min - x, box.y_min - y, box.x_max - x, box.y_max - y)
+    mask = np.zeros(volume.shape[1:], bool)
+    window = volume.window_or_default(None)
+    (mask[y : y + TILE, x : x + TILE],) = segmenter.segment_slice(
+        part, z, [moved], window
+    )
+    return mask
+
+
+def _moved(box, jitter, rng):
+    if not jitter:
+        return box
+    low, high = rng.integers(-jitter, jitter + 1, (2, 2))
+    x_min, y_min = np.maximum((box.x_min + low[0], box.y_min + low[1]), 0)
+    x_max, y_max = np.minimum((box.x_max + high[0], box.y_max + high[1]), SIDE)
+    x_max, y_max = max(x_max, x_min + 2), max(y_max, y_min + 2)
+    return Box2D(int(x_min), int(y_min), int(x_max), int(y_max))
+
+
+def _box(mask):
+    y, x = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
+    return Box2D(int(x[0]), int(y[0]), int(x[-1]) + 1, int(y[-1]) + 1)
+
+
+def main():
+    """Print a table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("files", nargs="*", type=Path)
+    parser.add_argument("--models", default="demo")
+    parser.add_argument("--jitter", type=int, default=0, help="pixels a side")
+    parser.add_argument("--seeds", type=int, default=2)
+    asked = parser.parse_args()
+    print("| model | slices | box, pixels | objects | whole slice | tile | encodings |")
+    print("| --- | --- | ---: | ---: | ---: | ---: | ---: |")
+    for model in asked.models.split(","):
+        segmenter = SliceSegmenter(load_backend(model))
+        rng = np.random.default_rng(0)
+        found, encoded = defaultdict(list), defaultdict(list)
+        for name, volume, labels in cases(asked.files, asked.seeds):
+            scored, encodings = score(segmenter, volume, labels, asked.jitter, rng)
+            found[name] += scored
+            encoded[name] += encodings
+        for name, scored in found.items():
+            for low, high in zip(BINS, (*BINS[1:], SIDE), strict=True):
+                chosen = [s for s in scored if low < s.side <= high]
+                chosen = [s for s in chosen if s.tile is not None]
+                if chosen:
+                    whole = 100 * np.mean([s.whole for s in chosen])
+                    tile = 100 * np.mean([s.tile for s in chosen])
+                    print(
+                        f"| {model} | {name} | {low + 1} to {high} | {len(chosen)} "
+                        f"| {whole:.1f} | {tile:.1f} | {np.mean(encoded[name]):.1f} |",
+                        flush=True,
+                    )
+
+
+if __name__ == "__main__":
+    main()
