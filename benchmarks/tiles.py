@@ -134,7 +134,9 @@ def main():
     print("| model | slices | box, pixels | objects | whole slice | tile | encodings |")
     print("| --- | --- | ---: | ---: | ---: | ---: | ---: |")
     for model in asked.models.split(","):
-        segmenter = SliceSegmenter(load_backend(model))
+        backend = load_backend(model)
+        backend.config = replace(backend.config, tiled_share=0)
+        segmenter = SliceSegmenter(backend)
         rng = np.random.default_rng(0)
         found, encoded = defaultdict(list), defaultdict(list)
         for name, volume, labels in cases(asked.files, asked.seeds):

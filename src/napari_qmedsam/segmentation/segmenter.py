@@ -280,9 +280,13 @@ class SliceSegmenter:
             Box3D.on_slice(slice_index, box).clip(depth, height, width).in_plane
             for box in boxes
         ]
-        prompts = [geometry.box_to_input(box) for box in clipped]
         chosen = volume.window_or_default(window)
-        masks = self.masks(volume, slice_index, prompts, chosen)
-        for i, mask in self.tiled_masks(volume, slice_index, clipped, chosen).items():
+        masks = np.empty((len(boxes), height, width), bool)
+        tiled = self.tiled_masks(volume, slice_index, clipped, chosen)
+        for i, mask in tiled.items():
             masks[i] = mask
+        rest = [i for i in range(len(boxes)) if i not in tiled]
+        if rest:
+            prompts = [geometry.box_to_input(clipped[i]) for i in rest]
+            masks[rest] = self.masks(volume, slice_index, prompts, chosen)
         return masks

@@ -220,21 +220,16 @@ class _Walk:
         self, slice_index: int, here: Mapping[int, Track], wanted: dict[int, InputBox]
     ) -> dict[int, NDArray[np.bool_]]:
         """Ask the model for boxes on a slice, and go on with what it says."""
-        found, geometry = {}, self.geometry
-        embedding = self.embedding_of(slice_index)
-        asked = [here[i].prompt.clicks_on(slice_index) for i in wanted]
-        points = [input_points(geometry, p) for p in asked]
-        logits = self.segmenter.decode(embedding, list(wanted.values()), points)
-        tiled = self._tiled(slice_index, {i: here[i] for i in wanted})
-        for i, answer in zip(wanted, logits, strict=True):
+        geometry = self.geometry
+        found = self._tiled(slice_index, {i: here[i] for i in wanted})
+        for i, mask in found.items():
+            here[i].take(slice_index, mask)
+        whole = {i: box for i, box in wanted.items() if i not in found}
+        for i, answer in self._logits(slice_index, here, whole).items():
             track = here[i]
             if track.propagated is None:
                 image = self.slices.image(slice_index) if self.tighten else None
-                found[i] = (
-                    tiled[i]
-                    if i in tiled
-                    else track.shaped(slice_index, answer, geometry, image)
-                )
+                found[i] = track.shaped(slice_index, answer, geometry, image)
                 track.take(slice_index, found[i])
                 continue
             found[i] = track.take_evidence(
@@ -246,16 +241,30 @@ class _Walk:
         fresh = [here[i] for i in wanted if here[i].is_scout]
         fresh = [track for track in fresh if track.prompt.is_key(slice_index)]
         starting = [track.propagated for track in fresh if track.propagated]
-        learn_margins(self.segmenter, geometry, embedding, starting)
+        if starting:
+            embedding = self.embedding_of(slice_index)
+            learn_margins(self.segmenter, geometry, embedding, starting)
         for i in wanted:
             pieces = here[i].prompt.pieces_on(slice_index)
             if pieces and not here[i].has_ended:
                 boxes = [geometry.box_to_input(piece.box) for piece in pieces]
-                extra = self.segmenter.decode(embedding, boxes)
+                extra = self.segmenter.decode(self.embedding_of(slice_index), boxes)
                 masks = geometry.logits_to_masks(extra)
                 found[i] = with_pieces(found[i], pieces, masks)
                 here[i].correct(found[i])
         return found
+
+    def _logits(
+        self, slice_index: int, here: Mapping[int, Track], wanted: dict[int, InputBox]
+    ) -> dict[int, NDArray[np.float32]]:
+        """Return what the model says of boxes on the whole slice."""
+        if not wanted:
+            return {}
+        asked = [here[i].prompt.clicks_on(slice_index) for i in wanted]
+        points = [input_points(self.geometry, p) for p in asked]
+        embedding = self.embedding_of(slice_index)
+        logits = self.segmenter.decode(embedding, list(wanted.values()), points)
+        return dict(zip(wanted, logits, strict=True))
 
     def _tiled(
         self, slice_index: int, here: Mapping[int, Track]
