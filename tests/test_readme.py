@@ -1,4 +1,4 @@
-"""What the README shows must work."""
+"""What the README shows must work, and what the page on Python shows."""
 
 import re
 from pathlib import Path
@@ -7,6 +7,7 @@ import nibabel as nib
 import numpy as np
 
 README = Path(__file__).parents[1] / "README.md"
+API = README.parent / "docs" / "api.md"
 
 
 def test_the_python_example_runs_and_writes_labels(tmp_path, monkeypatch):
@@ -26,6 +27,14 @@ def test_the_python_example_runs_and_writes_labels(tmp_path, monkeypatch):
     assert labels.shape == (128, 128, 24)
     assert set(np.unique(labels)) == {0, 1}
     assert np.flatnonzero(labels.any(axis=(0, 1))).tolist() == list(range(10, 20))
+    # The page's blocks follow one another, but for a question of the reader's own.
+    names = {"enough": lambda labels: labels.any()}
+    blocks = re.findall(r"```python\n(.*?)```", API.read_text("utf-8"), re.DOTALL)
+    assert len(blocks) == 3
+    for block in blocks:
+        exec(compile(block, "api.md", "exec"), names)
+    assert (nib.load("labels.nii.gz").get_fdata() > 0).any()
+    assert Path("labels.nii.gz.provenance.json").exists()
 
 
 def test_pictures_and_pages_that_it_links_exist():
