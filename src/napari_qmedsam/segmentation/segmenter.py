@@ -118,10 +118,9 @@ class SliceSegmenter:
         return key, embedding
 
     def is_encoded(self, volume: Volume, slice_index: int, window: Window) -> bool:
-        """Tell whether the embedding of a slice is at hand."""
+        """Tell whether the embedding of a slice is at hand, waiting for no turn."""
         image = slice_image(volume.array, slice_index, window)
-        with self._turn:
-            return self.key(image, volume.pixel_aspect) in self.store
+        return self.key(image, volume.pixel_aspect) in self.store
 
     def make_ready(self, volume: Volume, slice_index: int, window: Window) -> None:
         """Encode a slice if it is new, and decode a box that nobody asked for.

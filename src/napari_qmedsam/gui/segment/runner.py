@@ -17,9 +17,10 @@ from napari_qmedsam.gui.shared.worker import Report
 from napari_qmedsam.segmentation.embedding_archive import DEFAULT_GB
 from napari_qmedsam.segmentation.endings import RunEnd
 from napari_qmedsam.segmentation.propagation import Direction, Follow, SliceUpdate
+from napari_qmedsam.volumes.reslicing import seen_along
 
-BRIEFLY = 0.04
-"""Seconds that the interface waits for one slice; nobody sees it stand that long."""
+BRIEFLY = 0.025
+"""Seconds that the interface waits for a slice that is encoded: nobody sees that."""
 
 
 @dataclass(frozen=True)
@@ -231,11 +232,23 @@ class Runner:
                 visited = {update.slice_index for update in done}
                 workspace.doubts.check(request.object_ids, visited)
 
+        is_brief = self._is_brief(request)
         self.work.start(job, "Segmenting…", say_why, progressed, ended)
-        if request.slice_index is not None and request.direction is None:
-            # A slice that is encoded is done before its box alone could be painted,
-            # which would take longer than decoding and slow it.
+        if is_brief:
+            # It is done before its box alone could be painted, which would take longer
+            # than decoding and slow it.
             self.work.worker.wait(BRIEFLY)
+
+    def _is_brief(self, request: Request) -> bool:
+        """Tell whether there is one slice to decode, and nothing to encode."""
+        segmenter, workspace = self.models.segmenter, request.workspace
+        if segmenter is None or request.slice_index is None:
+            return False
+        volume = seen_along(workspace.session.volume, request.axis)
+        is_encoded = segmenter.is_encoded(
+            volume, request.slice_index, workspace.window()
+        )
+        return request.direction is None and is_encoded
 
     def _updates(
         self, request: Request, options: SegmentOptions
