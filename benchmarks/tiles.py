@@ -23,13 +23,10 @@ from napari_qmedsam.phantoms.abdomen import abdomen_case
 from napari_qmedsam.prompts import Box2D
 from napari_qmedsam.runtime import load_backend
 from napari_qmedsam.segmentation.segmenter import SliceSegmenter
+from napari_qmedsam.segmentation.tiles import Tile
 from napari_qmedsam.volumes import Modality, read_labels, read_volume
 
 SIDE = 512
-TILE = SIDE // 2
-MARGIN = 16
-"""Pixels of the tile that a box must have around it."""
-
 BINS = (0, 16, 32, 64, 128)
 LEAST = 20
 """Pixels of an object on a slice, below which it is not scored."""
@@ -58,54 +55,28 @@ def cases(files, seeds):
         yield "files", volume, read_labels(file, like=volume).array
 
 
-def corner(box):
-    """Row and column of the tile that a box belongs to; None where it fits none."""
-    middle = (box.y_min + box.y_max) / 2, (box.x_min + box.x_max) / 2
-    starts = [int(np.clip(round((m - TILE / 2) / 128), 0, 2)) * 128 for m in middle]
-    y, x = starts
-    low, high = MARGIN, TILE - MARGIN
-    # At the slice's own edge there is nothing more to see.
-    fits_y = (y == 0 or box.y_min - y >= low) and (
-        y + TILE == SIDE or box.y_max - y <= high
-    )
-    fits_x = (x == 0 or box.x_min - x >= low) and (
-        x + TILE == SIDE or box.x_max - x <= high
-    )
-    inside = box.y_max - y <= TILE and box.x_max - x <= TILE
-    return (y, x) if fits_y and fits_x and inside else None
-
-
 def score(segmenter, volume, labels, jitter, rng):
     """Return what each object on each slice scores, and encodings a slice."""
-    scored, encodings = [], []
+    scored, encodings, backend = [], [], segmenter.backend
+    config = backend.config
     for z in range(len(labels)):
         masks = [labels[z] == i for i in np.unique(labels[z]) if i]
         masks = [mask for mask in masks if mask.sum() >= LEAST]
         if not masks:
             continue
-        boxes = [_moved(_box(mask), jitter, rng) for mask in masks]
+        boxes = [_moved(Box2D.around(mask), jitter, rng) for mask in masks]
         wholes = segmenter.segment_slice(volume, z, boxes)
-        corners = [corner(box) for box in boxes]
-        encodings.append(len(set(corners)))
-        for mask, box, whole, place in zip(masks, boxes, wholes, corners, strict=True):
-            found = None
-            if place is not None:
-                found = dice(_in_tile(segmenter, volume, z, box, place), mask)
+        backend.config = replace(config, tiled_share=1)
+        window = volume.window_or_default(None)
+        tiled = segmenter.tiled_masks(volume, z, boxes, window)
+        tiles = {Tile.of(box, (SIDE, SIDE), backend.config) for box in boxes}
+        backend.config = config
+        encodings.append(len(tiles))
+        for i, (mask, box) in enumerate(zip(masks, boxes, strict=True)):
+            found = dice(tiled[i], mask) if i in tiled else None
             side = max(box.y_max - box.y_min, box.x_max - box.x_min)
-            scored.append(Scored(side, dice(whole, mask), found))
+            scored.append(Scored(side, dice(wholes[i], mask), found))
     return scored, encodings
-
-
-def _in_tile(segmenter, volume, z, box, place):
-    y, x = place
-    part = replace(volume, array=volume.array[:, y : y + TILE, x : x + TILE])
-    moved = Box2D(box.x_min - x, box.y_min - y, box.x_max - x, box.y_max - y)
-    mask = np.zeros(volume.shape[1:], bool)
-    window = volume.window_or_default(None)
-    (mask[y : y + TILE, x : x + TILE],) = segmenter.segment_slice(
-        part, z, [moved], window
-    )
-    return mask
 
 
 def _moved(box, jitter, rng):
@@ -116,11 +87,6 @@ def _moved(box, jitter, rng):
     x_max, y_max = np.minimum((box.x_max + high[0], box.y_max + high[1]), SIDE)
     x_max, y_max = max(x_max, x_min + 2), max(y_max, y_min + 2)
     return Box2D(int(x_min), int(y_min), int(x_max), int(y_max))
-
-
-def _box(mask):
-    y, x = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
-    return Box2D(int(x[0]), int(y[0]), int(x[-1]) + 1, int(y[-1]) + 1)
 
 
 def main():

@@ -233,7 +233,7 @@ class SliceSegmenter:
         for tile in tiles:
             part = tile.cut(image)
             inside = [i for i, each in enumerate(found) if each == tile]
-            if (part == part.flat[0]).all():
+            if is_blank(part[None], 0):
                 masks |= {i: np.zeros(shape, bool) for i in inside}
                 continue
             geometry = self._geometry(part, aspect)

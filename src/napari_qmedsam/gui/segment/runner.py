@@ -244,11 +244,10 @@ class Runner:
         segmenter, workspace = self.models.segmenter, request.workspace
         if segmenter is None or request.slice_index is None:
             return False
+        if request.direction is not None:
+            return False
         volume = seen_along(workspace.session.volume, request.axis)
-        is_encoded = segmenter.is_encoded(
-            volume, request.slice_index, workspace.window()
-        )
-        return request.direction is None and is_encoded
+        return segmenter.is_encoded(volume, request.slice_index, workspace.window())
 
     def _updates(
         self, request: Request, options: SegmentOptions
