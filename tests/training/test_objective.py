@@ -5,23 +5,9 @@ from types import SimpleNamespace
 import torch
 
 from napari_qmedsam.models import build_model
+from napari_qmedsam.models.tiny_vit import WindowAttention
 from napari_qmedsam.training.objective import MaskObjective
 from napari_qmedsam.training.samples import Batch
-
-
-class Compiled(torch.nn.Module):
-    """What torch.compile returns, without the compiling: a module, even of functions.
-
-    Counts its calls in `log`.
-    """
-
-    def __init__(self, part, log):
-        super().__init__()
-        self.part, self.log = part, log
-
-    def forward(self, *arguments):
-        self.log.append(getattr(self.part, "__name__", "encoder"))
-        return self.part(*arguments)
 
 
 def new_batch(config, **others) -> Batch:
@@ -34,20 +20,29 @@ def new_batch(config, **others) -> Batch:
     return Batch(images, boxes, masks, boxes, **others)
 
 
-def test_encoder_and_decoder_are_compiled_apart(tiny_config, monkeypatch):
+def test_blocks_and_decoder_are_compiled_apart(tiny_config, monkeypatch):
     torch.manual_seed(0)
     model, log = build_model(tiny_config), []
     plain = MaskObjective(model)
 
     def compile_(part, *, dynamic):
         assert not dynamic
-        return Compiled(part, log)
 
+        def run(*arguments):  # a block's own call has no name but this one
+            log.append(part.__name__)
+            return part(*arguments)
+
+        return run
+
+    batch = new_batch(tiny_config)
+    points = torch.rand(2, 1, 2) * 40, torch.ones(2, 1)
+    pointed = new_batch(tiny_config, points=points)
+    expected, with_points = plain(batch), plain(pointed)
     monkeypatch.setattr(torch, "compile", compile_)
     compiled = MaskObjective(model, compiled=True)
-    batch = new_batch(tiny_config)
-    losses, expected = compiled(batch), plain(batch)
-    assert log == ["encoder", "decode"]
+    losses = compiled(batch)
+    blocks = sum(tiny_config.encoder.depths)
+    assert sorted(log) == ["_call_impl"] * blocks + ["decode"]
     assert losses.keys() == expected.keys()
     assert all(torch.equal(losses[name], expected[name]) for name in losses)
     names = [name for name, _ in compiled.named_parameters(remove_duplicate=False)]
@@ -55,11 +50,20 @@ def test_encoder_and_decoder_are_compiled_apart(tiny_config, monkeypatch):
     losses["loss"].backward()
     assert all(p.grad is not None for p in model.image_encoder.parameters())
 
-    log.clear()
-    with torch.no_grad():
-        embeddings = model.image_encoder(batch.images)
-    compiled(new_batch(tiny_config, embeddings=embeddings))
-    assert log == ["decode"]
+    log.clear()  # with points, whose number changes, the decoder runs as it is
+    losses = compiled(pointed)
+    assert set(log) == {"_call_impl"}
+    assert all(torch.equal(losses[name], with_points[name]) for name in losses)
+
+
+def test_attention_spelt_out_is_the_same(monkeypatch):
+    torch.manual_seed(0)
+    attention = WindowAttention(32, 2, 7)
+    torch.nn.init.normal_(attention.attention_biases)
+    x = torch.randn(3, 49, 32)
+    expected = attention(x)
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    torch.testing.assert_close(attention(x), expected)
 
 
 def test_a_teacher_that_disagrees_leaves_the_label_alone(tiny_config):
@@ -67,16 +71,6 @@ def test_a_teacher_that_disagrees_leaves_the_label_alone(tiny_config):
     objective = MaskObjective(model, mask_distillation=1.0, teacher=model)
     truth = torch.zeros(1, 64, 64)
     truth[:, 10:30, 10:30] = 1
-
-    class Knows(torch.nn.Module):
-        """Answers every box with the same logits."""
-
-        def __init__(self, logits):
-            super().__init__()
-            self.logits = logits
-
-        def decode(self, embedding, boxes):
-            return self.logits[:, None], None
 
     batch = SimpleNamespace(
         embeddings=torch.zeros(1), images=torch.zeros(1), tight=torch.zeros(1, 4)
@@ -86,6 +80,7 @@ def test_a_teacher_that_disagrees_leaves_the_label_alone(tiny_config):
         ((1 - truth) * 20 - 10, truth),
         (shifted * 20 - 10, shifted),
     ):
-        objective._teacher = (Knows(logits),)
+        answer = logits[:, None], None
+        objective._teacher_parts = (None, lambda embedding, boxes, a=answer: a)
         found = objective._with_teacher(truth, batch)
         assert torch.allclose(found, expected, atol=1e-3)

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 
 from napari_qmedsam.datasets.dataset import DataSet, open_data
 from napari_qmedsam.datasets.modality import LabelledSlice
@@ -145,7 +146,7 @@ def test_an_epoch_must_fill_a_step(tiny_config):
 
 
 def test_collate_stacks_samples(stream):
-    batch = collate([stream[i] for i in range(3)])
+    batch = collate([stream[i] for i in range(3)]).to(torch.device("cpu"))
     assert batch.images.shape == (3, 3, 64, 64)
     assert batch.boxes.shape == (6, 4)
     assert batch.masks.shape == (3, 2, 32, 32)

@@ -90,6 +90,14 @@ def train_float(
             "is right (mask_distillation). Default: the weights of --start.",
         ),
     ] = None,
+    pseudo_labelled: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Slices labelled by 'train pseudo-label'; a share of the slices comes "
+            "from there (pseudo_labelled in the settings).",
+        ),
+    ] = None,
     validation: ValidationOption = None,
     config: ConfigOption = None,
     steps: StepsOption = None,
@@ -131,16 +139,51 @@ def train_float(
     name = model if weights is None else weights.config.name
     target = _target(export, out / f"{name}.safetensors")
     sets = _data(data, validation, settings.seed, name)
+    more = None if pseudo_labelled is None else _folder(pseudo_labelled)
     with _training(out):
         processes = join_processes()
         if settings.part is TrainedPart.DECODER:
             sets = _embedded(sets, start, settings, out / "embeddings")
-        run = FloatTraining(name, out, settings, *sets, weights, master, processes)
+        run = FloatTraining(
+            name, out, settings, *sets, weights, master, more, processes
+        )
         with shared.bar("Training", quiet=not processes.is_first) as advance:
             run.run(lambda *now: advance(*now[:2], _description("Training", now[-1])))
         if processes.is_first:
             path = export_float(run, target, _command(context, settings), start)
             shared.console().print(f"Weights: {path}", soft_wrap=True)
+
+
+@app.command("pseudo-label")
+def pseudo_label(
+    images: Annotated[
+        Path, typer.Option(metavar="DIR", help="Folder with volumes without labels.")
+    ],
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="Where slices and labels go, as .npz.")
+    ],
+    model: Annotated[
+        str, typer.Option(metavar="MODEL", help="The teacher: a name or a file.")
+    ] = "lite_medsam",
+    threads: ThreadsOption = None,
+) -> None:
+    """Label unlabelled slices with a model, to train another one on.
+
+    What the model marks again when it is asked with the box of its own mask counts
+    as an object. About six seconds a slice on a laptop; what is there already stays.
+    """
+    from napari_qmedsam.cohort.cases import readable_entries
+    from napari_qmedsam.runtime import load_backend
+    from napari_qmedsam.training import pseudo_labels
+
+    volumes = readable_entries(images)
+    shared.check_folder_target(out)
+    backend = load_backend(model, threads=threads or 0)
+    with shared.bar("Labelling volumes") as advance:
+        data = pseudo_labels.pseudo_label(volumes, backend, out, advance)
+    shared.console().print(
+        f"{sum(data.counts)} slices of {', '.join(data.names)}: {out}", soft_wrap=True
+    )
 
 
 @app.command("qat")
@@ -292,6 +335,12 @@ def _data(
     if validation is None:
         return data, None
     return data, open_data(validation, seed, size, held_out=True)
+
+
+def _folder(path: Path) -> "DataSet":
+    from napari_qmedsam.datasets.dataset import open_data
+
+    return open_data(str(path))
 
 
 def _embedded(

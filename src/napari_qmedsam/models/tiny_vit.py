@@ -110,6 +110,11 @@ class WindowAttention(nn.Module):
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
         """(B, heads, N, d) each, bias (heads, N, N): (B, heads, N, d)."""
+        if torch.compiler.is_compiling():
+            # Spelt out: with a bias that learns, what is compiled in place of it fails
+            # on GPUs in the backward pass (2.11).
+            scores = q @ k.transpose(-2, -1) * self.head_dim**-0.5 + bias
+            return scores.softmax(dim=-1).to(v.dtype) @ v
         return functional.scaled_dot_product_attention(q, k, v, attn_mask=bias[None])
 
 

@@ -49,6 +49,8 @@ class FloatTraining:
         Weights to start from; default: random ones.
     teacher : MedSAM, optional
         Of mask distillation; default: the weights to start from.
+    pseudo_labelled : DataSet, optional
+        What a share of the slices comes from, beside `data`.
     processes : Processes, optional
 
     Raises
@@ -71,6 +73,7 @@ class FloatTraining:
         validation: DataSet | None = None,
         start: MedSAM | None = None,
         teacher: MedSAM | None = None,
+        pseudo_labelled: DataSet | None = None,
         processes: Processes | None = None,
     ) -> None:
         self.config, self.settings = config_of(name), settings
@@ -93,7 +96,7 @@ class FloatTraining:
         if settings.part is TrainedPart.DECODER:
             model.image_encoder.requires_grad_(False)
         self.loop = TrainingLoop(
-            self._stage(model.to(self.processes.device), data),
+            self._stage(model.to(self.processes.device), data, pseudo_labelled),
             self.folder,
             settings,
             Validation.of(validation, settings),
@@ -145,11 +148,20 @@ class FloatTraining:
         initialise(model)
         return model
 
-    def _stage(self, model: MedSAM, data: DataSet) -> Stage:
+    def _stage(
+        self, model: MedSAM, data: DataSet, pseudo_labelled: DataSet | None
+    ) -> Stage:
         s = self.settings
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         batch = s.slices_per_step * self.processes.count
         jitter_from = int(s.jitter_from * s.steps) * batch
+        stream = SampleStream(
+            data,
+            Feed(self.config, batch),
+            s,
+            jitter_from=jitter_from,
+            pseudo_labelled=pseudo_labelled,
+        )
         bfloat16 = self.processes.has_bfloat16 if s.bfloat16 is None else s.bfloat16
         return Stage(
             STAGE,
@@ -163,10 +175,12 @@ class FloatTraining:
                 compiled=s.compile,
             ),
             torch.optim.AdamW(
-                parameter_groups(model, s.weight_decay), lr=s.learning_rate
+                parameter_groups(model, s.weight_decay),
+                lr=s.learning_rate,
+                fused=self.processes.device.type == "cuda",
             ),
             lambda step: float_rate(step, s),
-            SampleStream(data, Feed(self.config, batch), s, jitter_from=jitter_from),
+            stream,
             s.steps,
             s.averaging,
         )

@@ -32,7 +32,13 @@ from napari_qmedsam.training.validation import Validation, overall
 log = logging.getLogger(__name__)
 
 StepProgress = Callable[[int, int, dict[str, float]], None]
-"""Called every step with the step, the steps in all, and the losses."""
+"""Called with the step, the steps in all, and the losses; on a GPU now and then."""
+
+TOLD_ON_GPU = 20
+"""Steps between two calls of it there."""
+
+Losses = dict[str, torch.Tensor | float]
+"""Of a step, by name; tensors, still on their way, where it was computed."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +114,7 @@ class TrainingLoop:
         self.average: MedSAM | None = None
         if stage.averaging is not None:
             self.average = copy.deepcopy(stage.model).requires_grad_(False)
-        self._losses: list[dict[str, float]] = []
+        self._losses: list[Losses] = []
         self._module = processes.parallel(stage.objective)
 
     @property
@@ -142,16 +148,18 @@ class TrainingLoop:
         self._set_mode()
         start = time.monotonic()
         stop = False
+        # To read a loss is to wait for the GPU, which then waits for the next batch.
+        told_every = TOLD_ON_GPU if self.processes.device.type == "cuda" else 1
         with interrupt_held() as interrupted:
             with opencv_without_threads():
                 batches = iter(self._batches())  # starts the data processes
             for batch in batches:
                 self._losses.append(self._step(batch))
                 self.step += 1
-                if progress is not None:
-                    progress(self.step, stage.steps, self._losses[-1])
-                stop = self.processes.any(is_cancelled() or interrupted())
                 last = self.step >= stage.steps
+                if progress is not None and (last or self.step % told_every == 0):
+                    progress(self.step, stage.steps, _as_floats(self._losses[-1]))
+                stop = self.processes.any(is_cancelled() or interrupted())
                 if last or self.step % stage.stream.steps_per_epoch == 0:
                     self._end_epoch(start)
                 elif stop or self.step % self.settings.checkpoint_every == 0:
@@ -194,7 +202,7 @@ class TrainingLoop:
                 if isinstance(module, nn.modules.batchnorm._BatchNorm):
                     module.eval()
 
-    def _step(self, batch: Batch) -> dict[str, float]:
+    def _step(self, batch: Batch) -> Losses:
         stage = self.stage
         rate = stage.rate(self.step)
         for group in stage.optimizer.param_groups:
@@ -207,13 +215,13 @@ class TrainingLoop:
         stage.optimizer.step()
         if self.average is not None:
             self._update_average(self.average)
-        return {**{name: value.item() for name, value in losses.items()}, "rate": rate}
+        return {**{name: each.detach() for name, each in losses.items()}, "rate": rate}
 
     def _mean_losses(self) -> dict[str, float]:
         """Return the mean of each loss since the last time, over all processes."""
         names = list(self._losses[0])
         means = torch.tensor(
-            [fmean(each[name] for each in self._losses) for name in names],
+            [fmean(float(each[name]) for each in self._losses) for name in names],
             dtype=torch.float64,
         )
         self._losses.clear()
@@ -280,3 +288,7 @@ class TrainingLoop:
         if self.average is not None:
             state["average"] = self.average.state_dict()
         self.folder.write(state)
+
+
+def _as_floats(losses: Losses) -> dict[str, float]:
+    return {name: float(value) for name, value in losses.items()}

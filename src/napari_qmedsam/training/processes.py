@@ -81,6 +81,9 @@ def join_processes() -> Processes:
     On GPUs the processes talk through nccl, on CPUs through gloo.
     """
     cuda = torch.cuda.is_available()
+    if cuda:
+        torch.set_float32_matmul_precision("high")  # where bfloat16 is not used
+        torch.backends.cudnn.benchmark = True  # all batches are of one shape
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1:
         return Processes(0, 1, torch.device("cuda" if cuda else "cpu"))

@@ -110,9 +110,10 @@ class Sample:
 class Batch:
     """N samples as tensors.
 
-    (N, 3, S, S) images, (N * K, 4) boxes and tight boxes, (N, K, L, L) masks in
-    [0, 1], (N * K, P, 2) and (N * K, P) points and their labels, (N, C, E, E)
-    embeddings where the encoder is frozen.
+    (N, 3, S, S) images, (N * K, 4) boxes and tight boxes, (N, K, L, L) masks, of 0
+    to 255 as samples have them, and of 0 to 1 on the device that trains, (N * K, P, 2)
+    and (N * K, P) points and their labels, (N, C, E, E) embeddings where the encoder
+    is frozen.
     """
 
     images: Tensor
@@ -129,7 +130,7 @@ class Batch:
             self,
             images=self.images.to(device, memory_format=torch.channels_last),
             boxes=self.boxes.to(device),
-            masks=self.masks.to(device),
+            masks=_coverage(self.masks.to(device)),
             tight=self.tight.to(device),
         )
         if self.points is not None:
@@ -140,6 +141,10 @@ class Batch:
         if self.embeddings is not None:
             moved = replace(moved, embeddings=self.embeddings.to(device).float())
         return moved
+
+
+def _coverage(masks: Tensor) -> Tensor:
+    return masks.float() / 255 if masks.dtype == torch.uint8 else masks
 
 
 def make_sample(
@@ -252,7 +257,7 @@ def collate(samples: list[Sample]) -> Batch:
     return Batch(
         images=torch.from_numpy(np.stack([s.image for s in samples])),
         boxes=joined("boxes"),
-        masks=torch.from_numpy(np.stack([p.masks for p in prompts])).float() / 255,
+        masks=torch.from_numpy(np.stack([p.masks for p in prompts])),
         tight=joined("tight"),
         points=points if points[1].shape[1] else None,
         teacher_images=torch.from_numpy(np.stack(teachers)) if teachers else None,

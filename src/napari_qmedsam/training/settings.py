@@ -106,6 +106,13 @@ class TrainingSettings(CommonSettings):
         description="Share by which targets are drawn to the teacher's masks where "
         "these agree with the label.",
     )
+    pseudo_labelled: float = Field(
+        0.25,
+        gt=0,
+        lt=1,
+        description="Share of slices that are unlabelled ones, where a folder of them "
+        "is given: labelled by the teacher, and varied at random.",
+    )
     quality: float = Field(
         0.0,
         ge=0,

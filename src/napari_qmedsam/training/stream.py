@@ -12,11 +12,12 @@ import numpy as np
 from torch.utils.data import Dataset, Sampler
 
 from napari_qmedsam.datasets.dataset import DataSet
-from napari_qmedsam.datasets.modality import LabelledSlice
+from napari_qmedsam.datasets.modality import LabelledSlice, ModalitySlices
 from napari_qmedsam.datasets.sampling import epoch_order, samples_per_modality
 from napari_qmedsam.errors import UnusableData
 from napari_qmedsam.models.configuration import ModelConfig
 from napari_qmedsam.phantoms.shells import paint_shell
+from napari_qmedsam.training.augmentation import augmented, flipped
 from napari_qmedsam.training.samples import (
     MIN_AREA,
     EmbeddedSlice,
@@ -63,6 +64,9 @@ class SampleStream(Dataset[Sample]):
         Number of the first epoch, so that stages see different ones.
     jitter_from : int
         Position from which boxes are jittered.
+    pseudo_labelled : DataSet, optional
+        What a share of the slices comes from instead, each of them as often
+        (:mod:`~napari_qmedsam.training.pseudo_labels`).
 
     Raises
     ------
@@ -77,8 +81,10 @@ class SampleStream(Dataset[Sample]):
         settings: CommonSettings,
         first_epoch: int = 0,
         jitter_from: int = 0,
+        pseudo_labelled: DataSet | None = None,
     ) -> None:
         self.data, self.feed, self.settings = data, feed, settings
+        self.pseudo_labelled = pseudo_labelled
         self.first_epoch, self.jitter_from = first_epoch, jitter_from
         self.samples = samples_per_modality(data, settings.strategy, settings.samples)
         self.steps_per_epoch = sum(self.samples) // feed.batch
@@ -109,8 +115,16 @@ class SampleStream(Dataset[Sample]):
             settings.jitter if position >= self.jitter_from else 0,
             self._points(position // self.feed.batch),
         )
+        pseudo_labelled = self._pseudo_labelled(rng)
+        if pseudo_labelled is not None:
+            modality = pseudo_labelled
+            slice_index = int(rng.integers(len(modality)))
         for _ in range(ATTEMPTS):
-            item = varied(modality.read(slice_index), self.data, settings, rng)
+            item = modality.read(slice_index)
+            if pseudo_labelled is not None:
+                item = augmented(item, rng)
+            else:
+                item = varied(item, self.data, settings, rng)
             sample = make_sample(item, self.feed.config, how, rng, self.feed.teacher)
             if sample is not None:
                 return sample
@@ -120,6 +134,14 @@ class SampleStream(Dataset[Sample]):
             f"slices have no object of {MIN_AREA} pixels in the model input. Check "
             "its labels, or leave it out."
         )
+
+    def _pseudo_labelled(self, rng: np.random.Generator) -> ModalitySlices | None:
+        """Return the modality of a pseudo-labelled slice, or None for another one."""
+        data = self.pseudo_labelled
+        if data is None or rng.random() >= self.settings.pseudo_labelled:
+            return None
+        shares = np.array(data.counts) / sum(data.counts)
+        return data.modalities[rng.choice(len(shares), p=shares)]
 
     def _points(self, step: int) -> int:
         """Return how many points go with each box of a step."""
@@ -153,15 +175,6 @@ def with_shell(
     if share == 0 or rng.random() >= share:
         return item
     return LabelledSlice(*paint_shell(rng, item.image, item.labels))
-
-
-def flipped(item: LabelledSlice, rng: np.random.Generator) -> LabelledSlice:
-    """Flip a slice at random, left to right and top to bottom."""
-    image, labels = item.image, item.labels
-    for axis in (0, 1):
-        if rng.random() < 0.5:
-            image, labels = np.flip(image, axis), np.flip(labels, axis)
-    return LabelledSlice(np.ascontiguousarray(image), np.ascontiguousarray(labels))
 
 
 class Positions(Sampler[int]):
