@@ -42,6 +42,14 @@ ValidationOption = Annotated[
         help="What the best epoch is chosen by; default: a tenth of the files.",
     ),
 ]
+PseudoLabelledOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="Slices labelled by 'train pseudo-label'; a share of the slices comes "
+        "from there (pseudo_labelled in the settings).",
+    ),
+]
 ConfigOption = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="Settings as YAML; options below win."),
@@ -90,14 +98,7 @@ def train_float(
             "is right (mask_distillation). Default: the weights of --start.",
         ),
     ] = None,
-    pseudo_labelled: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="Slices labelled by 'train pseudo-label'; a share of the slices comes "
-            "from there (pseudo_labelled in the settings).",
-        ),
-    ] = None,
+    pseudo_labelled: PseudoLabelledOption = None,
     validation: ValidationOption = None,
     config: ConfigOption = None,
     steps: StepsOption = None,
@@ -202,6 +203,7 @@ def train_qat(
             "lite_medsam. Default: the float model.",
         ),
     ] = None,
+    pseudo_labelled: PseudoLabelledOption = None,
     validation: ValidationOption = None,
     config: ConfigOption = None,
     samples: SamplesOption = None,
@@ -235,10 +237,17 @@ def train_qat(
     name = start.config.name
     target = _target(export, out / f"{name}-qat.safetensors")
     sets = _data(data, validation, settings.seed, name)
+    more = None if pseudo_labelled is None else _folder(pseudo_labelled)
     with _training(out):
         processes = join_processes()
         run = QuantizationAwareTraining(
-            start, out, settings, *sets, teacher=master, processes=processes
+            start,
+            out,
+            settings,
+            *sets,
+            teacher=master,
+            pseudo_labelled=more,
+            processes=processes,
         )
         with shared.bar("Training", quiet=not processes.is_first) as advance:
             run.run(lambda stage, *now: advance(*now[:2], _description(stage, now[-1])))

@@ -59,19 +59,19 @@ def warped(item: LabelledSlice, rng: np.random.Generator) -> LabelledSlice:
     labels = cv2.warpAffine(
         item.labels.astype(np.float32), affine, size, flags=cv2.INTER_NEAREST
     )
-    return LabelledSlice(image, labels.astype(item.labels.dtype))
+    return LabelledSlice(image.astype(np.uint8), labels.astype(item.labels.dtype))
 
 
 def regreyed(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
     """Give a slice another window, contrast, sharpness and noise, by half each."""
-    greys = image.astype(np.float32) / 255
+    greys: NDArray[np.floating] = image.astype(np.float32) / 255
     if rng.random() < 0.5:
         low, high = rng.uniform(0, WINDOW, 2)
         greys = np.clip((greys - low) / (1 - high - low), 0, 1)
     if rng.random() < 0.5:
         greys = greys ** np.exp(rng.normal(0, CONTRAST))
     if rng.random() < 0.5:
-        greys = cv2.GaussianBlur(greys, (0, 0), rng.uniform(0.3, BLUR))
+        greys = np.asarray(cv2.GaussianBlur(greys, (0, 0), rng.uniform(0.3, BLUR)))
     if rng.random() < 0.5:
         noise = rng.normal(0, rng.uniform(0, NOISE), greys.shape)
         greys = greys + (noise * (greys > 0)).astype(np.float32)

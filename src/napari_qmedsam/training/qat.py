@@ -61,6 +61,8 @@ class QuantizationAwareTraining:
         Default: a tenth of the files of `data`, which are then not trained on.
     teacher : MedSAM, optional
         Default: the float model.
+    pseudo_labelled : DataSet, optional
+        What a share of the slices comes from, beside `data`.
     processes : Processes, optional
 
     Raises
@@ -82,11 +84,13 @@ class QuantizationAwareTraining:
         data: DataSet,
         validation: DataSet | None = None,
         teacher: MedSAM | None = None,
+        pseudo_labelled: DataSet | None = None,
         processes: Processes | None = None,
     ) -> None:
         self.processes = processes or join_processes()
         if settings.threads:
             torch.set_num_threads(settings.threads)
+        self.pseudo_labelled = pseudo_labelled
         self.start = start.eval().requires_grad_(False)
         self.teacher = (teacher or start).eval().requires_grad_(False)
         self.teacher.to(self.processes.device)
@@ -205,7 +209,13 @@ class QuantizationAwareTraining:
         if number == 0 and needs_own_images(self.start, self.teacher):
             config = self.teacher.config
         feed = Feed(self.start.config, batch, config)
-        return SampleStream(self.data, feed, self.settings, EPOCHS_APART * number)
+        return SampleStream(
+            self.data,
+            feed,
+            self.settings,
+            EPOCHS_APART * number,
+            pseudo_labelled=self.pseudo_labelled,
+        )
 
     def _calibrate(self, number: int, model: MedSAM) -> None:
         """Set the scales that are not known yet."""

@@ -45,6 +45,13 @@ class CommonSettings(BaseModel):
         description="Share of phantoms on which a crescent, ring or arc is painted "
         "around one of the objects.",
     )
+    pseudo_labelled: float = Field(
+        0.25,
+        gt=0,
+        lt=1,
+        description="Share of slices that are unlabelled ones, where a folder of them "
+        "is given: labelled by a model, and varied at random.",
+    )
     boxes: BoxStyle = Field(
         BoxStyle.JITTERED,
         description="jittered: half tight, half moved by a few pixels. careless: as "
@@ -105,13 +112,6 @@ class TrainingSettings(CommonSettings):
         le=1,
         description="Share by which targets are drawn to the teacher's masks where "
         "these agree with the label.",
-    )
-    pseudo_labelled: float = Field(
-        0.25,
-        gt=0,
-        lt=1,
-        description="Share of slices that are unlabelled ones, where a folder of them "
-        "is given: labelled by the teacher, and varied at random.",
     )
     quality: float = Field(
         0.0,
