@@ -57,7 +57,7 @@ def read(name: str, typed: list[str]):
 def test_the_command_can_be_read_back(name, seed):
     rng = random.Random(seed)
     known = get_command(training.app).commands
-    assert known.keys() - {"settings"} == FUNCTIONS.keys()
+    assert known.keys() - {"settings", "pseudo-label"} == FUNCTIONS.keys()
     options = [p for p in known[name].params if p.name != "out"]
     chosen = rng.sample(options, rng.randint(0, len(options)))
     typed = [word for option in chosen for word in words(name, option, rng)]

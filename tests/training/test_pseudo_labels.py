@@ -104,7 +104,7 @@ def test_other_greys_keep_their_order():
 
 def test_a_share_of_the_stream_is_pseudo_labelled(folder, tmp_path):
     data = pseudo_label(sorted(folder.iterdir()), Knows(), tmp_path / "out")
-    settings = TrainingSettings(prompts=1, samples=40, pseudo_labelled=0.5)
+    settings = TrainingSettings(prompts=1, samples=40, pseudo_labelled_share=0.5)
     phantoms, feed = open_data("mixture", 0, 64), Feed(LITE_MEDSAM, 1)
     plain = SampleStream(phantoms, feed, settings)
     mixed = SampleStream(phantoms, feed, settings, pseudo_labelled=data)

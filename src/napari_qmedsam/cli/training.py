@@ -47,7 +47,7 @@ PseudoLabelledOption = Annotated[
     typer.Option(
         metavar="DIR",
         help="Slices labelled by 'train pseudo-label'; a share of the slices comes "
-        "from there (pseudo_labelled in the settings).",
+        "from there (pseudo_labelled_share in the settings).",
     ),
 ]
 ConfigOption = Annotated[

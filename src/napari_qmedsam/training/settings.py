@@ -45,7 +45,7 @@ class CommonSettings(BaseModel):
         description="Share of phantoms on which a crescent, ring or arc is painted "
         "around one of the objects.",
     )
-    pseudo_labelled: float = Field(
+    pseudo_labelled_share: float = Field(
         0.25,
         gt=0,
         lt=1,

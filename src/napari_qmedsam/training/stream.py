@@ -138,7 +138,7 @@ class SampleStream(Dataset[Sample]):
     def _pseudo_labelled(self, rng: np.random.Generator) -> ModalitySlices | None:
         """Return the modality of a pseudo-labelled slice, or None for another one."""
         data = self.pseudo_labelled
-        if data is None or rng.random() >= self.settings.pseudo_labelled:
+        if data is None or rng.random() >= self.settings.pseudo_labelled_share:
             return None
         shares = np.array(data.counts) / sum(data.counts)
         return data.modalities[rng.choice(len(shares), p=shares)]
