@@ -57,7 +57,6 @@ SLICES = 64
 BATCH = 32
 """Boxes that are decoded at a time."""
 
-Progress = Callable[[int, int], None]
 Boxes = NDArray[np.float32]
 Masks = NDArray[np.bool_]
 
@@ -66,7 +65,7 @@ def pseudo_label(
     volumes: Sequence[Path],
     teacher: Backend,
     folder: Path,
-    progress: Progress | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> DataSet:
     """Label slices of volumes with a teacher and write them down, a file a volume.
 
