@@ -19,6 +19,7 @@ from napari_qmedsam.segmentation.propagation import (
     Direction,
     Follow,
     SliceUpdate,
+    count_beyond,
     segment_volume,
 )
 from napari_qmedsam.segmentation.result import Segmentation, run_to_end
@@ -230,20 +231,33 @@ class Session(Annotation):
             )
             return run_to_end(updates, progress)
         ids = [prompt.object_id for prompt in self.prompts(object_ids)]
+        ways: dict[tuple[int, int, int], list[int]] = {}
+        for step in direction.steps:
+            for o in (self.objects[i] for i in ids):
+                end = o.box.z_max - 1 if step > 0 else o.box.z_min
+                ways.setdefault((end, step, o.axis), []).append(o.object_id)
+        counts = {
+            (end, step, across): count_beyond(
+                [self.objects[i].prompt for i in together],
+                end,
+                Direction(step),
+                self.volume.shape[across],
+            )
+            for (end, step, across), together in ways.items()
+        }
+        after = sum(counts.values())
         with self.history.step():
-            runs = [
-                self.segment(ids, protect_existing=protect_existing, progress=progress)
-            ]
-            for step in direction.steps:
-                starts: dict[tuple[int, int], list[int]] = {}
-                for o in (self.objects[i] for i in ids):
-                    end = o.box.z_max - 1 if step > 0 else o.box.z_min
-                    starts.setdefault((end, o.axis), []).append(o.object_id)
-                for (end, across), together in starts.items():
-                    updates = self.iter_propagate(
-                        end, Direction(step), together, across, protect_existing, stop
-                    )
-                    runs.append(run_to_end(updates, progress))
+            updates = self.iter_segment(ids, protect_existing=protect_existing)
+            runs = [run_to_end(updates, progress, after=after)]
+            before = runs[0].slices
+            for way, together in ways.items():
+                end, step, across = way
+                updates = self.iter_propagate(
+                    end, Direction(step), together, across, protect_existing, stop
+                )
+                after -= counts[way]
+                runs.append(run_to_end(updates, progress, before, after))
+                before += counts[way]
         return Segmentation(
             tuple(update for run in runs for update in run),
             sum(run.seconds for run in runs),

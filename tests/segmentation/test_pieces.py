@@ -40,8 +40,11 @@ def test_boxes_on_one_slice_are_one_object_and_one_takes_away(session):
 
 def test_pieces_are_propagated_with_their_object(session):
     session.change_object(1, pieces=(Piece.of(3, OTHER),))
-    session.propagate()
+    told = []
+    session.propagate(progress=lambda *slices: told.append(slices))
     assert np.array_equal(session.labels == 1, session.truth)
+    depth = len(session.labels)
+    assert told == [(i, depth) for i in range(1, depth + 1)]
 
 
 def test_an_object_ends_before_a_slice_where_it_is_not(session):

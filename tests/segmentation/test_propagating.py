@@ -51,9 +51,12 @@ def test_propagating_is_one_step_with_the_slices_it_adds(session):
 
 def test_both_ways_are_one_step(session):
     added = session.add_object(Box3D(7, 9, 4, 17, 19, 5))
-    done = session.propagate(4)
+    seen = []
+    done = session.propagate(4, progress=lambda *told: seen.append(told))
     # The slice itself, up past the end of the object, and down past its start.
     assert [u.slice_index for u in done] == [4, 5, 6, 7, 8, 9, 3, 2, 1]
+    # Eleven slices lie beyond it, seven of them above.
+    assert seen == [(i, 11) for i in (0, 1, 2, 3, 4, 5, 8, 9, 10)]
     assert np.array_equal(session.labels == 1, session.truth)
     box = session.objects[1].box
     assert (box.z_min, box.z_max) == (2, 9)

@@ -24,7 +24,6 @@ from napari_qmedsam.segmentation.segmenter import SliceSegmenter
 from napari_qmedsam.segmentation.track import Sweep, Track
 from napari_qmedsam.segmentation.tracking import (
     SliceUpdate,
-    sweep_slices,
     track_objects,
 )
 from napari_qmedsam.segmentation.votes import Votes
@@ -100,7 +99,8 @@ def segment_volume(
         sweeps = _sweeps([prompts[i] for i in chosen], follow)
         seen = seen_along(volume, axis)
         updates = track_objects(segmenter, seen, sweeps, window, tighten=tighten)
-        parts.append((chosen, sum(len(sweep_slices(s)) for s in sweeps), updates))
+        slices = {z for tracks in sweeps for track in tracks for z in track.slices}
+        parts.append((chosen, len(slices), updates))
     return _one_after_the_other(parts)
 
 
@@ -156,6 +156,20 @@ def propagate_masks(
         for step in direction.steps
     ]
     return _learn_and_track(segmenter, seen, sweeps, slice_index, window, stop)
+
+
+def count_beyond(
+    prompts: Sequence[ObjectPrompt], slice_index: int, direction: Direction, depth: int
+) -> int:
+    """Return how many slices :func:`propagate_masks` goes to at most."""
+    return len(
+        {
+            z
+            for prompt in prompts
+            for step in direction.steps
+            for z in _slices_beyond(prompt, slice_index, step, depth)
+        }
+    )
 
 
 def _learn_and_track(
@@ -228,13 +242,13 @@ def _slices_beyond(
 def _one_after_the_other(
     parts: Sequence[tuple[list[int], int, Generator[SliceUpdate, None, None]]],
 ) -> Generator[SliceUpdate, None, None]:
-    """Join the updates of several axes: indices of all prompts, visits counted on."""
-    total = sum(visits for _, visits, _ in parts)
+    """Join the updates of several axes: indices of all prompts, slices counted on."""
+    total = sum(slices for _, slices, _ in parts)
     before = 0
-    for chosen, visits, updates in parts:
+    for chosen, slices, updates in parts:
         with closing(updates):
             for update in updates:
                 masks = tuple((chosen[i], mask) for i, mask in update.masks)
                 done = before + update.done
                 yield replace(update, masks=masks, done=done, total=total)
-        before += visits
+        before += slices

@@ -2,6 +2,7 @@
 
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from napari_qmedsam.segmentation.painting import Painter
 from napari_qmedsam.segmentation.propagation import (
     Direction,
     SliceUpdate,
+    count_beyond,
     propagate_masks,
     segment_volume,
 )
@@ -65,7 +67,7 @@ def propagate_objects(
     """Segment what has no mask on a slice, then propagate all masks on it.
 
     The slices of objects are extended to those that they were found on. All of it
-    is one step of undo.
+    is one step of undo. Progress counts the slices beyond this one.
 
     Parameters
     ----------
@@ -91,7 +93,11 @@ def propagate_objects(
         try:
             first = segment_volume(segmenter, volume, new, window, tighten=tighten)
             new_ids = [p.object_id for p in new]
-            yield from _paint_each(annotation, first, new_ids, painter)
+            depth = volume.shape[prompts[0].axis]
+            total = count_beyond(prompts, slice_index, direction, depth)
+            with closing(_paint_each(annotation, first, new_ids, painter)) as painted:
+                for update in painted:
+                    yield replace(update, done=0, total=total)
             # Objects may have been removed meanwhile.
             ids = [p.object_id for p in prompts if p.object_id in objects]
             if not ids:

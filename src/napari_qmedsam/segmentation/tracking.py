@@ -1,9 +1,11 @@
 """Objects tracked from slice to slice, every slice encoded exactly once."""
 
 from collections import Counter
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from heapq import merge
+from operator import itemgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,7 +38,8 @@ class SliceUpdate:
     masks : tuple of (index, mask)
         Index into the prompts, and the (Y, X) mask; none of scouts.
     done, total : int
-        Visits made and planned.
+        Slices that have their last masks, and all that are to get some: each counts
+        once, however often it is visited.
     axis : int
         Array axis of the volume that the slice lies across.
     found : tuple of int
@@ -54,10 +57,22 @@ class SliceUpdate:
     ends: tuple[ObjectEnd, ...] = ()
 
 
-def sweep_slices(tracks: Sweep) -> list[int]:
-    """Return the slices that a sweep visits, in its order."""
+def plan_visits(sweeps: Sequence[Sweep]) -> list[tuple[int, Sweep]]:
+    """Return which slice is visited by which sweep, in order.
+
+    One sweep after the other. Only the last, which makes the masks between key boxes,
+    goes along with the scouts before it: a slice is done once they have come there.
+    """
+    planned = [_visits(tracks) for tracks in sweeps]
+    if len(planned) > 1 and all(track.is_scout for track in sweeps[-2]):
+        planned[-2:] = [merge(*planned[-2:], key=itemgetter(0))]
+    return [visit for visits in planned for visit in visits]
+
+
+def _visits(tracks: Sweep) -> Iterable[tuple[int, Sweep]]:
     slices = {z for track in tracks for z in track.slices}
-    return sorted(slices, reverse=any(track.slices.step < 0 for track in tracks))
+    is_down = any(track.slices.step < 0 for track in tracks)
+    return [(z, tracks) for z in sorted(slices, reverse=is_down)]
 
 
 def track_objects(
@@ -68,7 +83,7 @@ def track_objects(
     stop: EarlyStop | None = None,
     tighten: bool = False,
 ) -> Generator[SliceUpdate, None, None]:
-    """Segment the slices of sweeps, one sweep after the other.
+    """Segment the slices of sweeps, in the order of :func:`plan_visits`.
 
     A slice that several sweeps visit is held in the store of embeddings, so that
     it is not encoded again.
@@ -93,7 +108,7 @@ def track_objects(
     Cancelled
         If the work is not wanted any more; what was given so far is whole.
     """
-    visits = [(z, tracks) for tracks in sweeps for z in sweep_slices(tracks)]
+    visits = plan_visits(sweeps)
     stop = EarlyStop() if stop is None else stop
     walk = _Walk(segmenter, volume, window, stop, tighten)
     walk.to_come.update(z for z, _ in visits)
@@ -104,11 +119,13 @@ def track_objects(
         if track.is_scout:
             track.propagated = walk.before_first_key(track)
     try:
-        for done, (slice_index, tracks) in enumerate(visits, 1):
+        done, total = 0, len(walk.to_come)
+        for slice_index, tracks in visits:
             check_cancelled()
             update = walk.visit(slice_index, tracks)
+            done += not walk.to_come[slice_index]
             if update is not None:
-                yield replace(update, done=done, total=len(visits))
+                yield replace(update, done=done, total=total)
     finally:
         walk.release(*walk.held)
 

@@ -202,7 +202,8 @@ class Runner:
 
         def progressed(update: SliceUpdate) -> None:
             visits.append(replace(update, masks=()))
-            self.work.progressed.emit(update.done, update.total)
+            if update.done:  # until then nobody can tell how long it takes
+                self.work.progressed.emit(update.done, update.total)
             workspace.labels_changed(update.slice_index, update.axis)
 
         def ended(error: BaseException | None) -> None:
