@@ -26,8 +26,8 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 #   make setup TORCH_INDEX=https://download.pytorch.org/whl/cpu
 TORCH_INDEX ?=
 
-# The official LiteMedSAM, 39 MB. What cannot be had does not fail the set-up: the
-# demo model, which comes with the package, serves.
+# The official LiteMedSAM, 39 MB. What cannot be had does not fail the set-up: models
+# that come with the package serve.
 WEIGHTS ?= lite_medsam
 
 .DEFAULT_GOAL := help

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from tiny_model import TINY
 
+from napari_qmedsam.checkpoints import catalogue, default_model
 from napari_qmedsam.checkpoints.catalogue import CATALOGUE
 from napari_qmedsam.checkpoints.download import data_folder
 from napari_qmedsam.models.configuration import (
@@ -55,6 +56,23 @@ def user_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         # Tests tell encodings by their number and masks by their last pixel.
         patch.setenv("QMEDSAM_EMBEDDINGS_GB", "0")
         yield folder
+
+
+REAL_DEFAULT = default_model.DEFAULT
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_default() -> Iterator[None]:
+    """Let the default be the small model: tests run it hundreds of times."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(default_model, "DEFAULT", catalogue.DEMO)
+        yield
+
+
+@pytest.fixture
+def real_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put back the default that users have."""
+    monkeypatch.setattr(default_model, "DEFAULT", REAL_DEFAULT)
 
 
 class Parity:

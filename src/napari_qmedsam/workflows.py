@@ -46,7 +46,7 @@ def load_model(
     Parameters
     ----------
     model : str
-        ``auto``, the best model on this machine, another name (``demo``,
+        ``auto``, the best model (`qmedsam_lite`), another name (``demo``,
         ``lite_medsam``, ``medsam_vit_b``), a weights file, or a folder with exported
         graphs. Official weights are downloaded once, when they are named.
     weights : path, optional

@@ -337,7 +337,7 @@ def test_embedded_weights_are_named_when_they_are_missing():
 
 
 def test_catalogue_entries_say_where_they_come_from():
-    assert next(iter(CATALOGUE)) == "demo"
+    assert next(iter(CATALOGUE)) == "qmedsam_lite"
     for name, known in CATALOGUE.items():
         assert known.name == name
         assert known.licence

@@ -10,7 +10,13 @@ def test_models_and_info_say_where_weights_are(run):
     status, out, _ = run("models", "--json")
     assert status == 0
     rows = {row["name"]: row for row in json.loads(out)}
-    assert set(rows) == {"demo", "demo-qat", "lite_medsam", "medsam_vit_b"}
+    assert set(rows) == {
+        "qmedsam_lite",
+        "demo",
+        "demo-qat",
+        "lite_medsam",
+        "medsam_vit_b",
+    }
     assert rows["demo"]["installed"]
     assert not rows["lite_medsam"]["installed"]
     status, out, _ = run("info", "demo", "--json")

@@ -180,27 +180,15 @@ def test_window_is_chosen_by_name_or_numbers(run, fake_model, scan):
     assert json.loads(out)["window"] == [-160, 240]
 
 
-def test_without_the_better_model_the_embedded_one_runs_with_one_note(scan, tmp_path):
+def test_the_default_is_the_embedded_best_model_and_needs_no_note(scan, tmp_path):
     done = subprocess.run(
         [QMEDSAM, "segment", "ct.nii.gz", *BOX, *KNOWN, "--backend", "torch", "--json"],
         capture_output=True,
         text=True,
         cwd=tmp_path,
     )
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["model"] == "demo"
-    assert done.stderr.startswith("Note: 'demo' runs")
-    assert "qmedsam fetch lite_medsam" in done.stderr
-    assert done.stderr.count("\n") == 1
-
-
-def test_the_official_model_runs_where_its_weights_are(
-    run, scan, monkeypatch, official_lite_medsam
-):
-    monkeypatch.setenv("QMEDSAM_HOME", str(official_lite_medsam.parents[1]))
-    status, out, err = run("segment", "ct.nii.gz", *BOX, *KNOWN, "--json")
-    assert (status, err) == (0, "")
-    assert json.loads(out)["model"] == "lite_medsam"
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["model"] == "qmedsam_lite"
 
 
 def test_a_guessed_modality_is_told_and_can_be_overruled(run, scan):

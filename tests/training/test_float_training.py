@@ -215,6 +215,19 @@ def test_training_starts_from_given_weights(tmp_path):
     torch.testing.assert_close(run.best().mask_decoder.mask_tokens.weight, before)
 
 
+def test_a_share_of_the_weights_written_is_that_of_the_start(tmp_path):
+    torch.manual_seed(5)
+    start = build_model("tiny")
+    before = start.mask_decoder.mask_tokens.weight.clone()
+    settings = FEW.model_copy(update={"steps": 1, "warmup": 0, "start_share": 0.25})
+    run = FloatTraining("tiny", tmp_path, settings, start=start)
+    run.run()
+    trained = run.loop.average.mask_decoder.mask_tokens.weight
+    assert not torch.allclose(trained, before, atol=1e-5)
+    expected = 0.75 * trained + 0.25 * before
+    torch.testing.assert_close(run.best().mask_decoder.mask_tokens.weight, expected)
+
+
 @pytest.mark.parametrize("wanted", [None, True, False])
 @pytest.mark.parametrize("there", [True, False])
 def test_bfloat16_is_used_where_there_are_instructions_for_it(

@@ -104,15 +104,29 @@ def google_drive(file_id: str) -> str:
     )
 
 
+QMEDSAM_LITE = CheckpointEntry(
+    name="qmedsam_lite",
+    title="LiteMedSAM trained on for every structure and for careless boxes",
+    architecture="lite_medsam",
+    filename="qmedsam_lite.safetensors",
+    citation=MEDSAM_CITATION,
+    notes=(
+        "Comes with the package, its weights rounded to 8 bits. Made from LiteMedSAM "
+        "(bowang-lab/MedSAM, Apache-2.0). For research only, not for clinical use."
+    ),
+    boxes_only=False,
+)
+"""The default: works without a download."""
+
 DEMO = CheckpointEntry(
     name="demo",
-    title="Demo model, small, trained on generated phantoms",
+    title="Demo model, small and fast, trained on generated phantoms",
     architecture="demo",
     filename="demo.safetensors",
     notes="Comes with the package. For trying things out, never for clinical use.",
     int8="demo-qat",
 )
-"""The default: works without a download."""
+"""Twenty times as fast."""
 
 DEMO_QAT = replace(
     DEMO,
@@ -176,7 +190,8 @@ MEDSAM_VIT_B = CheckpointEntry(
 """The official MedSAM weights."""
 
 CATALOGUE: dict[str, CheckpointEntry] = {
-    entry.name: entry for entry in (DEMO, DEMO_QAT, LITE_MEDSAM, MEDSAM_VIT_B)
+    entry.name: entry
+    for entry in (QMEDSAM_LITE, DEMO, DEMO_QAT, LITE_MEDSAM, MEDSAM_VIT_B)
 }
 """Every known checkpoint by name, the default first."""
 

@@ -34,7 +34,7 @@ def resolve_model(
     Parameters
     ----------
     model : str
-        ``auto``, the best model on this machine (:mod:`.default_model`), ``demo``,
+        ``auto``, the best model (:mod:`.default_model`), ``qmedsam_lite``, ``demo``,
         ``lite_medsam``, ``medsam_vit_b``, or the path of a weights
         file, or of a folder with exported graphs, whose architecture is then
         recognised.

@@ -12,7 +12,6 @@ from typing import Annotated
 import typer
 
 import napari_qmedsam
-from napari_qmedsam.checkpoints import default_model
 from napari_qmedsam.cli import (
     benchmarking,
     evaluating,
@@ -23,7 +22,6 @@ from napari_qmedsam.cli import (
     quantizing,
     replaying,
     segmenting,
-    shared,
     training,
 )
 from napari_qmedsam.errors import QMedSAMError
@@ -75,12 +73,8 @@ def main() -> None:
     # The commands print notices and errors themselves; without a handler,
     # Python would print warnings of the log a second time.
     logging.getLogger("napari_qmedsam").addHandler(logging.NullHandler())
-    advice = _Advice()
-    default_model.logger.addHandler(advice)
     try:
         status = app(standalone_mode=False)
-        if not status:
-            shared.notices(tuple(advice.said))
     except QMedSAMError as error:
         _fail(str(error))
     except UsageProblem as error:
@@ -103,22 +97,9 @@ def main() -> None:
         # A full disk, a missing right: no fault of ours to trace.
         where = f" '{error.filename}'" if error.filename else ""
         _fail(f"{error.strerror or error}{where}.")
-    finally:
-        default_model.logger.removeHandler(advice)
     if status == INTERRUPTED:
         typer.echo("Stopped.", err=True)
     sys.exit(status if isinstance(status, int) else 0)
-
-
-class _Advice(logging.Handler):
-    """Keeps what the log tells users, for the end: an error stands alone."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self.said: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.said.append(record.getMessage())
 
 
 @app.callback(invoke_without_command=True)

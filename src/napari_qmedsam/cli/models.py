@@ -13,7 +13,7 @@ def models(
 ) -> None:
     """List the models, where they come from and whether they are here."""
     from napari_qmedsam.checkpoints.catalogue import CATALOGUE
-    from napari_qmedsam.checkpoints.default_model import AUTO, default_model
+    from napari_qmedsam.checkpoints.default_model import AUTO, DEFAULT
     from napari_qmedsam.checkpoints.download import is_fetched, weights_path
 
     rows = [
@@ -23,7 +23,7 @@ def models(
             "licence": entry.licence,
             "size_bytes": entry.size_bytes,
             "installed": is_fetched(entry),
-            "is_default": entry is default_model(),
+            "is_default": entry is DEFAULT,
             "path": str(weights_path(entry)),
             "page": entry.page,
         }
@@ -42,7 +42,7 @@ def models(
         table.add_row(*(str(row[key]) for key in ("name", "title", "licence")), here)
     console = shared.console()
     console.print(table)
-    console.print(f"Here the default, {AUTO}, is {default_model().name}.")
+    console.print(f"Here the default, {AUTO}, is {DEFAULT.name}.")
 
 
 def fetch(

@@ -24,7 +24,7 @@ ModelOption = Annotated[
     str,
     typer.Option(
         metavar="MODEL",
-        help=f"auto (the best on this machine), {', '.join(CATALOGUE)}, a weights "
+        help=f"auto (the best), {', '.join(CATALOGUE)}, a weights "
         "file, or a folder with exported graphs.",
     ),
 ]
@@ -129,7 +129,7 @@ ModelsOption = Annotated[
     typer.Option(
         "--model",
         metavar="[NAME:=]MODEL",
-        help=f"auto (the best on this machine, the default), {', '.join(CATALOGUE)}, a "
+        help=f"auto (the best, the default), {', '.join(CATALOGUE)}, a "
         "weights file, or a folder with exported graphs. For many cases repeatable, "
         "with a name, and MODEL@int8 for its int8 form.",
     ),

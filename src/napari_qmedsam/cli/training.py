@@ -70,6 +70,14 @@ ExportOption = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="Where the weights go; default in DIR."),
 ]
+CompactOption = Annotated[
+    bool,
+    typer.Option(
+        "--compact",
+        help="Write weights as 8-bit integers: a quarter of the size. A model trained "
+        "for int8 gives the same masks; a float model is rounded.",
+    ),
+]
 StepsOption = Annotated[
     int | None, typer.Option(min=1, metavar="N", help="Optimizer steps in all.")
 ]
@@ -107,6 +115,7 @@ def train_float(
     workers: WorkersOption = None,
     threads: ThreadsOption = None,
     export: ExportOption = None,
+    compact: CompactOption = False,
 ) -> None:
     """Train a float model, from nothing or from weights.
 
@@ -151,7 +160,8 @@ def train_float(
         with shared.bar("Training", quiet=not processes.is_first) as advance:
             run.run(lambda *now: advance(*now[:2], _description("Training", now[-1])))
         if processes.is_first:
-            path = export_float(run, target, _command(context, settings), start)
+            command = _command(context, settings)
+            path = export_float(run, target, command, start, compact)
             shared.console().print(f"Weights: {path}", soft_wrap=True)
 
 
@@ -211,14 +221,7 @@ def train_qat(
     workers: WorkersOption = None,
     threads: ThreadsOption = None,
     export: ExportOption = None,
-    compact: Annotated[
-        bool,
-        typer.Option(
-            "--compact",
-            help="Write the last model's weights as 8-bit integers: a quarter of the "
-            "size, the same masks.",
-        ),
-    ] = False,
+    compact: CompactOption = False,
 ) -> None:
     """Train a model for int8 in three stages: encoder, decoder, everything.
 

@@ -40,7 +40,7 @@ def load_backend(
     Parameters
     ----------
     model : str
-        ``auto``, the best model on this machine, another name (``demo``,
+        ``auto``, the best model (`qmedsam_lite`), another name (``demo``,
         ``lite_medsam``, ``medsam_vit_b``), a weights file, or a folder with
         exported graphs.
     backend : str

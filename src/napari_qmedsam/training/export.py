@@ -23,7 +23,11 @@ PHANTOM_LIMITS = (
 
 
 def export_float(
-    run: FloatTraining, export: Path, command: str = "", start: str | None = None
+    run: FloatTraining,
+    export: Path,
+    command: str = "",
+    start: str | None = None,
+    compact: bool = False,
 ) -> Path:
     """Write the best epoch of a float run.
 
@@ -36,6 +40,8 @@ def export_float(
         What to type for the same run, for the card.
     start : str, optional
         Name of the model whose weights the run started from.
+    compact : bool
+        Round the weights to 8 bits, for a file a quarter of the size.
 
     Returns
     -------
@@ -45,19 +51,19 @@ def export_float(
     settings = run.settings
     card = {
         "title": float_title(run.config.name, run.data),
-        **shared_card(run.data),
+        **shared_card(run.data, is_naive=start is None and not run.pseudo_labelled),
         "training": {
-            "data": described(run.data),
+            "data": described(run.data, run.pseudo_labelled),
             "step": run.step,
             "best_epoch": run.history.best.get(STAGE, (None, None))[0],
             **({"start": start} if start else {}),
             **settings.model_dump(
-                include={"seed", "slices_per_step", "prompts", "points"}
+                include={"seed", "slices_per_step", "prompts", "points", "start_share"}
             ),
         },
         **({"command": command} if command else {}),
     }
-    return save_model(run.best(), export, card)
+    return save_model(run.best(), export, card, compact=compact)
 
 
 def export_qat(
@@ -92,9 +98,9 @@ def export_qat(
     epoch, score = run.history.best[stage]
     card = {
         "title": f"{float_title(model.config.name, run.data)}, for int8",
-        **shared_card(run.data),
+        **shared_card(run.data, is_naive=model.config.name == "demo"),
         "training": {
-            "data": described(run.data),
+            "data": described(run.data, run.pseudo_labelled),
             "start": start,
             "stage": stage,
             "best_epoch": epoch,
@@ -125,19 +131,32 @@ def float_title(architecture: str, data: DataSet) -> str:
     return f"Model of the architecture {architecture}, trained on {what}"
 
 
-def shared_card(data: DataSet) -> dict[str, Any]:
-    """Return what every card of a model trained here says."""
-    limits = f"{LIMITS} {PHANTOM_LIMITS}" if data.is_phantom else LIMITS
+def shared_card(data: DataSet, is_naive: bool) -> dict[str, Any]:
+    """Return what every card of a model trained here says.
+
+    A naive model has seen nothing but these data.
+    """
+    only_phantoms = data.is_phantom and is_naive
+    limits = f"{LIMITS} {PHANTOM_LIMITS}" if only_phantoms else LIMITS
     card: dict[str, Any] = {"limits": limits}
     if data.is_phantom:
         card["licence"] = "Apache-2.0"
     return {**card, "package_version": napari_qmedsam.__version__}
 
 
-def described(data: DataSet) -> str:
+def described(data: DataSet, pseudo_labelled: DataSet | None = None) -> str:
     """Say what was trained on, without the name of a folder."""
+    if pseudo_labelled is not None:
+        return f"{_named(data)}, and {_counted(pseudo_labelled)} labelled by a model"
+    return f"{_named(data)}{', no patient data' if data.is_phantom else ''}"
+
+
+def _named(data: DataSet) -> str:
     if data.is_phantom:
-        return f"procedural phantoms ({data.source}), no patient data"
+        return f"procedural phantoms ({data.source})"
+    return f"a data folder with {_counted(data)}"
+
+
+def _counted(data: DataSet) -> str:
     counts = zip(data.names, data.counts, strict=True)
-    listed = ", ".join(f"{count} {name} slices" for name, count in counts)
-    return f"a data folder with {listed}"
+    return ", ".join(f"{count} {name} slices" for name, count in counts)

@@ -4,7 +4,7 @@ import copy
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from napari_qmedsam.datasets.dataset import (
     MIXTURE_SOURCE,
@@ -84,6 +84,7 @@ class FloatTraining:
             data = open_data(MIXTURE_SOURCE, settings.seed, self.config.input_size)
         data, validation = set_aside(data, validation, settings)
         self.data, self.folder = data, TrainingFolder(folder)
+        self.pseudo_labelled = pseudo_labelled
         self.history = RunHistory()
         state = self.folder.read(self.config.name, settings)
         self.teacher: MedSAM | None = None
@@ -92,6 +93,9 @@ class FloatTraining:
         if settings.mask_distillation and master is not None:
             self.teacher = master.eval().requires_grad_(False)
             self.teacher.to(self.processes.device)
+        self.start_weights: dict[str, Tensor] = {}
+        if settings.start_share and start is not None:
+            self.start_weights = copy.deepcopy(start.state_dict())
         model = start or self._new_model()
         if settings.part is TrainedPart.DECODER:
             model.image_encoder.requires_grad_(False)
@@ -132,7 +136,9 @@ class FloatTraining:
         """Return the best epoch's running average, in eval mode, on the CPU.
 
         Before the first epoch's end, and of runs that kept no epochs, it is
-        the average as it stands.
+        the average as it stands. With `start_share` it is a mean of these weights and
+        of those that the run started from (Wortsman et al., Robust fine-tuning of
+        zero-shot models, CVPR 2022).
         """
         assert self.loop.average is not None
         model = build_model(self.config)
@@ -140,6 +146,8 @@ class FloatTraining:
             model.load_state_dict(self.loop.best_weights())
         else:
             model.load_state_dict(self.loop.average.state_dict())
+        if self.start_weights:
+            _blend(model, self.start_weights, self.settings.start_share)
         return model.eval()
 
     def _new_model(self) -> MedSAM:
@@ -184,6 +192,13 @@ class FloatTraining:
             s.steps,
             s.averaging,
         )
+
+
+@torch.no_grad()
+def _blend(model: MedSAM, start: dict[str, Tensor], share: float) -> None:
+    for name, value in model.state_dict().items():
+        if value.is_floating_point():
+            value.lerp_(start[name].to(value), share)
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:

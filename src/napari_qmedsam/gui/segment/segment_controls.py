@@ -14,10 +14,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_qmedsam.checkpoints.catalogue import CheckpointEntry
 from napari_qmedsam.checkpoints.default_model import AUTO
 from napari_qmedsam.gui.segment.keys import tip
-from napari_qmedsam.gui.segment.model_loader import size_of
 from napari_qmedsam.gui.segment.object_table import ObjectTable
 from napari_qmedsam.gui.segment.preview import Preview
 from napari_qmedsam.gui.segment.refinement_layers import TOOLS
@@ -91,10 +89,6 @@ class SegmentControls(Controls):
             "What really runs: model, runtime, precision, device, speed, and size on "
             "disk and in memory.",
         )
-        self.get_better = button(
-            self, "", "Download the better model, and segment with it from then on."
-        )
-        self.get_better.hide()
         self.window_form = WindowForm(self)
         self.preview = Preview(self)
         self.table = ObjectTable(self)
@@ -129,12 +123,6 @@ class SegmentControls(Controls):
             self.automatic.isChecked(),
             self.models.needs_download(),
         )
-
-    def offer(self, better: CheckpointEntry | None) -> None:
-        """Show the button that gets a better model, or none."""
-        if better is not None:
-            self.get_better.setText(f"Get {better.name}{size_of(better)}")
-        self.get_better.setVisible(better is not None)
 
     def put_above_objects(self, offer: QWidget) -> None:
         """Put something above the table, which gives way to it while it is shown."""
@@ -202,9 +190,7 @@ class SegmentControls(Controls):
         scan = row((self.image, 3), (self.view, 2), (self.planes, 0))
         fields = form(("Image", scan), ("Model", self.models))
         fields.setVerticalSpacing(6)
-        # As high with the button as without it.
-        self.runs.setMinimumHeight(self.get_better.sizeHint().height())
-        fields.addRow(row((self.runs, 1), (self.get_better, 0)))
+        fields.addRow(self.runs)
         fields.addRow(self.window_form)
         options = QVBoxLayout()
         options.setSpacing(4)

@@ -5,7 +5,6 @@ shows what comes back.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from threading import Thread
@@ -13,9 +12,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import QWidget
 
-from napari_qmedsam.checkpoints.arithmetic import Precision
 from napari_qmedsam.checkpoints.card import is_trained_on_boxes_alone
-from napari_qmedsam.checkpoints.default_model import AUTO, better_model
 from napari_qmedsam.errors import InvalidSettings
 from napari_qmedsam.gui.segment.actions import RefinementTool
 from napari_qmedsam.gui.segment.autosaver import Autosaver
@@ -188,14 +185,6 @@ class SegmentPanel(Panel[SegmentControls, SegmentChoices]):
         if not self.work.is_busy:
             self.runner.models.start(self.controls.models.choice())
 
-    def get_better(self) -> None:
-        """Download the better default model and load it; from now on it runs."""
-        better = better_model()
-        if better is not None and not self.work.is_busy:
-            models = self.controls.models
-            models.choose(AUTO, precision=Precision.FP32)
-            self.runner.models.start(replace(models.choice(), model=better.name))
-
     def show_planes(self) -> None:
         """Show all planes and a 3D view, or the picture alone again."""
         with errors_shown(self.say):
@@ -290,7 +279,6 @@ class SegmentPanel(Panel[SegmentControls, SegmentChoices]):
         """Say what really runs, or that the chosen model is still to be loaded."""
         choice, models = self.controls.models.choice(), self.runner.models
         self.controls.runs.setText(models.describe(choice))
-        self.controls.offer(better_model())
         self.display.config = models.config(choice)
         self.display.show_slice()
 
@@ -316,7 +304,6 @@ class SegmentPanel(Panel[SegmentControls, SegmentChoices]):
         yield from [
             (controls.image, is_free),
             (controls.models, is_free),
-            (controls.get_better, is_free),
             (controls.view, is_3d),
             (controls.planes, self.planes.is_possible(workspace)),
             (controls.window_form, has_window),
@@ -365,7 +352,6 @@ class SegmentPanel(Panel[SegmentControls, SegmentChoices]):
                 (controls.to_here, self.edits.end_here),
                 (controls.remove, self.edits.remove),
                 (controls.models.load, self.load_model),
-                (controls.get_better, self.get_better),
                 (controls.planes, self.show_planes),
             ]
         )

@@ -5,8 +5,9 @@ from pathlib import Path
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QComboBox, QFileDialog, QGridLayout, QPushButton, QWidget
 
+from napari_qmedsam.checkpoints import default_model
 from napari_qmedsam.checkpoints.catalogue import CATALOGUE
-from napari_qmedsam.checkpoints.default_model import AUTO, default_model
+from napari_qmedsam.checkpoints.default_model import AUTO
 from napari_qmedsam.checkpoints.download import is_at_hand
 from napari_qmedsam.gui.shared.forms import ask_for
 from napari_qmedsam.gui.shared.loading import ModelChoice, model_of
@@ -47,9 +48,7 @@ class ModelForm(QWidget):
         self.model = ModelCombo(self)
         self.model.setToolTip("Model that turns boxes into masks.")
         self.model.addItem(AUTO, AUTO)
-        self.model.setItemData(
-            0, "The best model on this machine.", Qt.ItemDataRole.ToolTipRole
-        )
+        self.model.setItemData(0, "The best model.", Qt.ItemDataRole.ToolTipRole)
         for entry in CATALOGUE.values():
             self.model.addItem(entry.name, entry.name)
             last = self.model.count() - 1
@@ -116,7 +115,7 @@ class ModelForm(QWidget):
         return self.model.currentData()
 
     def _name(self) -> str:
-        return default_model().name if self.chosen == AUTO else self.chosen
+        return default_model.DEFAULT.name if self.chosen == AUTO else self.chosen
 
     def _runtime(self, precision: Precision = Precision.FP32) -> Runtime:
         return Runtime(BackendName(self.backend.currentData()), precision=precision)
