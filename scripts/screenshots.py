@@ -5,7 +5,7 @@ Needs a display; without one::
     scripts/headless.sh .venv/bin/python scripts/screenshots.py
 
 Opens the CT phantom, draws boxes around four organs, segments them with the
-demo model and saves the window, once in each theme; then a box in the coronal
+default model and saves the window, once in each theme; then a box in the coronal
 view with its points, all planes beside each other, and the list of keys.
 """
 
@@ -116,7 +116,7 @@ def save_keys(panel, path):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("docs/images"))
-    parser.add_argument("--model", default="demo", help="name or weights file")
+    parser.add_argument("--model", default="auto", help="name or weights file")
     chosen = parser.parse_args()
     chosen.out.mkdir(parents=True, exist_ok=True)
 
