@@ -23,7 +23,6 @@ from napari_qmedsam.phantoms.abdomen import abdomen_case
 from napari_qmedsam.prompts import Box2D
 from napari_qmedsam.runtime import load_backend
 from napari_qmedsam.segmentation.segmenter import SliceSegmenter
-from napari_qmedsam.segmentation.tiles import Tile
 from napari_qmedsam.volumes import Modality, read_labels, read_volume
 
 SIDE = 512
@@ -67,13 +66,12 @@ def score(segmenter, volume, labels, jitter, rng):
         boxes = [_moved(Box2D.around(mask), jitter, rng) for mask in masks]
         wholes = segmenter.segment_slice(volume, z, boxes)
         backend.config = replace(config, tiled_share=1)
-        window = volume.window_or_default(None)
-        tiled = segmenter.tiled_masks(volume, z, boxes, window)
-        tiles = {Tile.of(box, (SIDE, SIDE), backend.config) for box in boxes}
+        tiled = segmenter.segment_slice(volume, z, boxes)
+        tiles = [segmenter.view(volume, box).tile for box in boxes]
         backend.config = config
-        encodings.append(len(tiles))
+        encodings.append(len(set(tiles)))
         for i, (mask, box) in enumerate(zip(masks, boxes, strict=True)):
-            found = dice(tiled[i], mask) if i in tiled else None
+            found = dice(tiled[i], mask) if tiles[i] else None
             side = max(box.y_max - box.y_min, box.x_max - box.x_min)
             scored.append(Scored(side, dice(wholes[i], mask), found))
     return scored, encodings

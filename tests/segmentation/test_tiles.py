@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from napari_qmedsam.models.configuration import CONFIGS
-from napari_qmedsam.prompts import Box2D, Box3D
+from napari_qmedsam.prompts import Box2D, Box3D, KeyBox, Point
 from napari_qmedsam.segmentation.objects import ObjectPrompt
-from napari_qmedsam.segmentation.propagation import segment_volume
+from napari_qmedsam.segmentation.propagation import propagate_masks, segment_volume
 from napari_qmedsam.segmentation.segmenter import SliceSegmenter
 from napari_qmedsam.segmentation.tiles import Tile
 from napari_qmedsam.volumes.windows import Window
@@ -97,3 +97,27 @@ def test_neighbours_share_a_tile_and_the_volume_way_gives_the_same(
     for index, mask in update.masks:
         np.testing.assert_array_equal(mask, expected[index])
     assert len(segmenter.backend.encoded) == 1
+
+
+def test_propagated_masks_are_seen_in_tiles_and_guesses_between_keys_whole(
+    segmenter, bright_volume, truth
+):
+    volume = bright_volume(np.stack([truth[1]] * 3))
+    prompt = ObjectPrompt(1, Box3D.on_slice(1, STRIPES))
+    updates = list(
+        propagate_masks(segmenter, volume, [prompt], [truth[1]], 1, window=FULL)
+    )
+    assert [update.found for update in updates] == [(1,), (1,)]
+    assert len(segmenter.backend.encoded) == 1  # the three slices look the same
+    assert not segmenter.is_encoded(volume, 0, FULL)
+    keys = tuple(KeyBox(z, STRIPES) for z in (0, 2))
+    keyed = ObjectPrompt(1, Box3D(40, 12, 0, 48, 20, 3), keys=keys)
+    list(segment_volume(segmenter, volume, [keyed], FULL))
+    assert segmenter.is_encoded(volume, 1, FULL)
+
+
+def test_points_beside_a_tile_have_the_whole_slice_shown(segmenter, bright_volume):
+    volume = bright_volume(np.zeros((1, 64, 64), bool))
+    inside, beside = (Point(0, x, 15.0) for x in (44.0, 10.0))
+    assert segmenter.view(volume, STRIPES, [inside]).tile == Tile(0, 32, 32, 32)
+    assert segmenter.view(volume, STRIPES, [inside, beside]).tile is None

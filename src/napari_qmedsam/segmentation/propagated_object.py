@@ -6,14 +6,13 @@ moved along with the slice, and the greys of the object against those around it 
 for each pixel as well.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_qmedsam.overlap import dice
-from napari_qmedsam.preprocessing import SliceGeometry
 from napari_qmedsam.prompts import Box2D
 from napari_qmedsam.segmentation.early_stop import EarlyStop
 from napari_qmedsam.segmentation.endings import EndReason
@@ -24,7 +23,8 @@ from napari_qmedsam.segmentation.evidence import (
     shape_evidence,
     signed_distance,
 )
-from napari_qmedsam.segmentation.segmenter import InputBox, SliceSegmenter
+from napari_qmedsam.segmentation.field_of_view import FieldOfView, ModelPrompt
+from napari_qmedsam.segmentation.segmenter import SliceSegmenter
 
 MARGINS = (0, 1, 2, 3)
 """Pixels of the model input by which a box around an expected mask may be widened."""
@@ -119,10 +119,9 @@ class PropagatedObject:
         there = moved(self.mask, motion)
         self.expected = there if there.any() else self.mask
 
-    def box(self, geometry: SliceGeometry) -> InputBox | None:
-        """Return the box that prompts the next slice; None for an empty mask."""
-        box = self.frame.whole_box(self.expected)
-        return None if box is None else widened(geometry, box, self.margin)
+    def box(self) -> Box2D | None:
+        """Return the box that is expected on the next slice; None for an empty mask."""
+        return self.frame.whole_box(self.expected)
 
     def take(
         self,
@@ -162,22 +161,10 @@ class PropagatedObject:
         return score, why
 
 
-def widened(geometry: SliceGeometry, box: Box2D, margin: float) -> InputBox:
-    """Return a box in the model input, wider by so many of its pixels."""
-    x_min, y_min, x_max, y_max = geometry.box_to_input(box)
-    side = geometry.input_size
-    return (
-        max(x_min - margin, 0.0),
-        max(y_min - margin, 0.0),
-        min(x_max + margin, float(side)),
-        min(y_max + margin, float(side)),
-    )
-
-
 def learn_margins(
     segmenter: SliceSegmenter,
-    geometry: SliceGeometry,
-    embedding: NDArray[np.float32],
+    view_of: Callable[[Box2D], FieldOfView],
+    embedding_of: Callable[[FieldOfView], NDArray[np.float32] | None],
     objects: Sequence[PropagatedObject],
 ) -> None:
     """Give objects the margin with which the model answers with their own mask.
@@ -188,25 +175,24 @@ def learn_margins(
     Parameters
     ----------
     segmenter : SliceSegmenter
-    geometry : SliceGeometry
-    embedding : ndarray
-        Of the slice that all objects are on.
+    view_of : callable
+        Returns what the next slices show for a box.
+    embedding_of : callable
+        Of the slice that all objects are on, as for :meth:`SliceSegmenter.answers`.
     objects : sequence of PropagatedObject
         Changed in place.
     """
-    asked = [o for o in objects if o.mask.any()]
-    boxes = [
-        widened(geometry, box, margin)
-        for o in asked
-        if (box := o.frame.whole_box(o.mask)) is not None
-        for margin in MARGINS
-    ]
-    if not boxes:
-        return
-    logits = segmenter.decode(embedding, boxes)
-    for place, o in enumerate(asked):
-        own = logits[place * len(MARGINS) : (place + 1) * len(MARGINS)]
+    boxes = [(o, box) for o in objects if (box := o.frame.whole_box(o.mask))]
+    prompts = []
+    for _, box in boxes:
+        view = view_of(box)
+        prompts += [ModelPrompt(view, view.box_to_input(box, m)) for m in MARGINS]
+    logits = segmenter.answers(prompts, embedding_of)
+    for place, (o, _) in enumerate(boxes):
+        first = place * len(MARGINS)
+        view = prompts[first].view
         overlaps = [
-            dice(geometry.logits_on(one, *o.frame.shape) > 0, o.mask) for one in own
+            dice(view.logits_on(one, *o.frame.shape) > 0, o.mask)
+            for one in logits[first : first + len(MARGINS)]
         ]
         o.margin = float(MARGINS[int(np.argmax(overlaps))])

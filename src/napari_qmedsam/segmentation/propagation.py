@@ -8,6 +8,7 @@ from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from enum import Enum
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from napari_qmedsam.preprocessing import is_blank
 from napari_qmedsam.segmentation.early_stop import EarlyStop
 from napari_qmedsam.segmentation.evidence import WorkingSlices
+from napari_qmedsam.segmentation.field_of_view import FieldOfView
 from napari_qmedsam.segmentation.objects import ObjectPrompt
 from napari_qmedsam.segmentation.propagated_object import (
     PropagatedObject,
@@ -183,9 +185,14 @@ def _learn_and_track(
     """Learn margins on the slice where all tracks begin, then track them."""
     propagated = [[t.propagated for t in tracks if t.propagated] for tracks in sweeps]
     if not is_blank(volume.array, slice_index):
-        _, embedding = segmenter.embed(volume, slice_index, window)
-        geometry = segmenter.geometry(volume)
-        learn_margins(segmenter, geometry, embedding, propagated[0])
+
+        def embedding_of(view: FieldOfView) -> NDArray[np.float32] | None:
+            if segmenter.shows_nothing(volume, slice_index, view):
+                return None
+            return segmenter.embed(volume, slice_index, window, view)[1]
+
+        view_of = partial(segmenter.view, volume)
+        learn_margins(segmenter, view_of, embedding_of, propagated[0])
     for other in propagated[1:]:
         for one, like in zip(other, propagated[0], strict=True):
             one.margin = like.margin

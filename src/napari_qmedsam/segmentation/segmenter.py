@@ -4,7 +4,7 @@ import hashlib
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from statistics import median
 
 import numpy as np
@@ -12,19 +12,18 @@ from numpy.typing import NDArray
 
 from napari_qmedsam.errors import InvalidOutput, InvalidSettings
 from napari_qmedsam.preprocessing import SliceGeometry, is_blank, slice_image
-from napari_qmedsam.prompts import Box2D, Box3D
+from napari_qmedsam.prompts import Box2D, Box3D, Point
 from napari_qmedsam.runtime.protocol import Backend
 from napari_qmedsam.segmentation.embeddings import EmbeddingStore
-from napari_qmedsam.segmentation.tiles import Tile
+from napari_qmedsam.segmentation.field_of_view import (
+    NOT_SHOWN,
+    FieldOfView,
+    InputBox,
+    InputPoint,
+    ModelPrompt,
+)
 from napari_qmedsam.volumes.volume import Volume
 from napari_qmedsam.volumes.windows import Window
-
-InputBox = tuple[float, float, float, float]
-"""Corner pixels of a box in the model input."""
-
-InputPoint = tuple[float, float, float]
-"""(x, y) of a point in the model input, and 1 where the object is, else 0."""
-
 
 TIMED = 25
 """Latest encodings and decodings that tell how fast a model is."""
@@ -83,9 +82,12 @@ class SliceSegmenter:
             self.backend.config, *volume.shape[1:], volume.pixel_aspect
         )
 
-    def _geometry(self, image: NDArray[np.uint8], pixel_aspect: float) -> SliceGeometry:
-        height, width = image.shape[:2]
-        return SliceGeometry.of(self.backend.config, height, width, pixel_aspect)
+    def view(
+        self, volume: Volume, box: Box2D | None = None, points: Sequence[Point] = ()
+    ) -> FieldOfView:
+        """Return what the model is shown of a slice for a box; all without one."""
+        shape, aspect = volume.shape[1:], volume.pixel_aspect
+        return FieldOfView.of(self.backend.config, shape, aspect, box, points)
 
     def key(self, image: NDArray[np.uint8], pixel_aspect: float = 1.0) -> str:
         """Key of a windowed slice: its content and everything about the model."""
@@ -96,20 +98,23 @@ class SliceSegmenter:
         return digest.hexdigest()
 
     def embed(
-        self, volume: Volume, slice_index: int, window: Window
+        self,
+        volume: Volume,
+        slice_index: int,
+        window: Window,
+        view: FieldOfView | None = None,
     ) -> tuple[str, NDArray[np.float32]]:
-        """Return key and embedding of a slice, encoding it if it is new."""
-        image = slice_image(volume.array, slice_index, window)
-        return self._embed(image, volume.pixel_aspect)
+        """Return key and embedding of what is shown of a slice, encoded if it is new.
 
-    def _embed(
-        self, image: NDArray[np.uint8], pixel_aspect: float
-    ) -> tuple[str, NDArray[np.float32]]:
-        key = self.key(image, pixel_aspect)
+        Without a view that is the whole slice.
+        """
+        shown = self.view(volume) if view is None else view
+        image = shown.cut(slice_image(volume.array, slice_index, window))
+        key = self.key(image, volume.pixel_aspect)
         with self._turn:
             embedding = self.store.get(key)
             if embedding is None:
-                model_input = self._geometry(image, pixel_aspect).prepare(image)
+                model_input = shown.geometry.prepare(image)
                 start = time.perf_counter()
                 encoded = self.backend.encode(model_input)
                 embedding = self._finite(encoded, "an embedding")
@@ -188,63 +193,40 @@ class SliceSegmenter:
             "Choose another backend, precision or device, or get the weights again."
         )
 
-    def masks(
+    def answers(
         self,
-        volume: Volume,
-        slice_index: int,
-        boxes: Sequence[InputBox],
-        window: Window,
-        points: Sequence[Sequence[InputPoint]] = (),
-    ) -> NDArray[np.bool_]:
-        """Masks of boxes that are already in model-input coordinates.
+        prompts: Sequence[ModelPrompt],
+        embedding_of: Callable[[FieldOfView], NDArray[np.float32] | None],
+    ) -> NDArray[np.float32]:
+        """Low-res logits of what is asked of one slice.
 
-        A slice of one value has no object: its masks are empty.
-        """
-        if is_blank(volume.array, slice_index):
-            return np.zeros((len(boxes), *volume.shape[1:]), bool)
-        _, embedding = self.embed(volume, slice_index, window)
-        logits = self.decode(embedding, boxes, points)
-        return self.geometry(volume).logits_to_masks(logits)
-
-    def tiled_masks(
-        self,
-        volume: Volume,
-        slice_index: int,
-        boxes: Sequence[Box2D],
-        window: Window,
-    ) -> dict[int, NDArray[np.bool_]]:
-        """Masks of the boxes that are segmented in a tile of the slice.
+        Parameters
+        ----------
+        prompts : sequence of ModelPrompt
+        embedding_of : callable
+            Returns the embedding of what is shown; None where that is of one value.
 
         Returns
         -------
-        dict of int to ndarray
-            Index into `boxes`, and the (Y, X) mask; see
-            :mod:`napari_qmedsam.segmentation.tiles`.
+        ndarray, (n, L, L) float32
+            For each of the prompts, within what it is shown.
         """
-        shape, aspect = volume.shape[1:], volume.pixel_aspect
-        if is_blank(volume.array, slice_index):
-            return {}
-        found = [Tile.of(box, shape, self.backend.config, aspect) for box in boxes]
-        tiles = sorted({tile for tile in found if tile is not None})
-        if not tiles:
-            return {}
-        image = slice_image(volume.array, slice_index, window)
-        masks: dict[int, NDArray[np.bool_]] = {}
-        for tile in tiles:
-            part = tile.cut(image)
-            inside = [i for i, each in enumerate(found) if each == tile]
-            if is_blank(part[None], 0):
-                masks |= {i: np.zeros(shape, bool) for i in inside}
-                continue
-            geometry = self._geometry(part, aspect)
-            _, embedding = self._embed(part, aspect)
-            prompts = [geometry.box_to_input(tile.box(boxes[i])) for i in inside]
-            logits = self.decode(embedding, prompts)
-            given = geometry.logits_to_masks(logits)
-            masks |= {
-                i: tile.paste(m, shape) for i, m in zip(inside, given, strict=True)
-            }
-        return masks
+        size = self.backend.config.logits_size
+        logits = np.full((len(prompts), size, size), NOT_SHOWN, np.float32)
+        for view in dict.fromkeys(prompt.view for prompt in prompts):
+            own = [i for i, prompt in enumerate(prompts) if prompt.view == view]
+            embedding = embedding_of(view)
+            if embedding is not None:
+                boxes = [prompts[i].box for i in own]
+                points = [prompts[i].points for i in own]
+                logits[own] = self.decode(embedding, boxes, points)
+        return logits
+
+    def shows_nothing(
+        self, volume: Volume, slice_index: int, view: FieldOfView
+    ) -> bool:
+        """Tell whether what is shown of a slice has one value: no object is there."""
+        return is_blank(view.cut(volume.array[slice_index])[None], 0)
 
     def segment_slice(
         self,
@@ -274,18 +256,24 @@ class SliceSegmenter:
             If a box or the slice lies outside the volume.
         """
         depth, height, width = volume.shape
-        geometry = self.geometry(volume)
         clipped = [
             Box3D.on_slice(slice_index, box).clip(depth, height, width).in_plane
             for box in boxes
         ]
         chosen = volume.window_or_default(window)
+        views = [self.view(volume, box) for box in clipped]
+        prompts = [
+            ModelPrompt(view, view.box_to_input(box))
+            for view, box in zip(views, clipped, strict=True)
+        ]
+
+        def embedding_of(view: FieldOfView) -> NDArray[np.float32] | None:
+            if self.shows_nothing(volume, slice_index, view):
+                return None
+            return self.embed(volume, slice_index, chosen, view)[1]
+
         masks = np.empty((len(boxes), height, width), bool)
-        tiled = self.tiled_masks(volume, slice_index, clipped, chosen)
-        for i, mask in tiled.items():
-            masks[i] = mask
-        rest = [i for i in range(len(boxes)) if i not in tiled]
-        if rest:
-            prompts = [geometry.box_to_input(clipped[i]) for i in rest]
-            masks[rest] = self.masks(volume, slice_index, prompts, chosen)
+        answers = self.answers(prompts, embedding_of)
+        for i, (view, answer) in enumerate(zip(views, answers, strict=True)):
+            (masks[i],) = view.logits_to_masks(answer[None])
         return masks

@@ -8,7 +8,6 @@ over the next, so that boxes near each other share one and it is encoded once.
 
 from dataclasses import dataclass
 
-import numpy as np
 from numpy.typing import NDArray
 
 from napari_qmedsam.models.configuration import ModelConfig
@@ -77,13 +76,9 @@ class Tile:
         y, x = self.y, self.x
         return Box2D(box.x_min - x, box.y_min - y, box.x_max - x, box.y_max - y)
 
-    def paste(
-        self, mask: NDArray[np.bool_], shape: tuple[int, int]
-    ) -> NDArray[np.bool_]:
-        """Return a mask of the tile as one of a slice of `shape`."""
-        whole = np.zeros(shape, bool)
-        self.cut(whole)[:] = mask
-        return whole
+    def holds(self, x: float, y: float) -> bool:
+        """Tell whether a pixel of the slice lies in it."""
+        return 0 <= x - self.x < self.width and 0 <= y - self.y < self.height
 
     def _shows(self, box: Box2D, shape: tuple[int, int]) -> bool:
         """Tell whether enough of the slice is seen on every side of a box."""

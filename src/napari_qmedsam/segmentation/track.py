@@ -1,16 +1,16 @@
 """One object on its way through the slices, in one direction."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_qmedsam.preprocessing import SliceGeometry
-from napari_qmedsam.prompts import Box2D
+from napari_qmedsam.prompts import Box2D, Point
 from napari_qmedsam.segmentation.early_stop import EarlyStop
 from napari_qmedsam.segmentation.endings import EndReason, ObjectEnd
 from napari_qmedsam.segmentation.evidence import WorkingFrame
+from napari_qmedsam.segmentation.field_of_view import FieldOfView, ModelPrompt
 from napari_qmedsam.segmentation.key_shapes import KeyShapes
 from napari_qmedsam.segmentation.objects import ObjectPrompt
 from napari_qmedsam.segmentation.propagated_object import (
@@ -18,7 +18,6 @@ from napari_qmedsam.segmentation.propagated_object import (
     tightened,
     weigh,
 )
-from napari_qmedsam.segmentation.segmenter import InputBox
 from napari_qmedsam.segmentation.votes import OWN_SHARE, Votes
 
 
@@ -77,37 +76,39 @@ class Track:
         # may have a key box further on.
         return self.has_ended and not self.prompt.reaches(slice_index)
 
-    def next_box(self, slice_index: int, geometry: SliceGeometry) -> InputBox | None:
-        """Return the box that prompts a slice; None where the object has ended."""
+    def next_prompt(self, slice_index: int, view_of: "ViewOf") -> ModelPrompt | None:
+        """Return what is asked of a slice; None where the object has ended."""
         if self.prompt.is_absent(slice_index):
             if self.follows_mask and not self.has_ended:
                 self._end(EndReason.SAID_ABSENT, slice_index)
             return None
-        drawn = geometry.box_to_input(self.prompt.box_on(slice_index))
+        points = self.prompt.clicks_on(slice_index)
+        drawn = self.prompt.box_on(slice_index)
+        margin, follows = 0.0, None
         if not self.follows_mask or self.prompt.is_key(slice_index):
             self.ended = None
-            return drawn
-        if self.has_ended:
+            box: Box2D | None = drawn
+        elif self.has_ended:
             return None
-        if self.propagated is not None:
-            box = self.propagated.box(geometry)
+        elif self.propagated is not None:
+            box, margin = self.propagated.box(), self.propagated.margin
         elif self.mask is not None:
-            box = geometry.mask_to_input_box(self.mask)
+            follows, box = self.mask, Box2D.around(self.mask)
         else:
-            return drawn
-        if box is None:
+            box = drawn
+        # Between key boxes a box is a guess that may be far too small. In a tile, which
+        # a model follows closer, an object would not grow again from its tips.
+        is_between = self.shapes is not None and not self.prompt.is_key(slice_index)
+        view = view_of(None if is_between or self.is_scout else box, points)
+        asked = None
+        if follows is not None:
+            asked = view.mask_to_input_box(follows)
+        elif box is not None:
+            asked = view.box_to_input(box, margin)
+        if asked is None:
             self._end(EndReason.OBJECT_END, slice_index - self.slices.step)
-        return box
-
-    def sole_box(self, slice_index: int) -> Box2D | None:
-        """Return the drawn box of a slice, if nothing else has a say in its mask."""
-        is_drawn = not self.follows_mask or self.mask is None
-        is_alone = self.propagated is None and self.shapes is None
-        if not (is_drawn or self.prompt.is_key(slice_index)) or not is_alone:
             return None
-        if self.prompt.clicks_on(slice_index):
-            return None
-        return self.prompt.box_on(slice_index)
+        return ModelPrompt(view, asked, view.points_to_input(points))
 
     def end_on(
         self, slice_index: int, depth: int, was: EndReason | None
@@ -149,7 +150,7 @@ class Track:
         self,
         slice_index: int,
         logits: NDArray[np.float32],
-        geometry: SliceGeometry,
+        view: FieldOfView,
         image: NDArray[np.uint8] | None = None,
     ) -> NDArray[np.bool_]:
         """Return the (Y, X) mask of a model's (L, L) answer to a box.
@@ -162,17 +163,17 @@ class Track:
         votes = None if self.votes is None else self.votes.on(slice_index)
         if self.shapes is not None and not (expected is None and votes is None):
             frame = self.shapes.slices.frame
-            answer = geometry.logits_on(logits, *frame.shape)
+            answer = view.logits_on(logits, *frame.shape)
             score = np.tanh(answer) if expected is None else weigh(answer, *expected)
             return frame.whole_mask(
                 score if votes is None else votes + OWN_SHARE * score
             )
         is_drawn = self.mask is None or not self.follows_mask
         if image is not None and is_drawn:
-            frame = WorkingFrame(geometry.height, geometry.width)
-            answer = geometry.logits_on(logits, *frame.shape)
+            frame = WorkingFrame(view.height, view.width)
+            answer = view.logits_on(logits, *frame.shape)
             return frame.whole_mask(tightened(answer, image))
-        (mask,) = geometry.logits_to_masks(logits[None])
+        (mask,) = view.logits_to_masks(logits[None])
         return mask
 
     def correct(self, mask: NDArray[np.bool_]) -> None:
@@ -224,6 +225,9 @@ class Track:
             self.votes.add(slice_index, score)
         return frame.whole_mask(score)
 
+
+ViewOf = Callable[[Box2D | None, Sequence[Point]], FieldOfView]
+"""Returns what is shown of a slice for a box and its points; all without a box."""
 
 Sweep = Sequence[Track]
 """Tracks that go through the slices together; slices of one share embeddings."""

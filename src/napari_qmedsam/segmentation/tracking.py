@@ -11,18 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_qmedsam.cancelling import check_cancelled
-from napari_qmedsam.preprocessing import SliceGeometry, is_blank
-from napari_qmedsam.prompts import KeyBox, Piece, Point
+from napari_qmedsam.preprocessing import is_blank
+from napari_qmedsam.prompts import Box2D, KeyBox, Piece, Point
 from napari_qmedsam.segmentation.early_stop import EarlyStop
 from napari_qmedsam.segmentation.endings import ObjectEnd
 from napari_qmedsam.segmentation.evidence import WorkingSlices
+from napari_qmedsam.segmentation.field_of_view import FieldOfView, ModelPrompt
 from napari_qmedsam.segmentation.key_shapes import KeyShapes
 from napari_qmedsam.segmentation.objects import ObjectPrompt
 from napari_qmedsam.segmentation.propagated_object import (
     PropagatedObject,
     learn_margins,
 )
-from napari_qmedsam.segmentation.segmenter import InputBox, InputPoint, SliceSegmenter
+from napari_qmedsam.segmentation.segmenter import SliceSegmenter
 from napari_qmedsam.segmentation.track import Sweep, Track
 from napari_qmedsam.volumes.volume import Volume
 from napari_qmedsam.volumes.windows import Window
@@ -143,35 +144,56 @@ class _Walk:
     ) -> None:
         self.segmenter, self.volume, self.window = segmenter, volume, window
         self.stop, self.tighten = stop, tighten
-        self.geometry = segmenter.geometry(volume)
         self.slices = WorkingSlices(volume, window)
         self.to_come: Counter[int] = Counter()
         """Visits that are still to be made, by slice."""
-        self.held: dict[int, str] = {}
+        self.held: dict[int, set[str]] = {}
         """Keys of embeddings that a later visit needs, by slice."""
 
-    def embedding_of(self, slice_index: int) -> NDArray[np.float32]:
-        """Return a slice's embedding, held if it is visited again."""
-        key, embedding = self.segmenter.embed(self.volume, slice_index, self.window)
-        if self.to_come[slice_index] and slice_index not in self.held:
-            self.segmenter.store.hold(key)
-            self.held[slice_index] = key
+    def view_of(self, box: Box2D | None, points: Sequence[Point] = ()) -> FieldOfView:
+        """Return what is shown of a slice for a box; all of it for a second look."""
+        if self.tighten:
+            return self.segmenter.view(self.volume)
+        return self.segmenter.view(self.volume, box, points)
+
+    def embedding_of(
+        self, slice_index: int, view: FieldOfView
+    ) -> NDArray[np.float32] | None:
+        """Return what a slice shows, held if it is visited again; None for nothing."""
+        if self.segmenter.shows_nothing(self.volume, slice_index, view):
+            return None
+        key, embedding = self.segmenter.embed(
+            self.volume, slice_index, self.window, view
+        )
+        if self.to_come[slice_index]:
+            held = self.held.setdefault(slice_index, set())
+            if key not in held:
+                self.segmenter.store.hold(key)
+                held.add(key)
         return embedding
+
+    def answers(
+        self, slice_index: int, prompts: Sequence[ModelPrompt]
+    ) -> NDArray[np.float32]:
+        """Return the low-res logits of what is asked of a slice."""
+        return self.segmenter.answers(prompts, partial(self.embedding_of, slice_index))
 
     def release(self, *slices: int) -> None:
         """Let the store drop what was held of these slices."""
         for slice_index in slices:
-            self.segmenter.store.release(self.held.pop(slice_index))
+            for key in self.held.pop(slice_index):
+                self.segmenter.store.release(key)
 
     def key_mask(self, prompt: ObjectPrompt, key: KeyBox) -> NDArray[np.bool_]:
         """Return the mask of a key box, in the working frame."""
         shape = self.slices.frame.shape
         if is_blank(self.volume.array, key.slice_index):
             return np.zeros(shape, bool)
-        points = input_points(self.geometry, prompt.clicks_on(key.slice_index))
-        box, embedding = self.geometry.box_to_input(key.box), self.embedding_of
-        (answer,) = self.segmenter.decode(embedding(key.slice_index), [box], [points])
-        return self.geometry.logits_on(answer, *shape) > 0
+        points = prompt.clicks_on(key.slice_index)
+        view = self.view_of(key.box, points)
+        box, clicks = view.box_to_input(key.box), view.points_to_input(points)
+        (answer,) = self.answers(key.slice_index, [ModelPrompt(view, box, clicks)])
+        return view.logits_on(answer, *shape) > 0
 
     def before_first_key(self, scout: Track) -> PropagatedObject:
         """Return an object without a mask, which its first key box will give it."""
@@ -210,7 +232,7 @@ class _Walk:
         self, slice_index: int, here: Mapping[int, Track]
     ) -> dict[int, NDArray[np.bool_]]:
         """Return the masks of the tracks that have something to say of a slice."""
-        wanted: dict[int, InputBox] = {}
+        wanted: dict[int, ModelPrompt] = {}
         found: dict[int, NDArray[np.bool_]] = {}
         nothing = np.zeros(self.volume.shape[1:], bool)
         for i, track in here.items():
@@ -218,9 +240,9 @@ class _Walk:
             if track.propagated is not None and not (track.has_ended or is_key):
                 was = track.propagated.slice_index
                 track.propagated.expect(self.slices.motion(was, slice_index))
-            box = track.next_box(slice_index, self.geometry)
-            if box is not None:
-                wanted[i] = box
+            prompt = track.next_prompt(slice_index, self.view_of)
+            if prompt is not None:
+                wanted[i] = prompt
             elif track.prompt.reaches(slice_index):
                 # Labels from an earlier run would stay there otherwise.
                 found[i] = nothing
@@ -234,68 +256,50 @@ class _Walk:
         return found
 
     def _answers(
-        self, slice_index: int, here: Mapping[int, Track], wanted: dict[int, InputBox]
+        self,
+        slice_index: int,
+        here: Mapping[int, Track],
+        wanted: dict[int, ModelPrompt],
     ) -> dict[int, NDArray[np.bool_]]:
         """Ask the model for boxes on a slice, and go on with what it says."""
-        geometry = self.geometry
-        found = self._tiled(slice_index, {i: here[i] for i in wanted})
-        for i, mask in found.items():
-            here[i].take(slice_index, mask)
-        whole = {i: box for i, box in wanted.items() if i not in found}
-        for i, answer in self._logits(slice_index, here, whole).items():
-            track = here[i]
+        found: dict[int, NDArray[np.bool_]] = {}
+        logits = self.answers(slice_index, list(wanted.values()))
+        for (i, prompt), answer in zip(wanted.items(), logits, strict=True):
+            track, view = here[i], prompt.view
             if track.propagated is None:
                 image = self.slices.image(slice_index) if self.tighten else None
-                found[i] = track.shaped(slice_index, answer, geometry, image)
+                found[i] = track.shaped(slice_index, answer, view, image)
                 track.take(slice_index, found[i])
                 continue
             found[i] = track.take_evidence(
                 slice_index,
                 self.slices.image(slice_index),
-                geometry.logits_on(answer, *self.slices.frame.shape),
+                view.logits_on(answer, *self.slices.frame.shape),
                 self.stop,
             )
         fresh = [here[i] for i in wanted if here[i].is_scout]
         fresh = [track for track in fresh if track.prompt.is_key(slice_index)]
         starting = [track.propagated for track in fresh if track.propagated]
         if starting:
-            embedding = self.embedding_of(slice_index)
-            learn_margins(self.segmenter, geometry, embedding, starting)
+            embedding_of = partial(self.embedding_of, slice_index)
+            whole = self.view_of(None)
+            learn_margins(self.segmenter, lambda box: whole, embedding_of, starting)
         for i in wanted:
             pieces = here[i].prompt.pieces_on(slice_index)
             if pieces and not here[i].has_ended:
-                boxes = [geometry.box_to_input(piece.box) for piece in pieces]
-                extra = self.segmenter.decode(self.embedding_of(slice_index), boxes)
-                masks = geometry.logits_to_masks(extra)
-                found[i] = with_pieces(found[i], pieces, masks)
+                views = [self.view_of(piece.box) for piece in pieces]
+                asked = [
+                    ModelPrompt(view, view.box_to_input(piece.box))
+                    for view, piece in zip(views, pieces, strict=True)
+                ]
+                extra = self.answers(slice_index, asked)
+                masks = [
+                    view.logits_to_masks(answer[None])[0]
+                    for view, answer in zip(views, extra, strict=True)
+                ]
+                found[i] = with_pieces(found[i], pieces, np.stack(masks))
                 here[i].correct(found[i])
         return found
-
-    def _logits(
-        self, slice_index: int, here: Mapping[int, Track], wanted: dict[int, InputBox]
-    ) -> dict[int, NDArray[np.float32]]:
-        """Return what the model says of boxes on the whole slice."""
-        if not wanted:
-            return {}
-        asked = [here[i].prompt.clicks_on(slice_index) for i in wanted]
-        points = [input_points(self.geometry, p) for p in asked]
-        embedding = self.embedding_of(slice_index)
-        logits = self.segmenter.decode(embedding, list(wanted.values()), points)
-        return dict(zip(wanted, logits, strict=True))
-
-    def _tiled(
-        self, slice_index: int, here: Mapping[int, Track]
-    ) -> dict[int, NDArray[np.bool_]]:
-        """Return the masks of small boxes, where the box alone says what they are."""
-        if self.tighten:
-            return {}
-        drawn = {i: track.sole_box(slice_index) for i, track in here.items()}
-        boxes = {i: box for i, box in drawn.items() if box is not None}
-        masks = self.segmenter.tiled_masks(
-            self.volume, slice_index, list(boxes.values()), self.window
-        )
-        ids = list(boxes)
-        return {ids[index]: mask for index, mask in masks.items()}
 
 
 def with_pieces(
@@ -312,13 +316,3 @@ def with_pieces(
     """
     takes = np.array([piece.takes_away for piece in pieces])
     return (mask | masks[~takes].any(axis=0)) & ~masks[takes].any(axis=0)
-
-
-def input_points(
-    geometry: SliceGeometry, points: Sequence[Point]
-) -> tuple[InputPoint, ...]:
-    """Return points as the model takes them."""
-    return tuple(
-        (*geometry.point_to_input(point.x, point.y), float(point.is_positive))
-        for point in points
-    )
