@@ -28,6 +28,10 @@ class Segmentation:
     def __iter__(self) -> Iterator[SliceUpdate]:
         return iter(self.updates)
 
+    def __len__(self) -> int:
+        """Return how many visits there are."""
+        return len(self.updates)
+
     @property
     def slices(self) -> int:
         """How many different slices there are."""
