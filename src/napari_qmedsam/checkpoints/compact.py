@@ -20,6 +20,8 @@ from napari_qmedsam.models.medsam import MedSAM
 
 LARGEST_CODE = 127
 
+MATRICES = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
+
 WEIGHT, CODE_SCALE = ".weight", ".weight_scale"
 """How the names of codes and of their scale end."""
 
@@ -44,9 +46,6 @@ def compact_state(model: MedSAM) -> dict[str, Tensor]:
         state[name + WEIGHT] = (state[name + WEIGHT] / scale).round().to(torch.int8)
         state[name + CODE_SCALE] = scale
     return state
-
-
-MATRICES = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
 
 
 def _scale_of(layer: nn.Linear | nn.Conv2d | nn.ConvTranspose2d) -> Tensor:

@@ -149,7 +149,7 @@ def train_float(
     name = model if weights is None else weights.config.name
     target = _target(export, out / f"{name}.safetensors")
     sets = _data(data, validation, settings.seed, name)
-    more = None if pseudo_labelled is None else _folder(pseudo_labelled)
+    more = _opened(pseudo_labelled)
     with _training(out):
         processes = join_processes()
         if settings.part is TrainedPart.DECODER:
@@ -240,7 +240,7 @@ def train_qat(
     name = start.config.name
     target = _target(export, out / f"{name}-qat.safetensors")
     sets = _data(data, validation, settings.seed, name)
-    more = None if pseudo_labelled is None else _folder(pseudo_labelled)
+    more = _opened(pseudo_labelled)
     with _training(out):
         processes = join_processes()
         run = QuantizationAwareTraining(
@@ -349,10 +349,10 @@ def _data(
     return data, open_data(validation, seed, size, held_out=True)
 
 
-def _folder(path: Path) -> "DataSet":
+def _opened(folder: Path | None) -> "DataSet | None":
     from napari_qmedsam.datasets.dataset import open_data
 
-    return open_data(str(path))
+    return None if folder is None else open_data(str(folder))
 
 
 def _embedded(

@@ -18,6 +18,7 @@ from napari_qmedsam.cancelling import check_cancelled
 from napari_qmedsam.datasets.dataset import DataSet, open_data
 from napari_qmedsam.disk import atomic_write
 from napari_qmedsam.errors import UnusableData
+from napari_qmedsam.overlap import dice
 from napari_qmedsam.preprocessing import SliceGeometry, is_blank, slice_image
 from napari_qmedsam.runtime.protocol import Backend
 from napari_qmedsam.training.boxes import tight_box
@@ -240,8 +241,8 @@ def _tight_boxes(masks: Masks) -> Boxes:
 
 
 def _dice(a: Masks, b: Masks) -> NDArray[np.floating]:
-    total = a.sum((1, 2)) + b.sum((1, 2))
-    return 2 * (a & b).sum((1, 2)) / np.maximum(total, 1)
+    """DSC of masks (n, S, S) in pairs: (n,)."""
+    return np.array([dice(x, y) for x, y in zip(a, b, strict=True)], float)
 
 
 def _box_overlap(a: Boxes, b: Boxes) -> NDArray[np.floating]:
