@@ -8,7 +8,12 @@ from napari_qmedsam.datasets.modality import LabelledSlice
 from napari_qmedsam.errors import UnusableData
 from napari_qmedsam.models.configuration import LITE_MEDSAM
 from napari_qmedsam.training.augmentation import augmented, regreyed, warped
-from napari_qmedsam.training.pseudo_labels import asking_boxes, body_of, pseudo_label
+from napari_qmedsam.training.pseudo_labels import (
+    asking_boxes,
+    body_of,
+    label_volume,
+    pseudo_label,
+)
 from napari_qmedsam.training.settings import TrainingSettings
 from napari_qmedsam.training.stream import Feed, SampleStream
 from napari_qmedsam.volumes.volume import Volume
@@ -70,6 +75,11 @@ def test_what_is_labelled_already_is_not_labelled_again(folder, tmp_path):
 def test_a_folder_without_images_is_refused(tmp_path):
     with pytest.raises(UnusableData, match="no image to label"):
         pseudo_label([], Knows(), tmp_path)
+
+
+def test_a_blank_volume_is_refused():
+    with pytest.raises(UnusableData, match="one value on every slice"):
+        label_volume(Volume(np.zeros((2, 9, 9), np.uint8)), Knows())
 
 
 def test_boxes_ask_all_over_the_body_and_nowhere_else():

@@ -92,7 +92,7 @@ def pseudo_label(
     UnreadableVolume
         If a volume cannot be read.
     UnusableData
-        If there are no volumes.
+        If there are no volumes, or one is blank.
     """
     if not volumes:
         raise UnusableData("There is no image to label: the folder holds none.")
@@ -122,10 +122,20 @@ def label_volume(
         Windowed; the longer side is that of the input.
     labels : ndarray, (Z, Y, X) uint8
         Every value but 0 is one object.
+
+    Raises
+    ------
+    UnusableData
+        If every slice is blank.
     """
     geometry = SliceGeometry.of(teacher.config, *volume.shape[1:3])
     rows, columns = geometry.content
     filled = [z for z in range(volume.shape[0]) if not is_blank(volume.array, z)]
+    if not filled:
+        raise UnusableData(
+            "A volume to label has one value on every slice, so there is nothing on "
+            "it. Leave it out."
+        )
     places = np.linspace(0, len(filled) - 1, min(slices, len(filled))).round()
     window = volume.default_window()
     images, labels = [], []
