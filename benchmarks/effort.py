@@ -45,7 +45,12 @@ def report(arguments: argparse.Namespace, model: str) -> Iterator[str]:
     cases = [*of_phantoms(arguments.seeds), *of_files(arguments.volumes)]
     for name, volume, labels in cases:
         found = measure_effort(
-            segmenter, volume, labels, box_jitter=arguments.jitter, seed=0
+            segmenter,
+            volume,
+            labels,
+            box_jitter=arguments.jitter,
+            seed=0,
+            run_time=not arguments.no_run_time,
         )
         yield f"**{model}**, {name}, {len(found.class_ids)} objects. {found.summary()}"
         yield markdown_text(effort_table([found], not arguments.no_run_time))

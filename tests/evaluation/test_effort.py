@@ -200,3 +200,11 @@ def test_objects_that_are_too_small_are_refused(measure):
     truth[1, 4:9, 4:9] = 1
     with pytest.raises(InvalidSettings, match="at least 100 voxels"):
         measure(truth)
+
+
+def test_ways_that_are_timed_share_no_embeddings(measure, backend):
+    measure(column(range(2, 8)), box_counts=(2, 3), run_time=False)
+    assert len(backend.encoded) == len(set(backend.encoded))
+    backend.encoded.clear()
+    measure(column(range(2, 8)), box_counts=(2, 3))
+    assert len(backend.encoded) >= 3 * len(set(backend.encoded))
