@@ -1,15 +1,18 @@
 """Objects whose whole way is known, propagated from one box: ends, bends, pieces."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from napari_qmedsam import Session
 from napari_qmedsam.prompts import Box2D, Box3D, KeyBox
-from napari_qmedsam.segmentation.early_stop import EarlyStop
+from napari_qmedsam.segmentation.early_stop import EarlyStop, Signs
 from napari_qmedsam.segmentation.endings import EndReason
 from napari_qmedsam.segmentation.evidence import (
     WorkingFrame,
     WorkingSlices,
+    edge_contrast,
     grey_table,
     motion_between,
     moved,
@@ -17,8 +20,9 @@ from napari_qmedsam.segmentation.evidence import (
     signed_distance,
 )
 from napari_qmedsam.segmentation.key_shapes import KeyShapes
-from napari_qmedsam.segmentation.propagated_object import tightened
+from napari_qmedsam.segmentation.propagated_object import PropagatedObject, tightened
 from napari_qmedsam.segmentation.segmenter import SliceSegmenter
+from napari_qmedsam.segmentation.votes import Votes
 from napari_qmedsam.volumes.volume import Volume
 from napari_qmedsam.volumes.windows import Window
 
@@ -143,8 +147,50 @@ MASK = disc(20, 20, 6)
     ],
 )
 def test_small_masks_on_strange_greys_are_the_end(mask, support, why):
-    largest = np.count_nonzero(MASK)
-    assert EarlyStop().why_ended(mask, MASK, largest, support) is why
+    share = np.count_nonzero(mask) / np.count_nonzero(MASK)
+    signs = Signs(support, share, edge=1.0, grey_shift=0.0)
+    assert EarlyStop().why_ended(mask, MASK, signs) is why
+
+
+def test_signs_add_up_to_an_end():
+    faded = Signs(support=0.1, area=0.7, edge=0.2, grey_shift=2.0)
+    assert EarlyStop().why_ended(MASK, MASK, faded) is EndReason.OBJECT_END
+    for better in ({"support": 1.0}, {"edge": 1.0}, {"grey_shift": 0.0}):
+        signs = replace(faded, **better)
+        assert EarlyStop().why_ended(MASK, MASK, signs) is None
+    assert EarlyStop(least_log_odds=-np.inf).why_ended(MASK, MASK, faded) is None
+
+
+def test_an_outline_on_an_edge_is_clear():
+    image = volume_of(MASK[None]).array[0]
+    assert edge_contrast(image, MASK) == pytest.approx(80, abs=15)
+    assert edge_contrast(image, disc(20, 20, 3)) < 20  # within the object
+    assert edge_contrast(image, disc(45, 45, 6)) < 20  # beside it
+    assert edge_contrast(image, MASK & False) == edge_contrast(image, MASK | True) == 0
+
+
+@pytest.mark.parametrize(("wider", "grows"), [(8, True), (16, False)])
+def test_a_way_from_a_tip_grows_to_the_edge_and_no_further(wider, grows):
+    image = volume_of(disc(32, 32, 8)[None]).array[0]
+    tip = disc(32, 32, 3)
+    tip_image = volume_of(tip[None]).array[0]
+    way = PropagatedObject(WorkingFrame(SIDE, SIDE), 0, tip_image, tip)
+    small, large = (
+        np.where(disc(32, 32, radius), 4.0, -4.0) for radius in (3.5, wider)
+    )
+    chosen = way.choose(image, small, large)
+    assert (chosen is large) is grows
+    assert np.array_equal(way.expected, large > 0 if grows else tip)
+
+
+def test_clearer_ways_have_more_to_say():
+    votes = Votes()
+    assert votes.on(3) is None
+    votes.add(3, np.array([[2.0, -1.0]]), weight=3)
+    votes.add(3, np.array([[-2.0, -1.0]]), weight=1)
+    assert votes.on(3) == pytest.approx(np.array([[2.0, -2.0]]), abs=1e-4)
+    votes.add(4, np.array([[3.0, -3.0]]), weight=0)
+    assert votes.on(4) == pytest.approx(np.array([[3.0, -3.0]]), abs=1e-4)
 
 
 def test_motion_takes_a_mask_along():

@@ -42,12 +42,53 @@ class Appearance:
 
 
 @dataclass(frozen=True)
+class Signs:
+    """What a slice shows of an object that was followed to it.
+
+    Parameters
+    ----------
+    support : float
+        Mean of what greys say where it is expected: 1 for the object, -1 against.
+    area : float
+        Of its mask, as a share of the largest so far.
+    edge : float
+        How much greys change across the outline that is expected, as a share of how
+        much they did where the way began.
+    grey_shift : float
+        How far the mean grey of the mask has moved since, in standard deviations of
+        the greys it had there.
+    """
+
+    support: float
+    area: float
+    edge: float
+    grey_shift: float
+
+    @property
+    def log_odds(self) -> float:
+        """Return the logarithm of the odds that the object is still there.
+
+        Rounded weights of a logistic regression over the ways of one box through
+        phantoms and half of the classes of a CT, nearly the same for two models;
+        ``benchmarks/early_stop.py`` fits such weights.
+        """
+        return float(
+            0.5
+            + 1.4 * self.support
+            + 0.5 * np.log(max(self.area, 1e-3))
+            + 1.6 * min(self.edge, 2.0)
+            - 0.7 * min(self.grey_shift, 4.0)
+        )
+
+
+@dataclass(frozen=True)
 class EarlyStop:
     """When an object counts as ended.
 
-    A model that was shown a box finds something in it on any slice, and greys alone
-    tell little where the neighbour has the same. Most objects become small before they
-    end; the less the greys speak for them, the larger is too small.
+    A model that was shown a box finds something in it on any slice, and no single sign
+    tells enough: an object grows small before it ends, its greys give way to those
+    around it, its outline fades. All of them together decide; a mask that is small
+    enough does so alone.
 
     Parameters
     ----------
@@ -55,6 +96,8 @@ class EarlyStop:
         Of the largest area so far; less than this is the end of an object whose greys
         speak neither for nor against it. It is a factor of e lower or higher for greys
         that are wholly its own or wholly those around it.
+    least_log_odds : float
+        Less is the end. Higher ends earlier.
     least_overlap : float
         With where the object was expected, as a share of the smaller area.
     grey_spreads : float
@@ -70,6 +113,7 @@ class EarlyStop:
     """
 
     smallest_share: float = 0.22
+    least_log_odds: float = 0.0
     least_overlap: float = 0.2
     grey_spreads: float = 3.0
     least_grey: float = 15.0
@@ -81,11 +125,7 @@ class EarlyStop:
             )
 
     def why_ended(
-        self,
-        mask: NDArray[np.bool_],
-        expected: NDArray[np.bool_],
-        largest: int,
-        support: float,
+        self, mask: NDArray[np.bool_], expected: NDArray[np.bool_], signs: Signs
     ) -> EndReason | None:
         """Return why an object has ended between two neighbouring slices, if it has.
 
@@ -95,16 +135,16 @@ class EarlyStop:
             Found on the slice.
         expected : ndarray, (Y, X) bool
             The mask before, moved along with the slice; not empty.
-        largest : int
-            Pixels of the largest mask so far.
-        support : float
-            Mean of what greys say where it is expected: 1 for the object, -1 against.
+        signs : Signs
+            Of the slice.
         """
         area = int(np.count_nonzero(mask))
         if area == 0:
             return EndReason.OBJECT_END
-        if area < self.smallest_share * np.exp(-support) * largest:
-            return EndReason.OTHER_GREY if support < 0 else EndReason.OBJECT_END
+        is_small = signs.area < self.smallest_share * np.exp(-signs.support)
+        if is_small or signs.log_odds < self.least_log_odds:
+            is_strange = signs.support < 0
+            return EndReason.OTHER_GREY if is_strange else EndReason.OBJECT_END
         both = np.count_nonzero(mask & expected)
         smaller = min(area, int(np.count_nonzero(expected)))
         return EndReason.MASK_JUMPED if both < self.least_overlap * smaller else None

@@ -38,6 +38,9 @@ SOFT_EDGE = 0.15
 LEAST_EDGE = 1.5
 """Pixels; `SOFT_EDGE` is never less."""
 
+SIDE = 5
+"""Pixels of the square in which both sides of an outline are compared."""
+
 
 @dataclass(frozen=True)
 class WorkingFrame:
@@ -234,3 +237,30 @@ def grey_table(
 
     ratio = np.log(shares(mask) / shares(around)) / LARGEST_RATIO
     return np.clip(ratio, -1, 1).astype(np.float32)
+
+
+def edge_contrast(image: NDArray[np.uint8], mask: NDArray[np.bool_]) -> float:
+    """Return how much greys change across the outline of a mask, in grey levels.
+
+    The difference of the mean grey on both sides, averaged along the outline. An
+    outline that cuts through an object, or lies in what is around it, changes little.
+
+    Parameters
+    ----------
+    image : ndarray, (Y, X) uint8
+    mask : ndarray, (Y, X) bool
+        0 is returned for an empty or a full one.
+    """
+    if not mask.any() or mask.all():
+        return 0.0
+    inside, grey = mask.astype(np.float32), image.astype(np.float32)
+
+    def mean_grey(where: NDArray[np.float32]) -> NDArray[np.float32]:
+        size = (SIDE, SIDE)
+        count = np.maximum(cv2.blur(where, size), 1e-6)
+        return np.asarray(cv2.blur(grey * where, size) / count, np.float32)
+
+    outline = mask & (cv2.erode(inside, np.ones((3, 3), np.uint8)) == 0)
+    if not outline.any():  # only the slice's own border
+        return 0.0
+    return float(np.abs(mean_grey(inside) - mean_grey(1 - inside))[outline].mean())

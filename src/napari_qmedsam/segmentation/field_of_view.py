@@ -1,7 +1,7 @@
 """What a model is shown of a slice for a box: all of it, or the tile it lies in."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -142,3 +142,25 @@ class ModelPrompt:
     view: FieldOfView
     box: InputBox
     points: tuple[InputPoint, ...] = ()
+
+    def widened(self, share: float, least: float) -> "ModelPrompt":
+        """Return it with a box each of whose sides goes out.
+
+        Parameters
+        ----------
+        share : float
+            Of the box's width or height.
+        least : float
+            Pixels of the model input.
+        """
+        x_min, y_min, x_max, y_max = self.box
+        across = max(share * (x_max - x_min), least)
+        down = max(share * (y_max - y_min), least)
+        size = float(self.view.geometry.input_size)
+        box = (
+            max(x_min - across, 0.0),
+            max(y_min - down, 0.0),
+            min(x_max + across, size),
+            min(y_max + down, size),
+        )
+        return replace(self, box=box)

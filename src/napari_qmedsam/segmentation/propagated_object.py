@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from napari_qmedsam.overlap import dice
 from napari_qmedsam.prompts import Box2D
-from napari_qmedsam.segmentation.early_stop import EarlyStop
+from napari_qmedsam.segmentation.early_stop import EarlyStop, Signs
 from napari_qmedsam.segmentation.endings import EndReason
 from napari_qmedsam.segmentation.evidence import (
     WorkingFrame,
+    edge_contrast,
     grey_table,
     moved,
     shape_evidence,
@@ -28,6 +29,24 @@ from napari_qmedsam.segmentation.segmenter import SliceSegmenter
 
 MARGINS = (0, 1, 2, 3)
 """Pixels of the model input by which a box around an expected mask may be widened."""
+
+EDGE_NOISE = 1.0
+"""Grey levels added to the contrast that edges are compared with."""
+
+GREY_NOISE = 5.0
+"""Grey levels added to the spread of greys that their shift is measured in."""
+
+WIDER = 0.15
+"""Of a box's width and height, by which each side goes out for an object to grow."""
+
+LEAST_WIDER = 2.0
+"""Pixels of the model input; a side never goes out by less."""
+
+LEAST_ADDED = 0.3
+"""What the greys of added pixels must say for the object, on average."""
+
+CLEARER = 1.1
+"""How many times clearer the outline of a grown mask must be."""
 
 FIRST_SHARE = 0.7
 """Of the greys where the way began, in what counts as the object's; the rest is that
@@ -113,6 +132,9 @@ class PropagatedObject:
         self.expected = mask
         self.largest = int(np.count_nonzero(mask))
         self.first_greys = grey_table(image, mask)
+        self.first_edge = edge_contrast(image, mask)
+        inside = image[mask] if mask.any() else np.zeros(1)
+        self.first_grey = float(inside.mean()), float(inside.std())
 
     def expect(self, motion: NDArray[np.float32]) -> None:
         """Say where the object is on the next slice, by how that has moved."""
@@ -122,6 +144,57 @@ class PropagatedObject:
     def box(self) -> Box2D | None:
         """Return the box that is expected on the next slice; None for an empty mask."""
         return self.frame.whole_box(self.expected)
+
+    def greys(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return what each pixel's grey on the next slice says, from -1 to 1."""
+        last = grey_table(self.image, self.mask)
+        table = FIRST_SHARE * self.first_greys + (1 - FIRST_SHARE) * last
+        return np.asarray(table[image], np.float32)
+
+    def signs(
+        self,
+        image: NDArray[np.uint8],
+        mask: NDArray[np.bool_],
+        greys: NDArray[np.float32],
+    ) -> Signs:
+        """Return what the next slice shows of the object, given its mask there."""
+        grey, spread = self.first_grey
+        found = float(image[mask].mean()) if mask.any() else grey
+        return Signs(
+            support=float(greys[self.expected].mean()),
+            area=np.count_nonzero(mask) / max(self.largest, 1),
+            edge=edge_contrast(image, self.expected) / (self.first_edge + EDGE_NOISE),
+            grey_shift=abs(found - grey) / (spread + GREY_NOISE),
+        )
+
+    def choose(
+        self,
+        image: NDArray[np.uint8],
+        logits: NDArray[np.floating],
+        wider: NDArray[np.floating],
+    ) -> NDArray[np.floating]:
+        """Return the better of two answers on the next slice, one to a wider box.
+
+        On the tip of an object its box is far too small for the next slice. The wider
+        one is right where it adds greys of the object, and where its outline follows
+        an edge that the other cuts short.
+
+        Parameters
+        ----------
+        image : ndarray, (Y, X) uint8
+            That slice, in the frame.
+        logits, wider : ndarray, (Y, X) float
+            In the frame.
+        """
+        mask, grown = logits > 0, wider > 0
+        added = grown & ~mask
+        if not added.any() or self.greys(image)[added].mean() < LEAST_ADDED:
+            return logits
+        clearer = edge_contrast(image, grown)
+        if clearer < CLEARER * edge_contrast(image, mask):
+            return logits
+        self.expected = grown
+        return wider
 
     def take(
         self,
@@ -148,13 +221,10 @@ class PropagatedObject:
         EndReason or None
             Why the object ends before this slice, if it does.
         """
-        last = grey_table(self.image, self.mask)
-        table = FIRST_SHARE * self.first_greys + (1 - FIRST_SHARE) * last
-        greys = table[image]
+        greys = self.greys(image)
         score = weigh(logits, signed_distance(self.expected), greys)
         mask = score > 0
-        support = float(greys[self.expected].mean())
-        why = stop.why_ended(mask, self.expected, self.largest, support)
+        why = stop.why_ended(mask, self.expected, self.signs(image, mask, greys))
         if why is None:
             self.slice_index, self.image, self.mask = slice_index, image, mask
             self.largest = max(self.largest, int(np.count_nonzero(mask)))

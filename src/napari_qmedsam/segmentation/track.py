@@ -1,7 +1,9 @@
 """One object on its way through the slices, in one direction."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from heapq import merge
+from operator import itemgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +11,7 @@ from numpy.typing import NDArray
 from napari_qmedsam.prompts import Box2D, Point
 from napari_qmedsam.segmentation.early_stop import EarlyStop
 from napari_qmedsam.segmentation.endings import EndReason, ObjectEnd
-from napari_qmedsam.segmentation.evidence import WorkingFrame
+from napari_qmedsam.segmentation.evidence import WorkingFrame, edge_contrast
 from napari_qmedsam.segmentation.field_of_view import FieldOfView, ModelPrompt
 from napari_qmedsam.segmentation.key_shapes import KeyShapes
 from napari_qmedsam.segmentation.objects import ObjectPrompt
@@ -75,6 +77,10 @@ class Track:
         # What an ended object had before must go from the rest of its box, and it
         # may have a key box further on.
         return self.has_ended and not self.prompt.reaches(slice_index)
+
+    def may_grow(self, slice_index: int) -> bool:
+        """Tell whether a wider box is to be asked too: on ways from a key box."""
+        return self.is_scout and not self.prompt.is_key(slice_index)
 
     def next_prompt(self, slice_index: int, view_of: "ViewOf") -> ModelPrompt | None:
         """Return what is asked of a slice; None where the object has ended."""
@@ -222,7 +228,8 @@ class Track:
             self._end(why, slice_index)
             return np.zeros((frame.height, frame.width), bool)
         if self.votes is not None:
-            self.votes.add(slice_index, score)
+            clear = edge_contrast(image, score > 0)
+            self.votes.add(slice_index, score, clear**2)
         return frame.whole_mask(score)
 
 
@@ -231,3 +238,21 @@ ViewOf = Callable[[Box2D | None, Sequence[Point]], FieldOfView]
 
 Sweep = Sequence[Track]
 """Tracks that go through the slices together; slices of one share embeddings."""
+
+
+def plan_visits(sweeps: Sequence[Sweep]) -> list[tuple[int, Sweep]]:
+    """Return which slice is visited by which sweep, in order.
+
+    One sweep after the other. Only the last, which makes the masks between key boxes,
+    goes along with the scouts before it: a slice is done once they have come there.
+    """
+    planned = [_visits(tracks) for tracks in sweeps]
+    if len(planned) > 1 and all(track.is_scout for track in sweeps[-2]):
+        planned[-2:] = [merge(*planned[-2:], key=itemgetter(0))]
+    return [visit for visits in planned for visit in visits]
+
+
+def _visits(tracks: Sweep) -> Iterable[tuple[int, Sweep]]:
+    slices = {z for track in tracks for z in track.slices}
+    is_down = any(track.slices.step < 0 for track in tracks)
+    return [(z, tracks) for z in sorted(slices, reverse=is_down)]

@@ -1,11 +1,9 @@
 """Objects tracked from slice to slice, every slice encoded exactly once."""
 
 from collections import Counter
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from heapq import merge
-from operator import itemgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,11 +18,13 @@ from napari_qmedsam.segmentation.field_of_view import FieldOfView, ModelPrompt
 from napari_qmedsam.segmentation.key_shapes import KeyShapes
 from napari_qmedsam.segmentation.objects import ObjectPrompt
 from napari_qmedsam.segmentation.propagated_object import (
+    LEAST_WIDER,
+    WIDER,
     PropagatedObject,
     learn_margins,
 )
 from napari_qmedsam.segmentation.segmenter import SliceSegmenter
-from napari_qmedsam.segmentation.track import Sweep, Track
+from napari_qmedsam.segmentation.track import Sweep, Track, plan_visits
 from napari_qmedsam.volumes.volume import Volume
 from napari_qmedsam.volumes.windows import Window
 
@@ -56,24 +56,6 @@ class SliceUpdate:
     axis: int = 0
     found: tuple[int, ...] = ()
     ends: tuple[ObjectEnd, ...] = ()
-
-
-def plan_visits(sweeps: Sequence[Sweep]) -> list[tuple[int, Sweep]]:
-    """Return which slice is visited by which sweep, in order.
-
-    One sweep after the other. Only the last, which makes the masks between key boxes,
-    goes along with the scouts before it: a slice is done once they have come there.
-    """
-    planned = [_visits(tracks) for tracks in sweeps]
-    if len(planned) > 1 and all(track.is_scout for track in sweeps[-2]):
-        planned[-2:] = [merge(*planned[-2:], key=itemgetter(0))]
-    return [visit for visits in planned for visit in visits]
-
-
-def _visits(tracks: Sweep) -> Iterable[tuple[int, Sweep]]:
-    slices = {z for track in tracks for z in track.slices}
-    is_down = any(track.slices.step < 0 for track in tracks)
-    return [(z, tracks) for z in sorted(slices, reverse=is_down)]
 
 
 def track_objects(
@@ -263,20 +245,29 @@ class _Walk:
     ) -> dict[int, NDArray[np.bool_]]:
         """Ask the model for boxes on a slice, and go on with what it says."""
         found: dict[int, NDArray[np.bool_]] = {}
-        logits = self.answers(slice_index, list(wanted.values()))
-        for (i, prompt), answer in zip(wanted.items(), logits, strict=True):
+        wider = {
+            i: prompt.widened(WIDER, LEAST_WIDER)
+            for i, prompt in wanted.items()
+            if here[i].may_grow(slice_index)
+        }
+        logits = self.answers(slice_index, [*wanted.values(), *wider.values()])
+        grown = dict(zip(wider, logits[len(wanted) :], strict=True))
+        shape = self.slices.frame.shape
+        for (i, prompt), answer in zip(wanted.items(), logits, strict=False):
             track, view = here[i], prompt.view
             if track.propagated is None:
                 image = self.slices.image(slice_index) if self.tighten else None
                 found[i] = track.shaped(slice_index, answer, view, image)
                 track.take(slice_index, found[i])
                 continue
-            found[i] = track.take_evidence(
-                slice_index,
-                self.slices.image(slice_index),
-                view.logits_on(answer, *self.slices.frame.shape),
-                self.stop,
-            )
+            image = self.slices.image(slice_index)
+            on_slice, stop = view.logits_on(answer, *shape), self.stop
+            if i in grown:
+                more = view.logits_on(grown[i], *shape)
+                on_slice = track.propagated.choose(image, on_slice, more)
+                # Between key boxes an object goes on, however it looks there.
+                stop = replace(stop, least_log_odds=-np.inf)
+            found[i] = track.take_evidence(slice_index, image, on_slice, stop)
         fresh = [here[i] for i in wanted if here[i].is_scout]
         fresh = [track for track in fresh if track.prompt.is_key(slice_index)]
         starting = [track.propagated for track in fresh if track.propagated]
