@@ -1,5 +1,6 @@
 """Fake-quantized models in plain torch, against Brevitas and by hand."""
 
+import copy
 import math
 
 import numpy as np
@@ -20,7 +21,7 @@ from napari_qmedsam.models.configuration import (
 )
 from napari_qmedsam.models.fake_quantized import rounding
 from napari_qmedsam.models.fake_quantized.attention import QuantDownscalingAttention
-from napari_qmedsam.models.fake_quantized.layers import LAYERS, become
+from napari_qmedsam.models.fake_quantized.layers import LAYERS, QuantConv2d, become
 from napari_qmedsam.models.fake_quantized.model import (
     collect_statistics,
     fake_quantize,
@@ -33,6 +34,7 @@ from napari_qmedsam.models.fake_quantized.quantizers import (
 )
 from napari_qmedsam.models.fake_quantized.rounding import magnitude
 from napari_qmedsam.models.fake_quantized.settings import FakeQuantSettings
+from napari_qmedsam.models.fake_quantized.smoothing import smooth_convolutions
 from napari_qmedsam.models.fake_quantized.statistics import _fit_others
 from napari_qmedsam.models.mask_decoder import DownscalingAttention
 
@@ -336,6 +338,40 @@ def test_attention_by_row_keeps_the_tokens_that_look_everywhere():
     assert everywhere > 0.5  # a range for the sharp one rounds it to nothing
     assert by_row.max() < 0.02
     assert sharp < 0.1
+
+
+@pytest.mark.parametrize("per_channel", [False, True])
+@pytest.mark.parametrize("groups", [1, 8], ids=["dense", "depthwise"])
+def test_smoothed_convolutions_leave_small_channels_their_levels(groups, per_channel):
+    torch.manual_seed(0)
+    plain = nn.Conv2d(8, 8, 3, groups=groups, padding=1, bias=False)
+    x = torch.rand(2, 8, 12, 12)
+    x[:, 0] *= 100
+    wanted = plain(x)
+    errors = []
+    for smooth in (False, True):
+        layer = become(copy.deepcopy(plain), QuantConv2d)
+        settings = {"per_channel": per_channel, "smooth_convolutions": smooth}
+        layer.prepare(FakeQuantSettings(**settings))
+        model = nn.Sequential(layer).eval()
+        smooth_convolutions(model, {"0.input_quant"}, lambda model=model: model(x))
+        if smooth:
+            exact = layer._conv_forward(x * layer.input_factor, layer.weight, None)
+            assert torch.allclose(exact, wanted, rtol=1e-4, atol=1e-4)
+        errors.append((model(x) - wanted)[:, 1:].square().mean())
+    assert errors[1] < errors[0] / (50 if groups == 8 and per_channel else 2)
+
+
+def test_smoothed_convolutions_travel_with_the_weights(tiny_config):
+    settings = FakeQuantSettings(smooth_convolutions=True)
+    model = ready(tiny_config, settings)
+    factors = {n: b for n, b in model.state_dict().items() if "input_factor" in n}
+    assert factors
+    assert any((factor > 1).any() for factor in factors.values())
+    other = fake_quantize(build_model(tiny_config), settings)
+    other.load_state_dict(model.state_dict())
+    with torch.no_grad():
+        assert torch.equal(other(images(3), BOXES), model(images(3), BOXES))
 
 
 @pytest.mark.parametrize("vit", [False, True], ids=["tiny_vit", "vit"])

@@ -213,6 +213,11 @@ class QATSettings(CommonSettings):
         description="Round attention weights of the decoder as shares of the largest "
         "of their row. Default: as they are, as in the paper.",
     )
+    smooth_convolutions: bool = Field(
+        False,
+        description="Bring the channels that enter a convolution to one size before "
+        "they are rounded. Default: they stay, as in the paper.",
+    )
     per_channel: bool = Field(
         False,
         description="Give each channel of a weight a scale of its own. Default: one "
@@ -236,6 +241,7 @@ class QATSettings(CommonSettings):
             per_channel=self.per_channel,
             decoder=decoder,
             attention_by_row=self.attention_by_row,
+            smooth_convolutions=self.smooth_convolutions,
         )
 
 

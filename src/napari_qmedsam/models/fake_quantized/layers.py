@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -51,10 +52,29 @@ class QuantLinear(QuantizedLayer, nn.Linear):
 
 
 class QuantConv2d(QuantizedLayer, nn.Conv2d):
-    """Convolution."""
+    """Convolution.
+
+    Attributes
+    ----------
+    input_factor : Tensor, (in, 1, 1), or None
+        What each channel is multiplied by before it is rounded; the weight holds the
+        inverse (:mod:`~napari_qmedsam.models.fake_quantized.smoothing`).
+    """
+
+    input_factor: Tensor | None
+
+    def prepare(self, settings: FakeQuantSettings) -> None:
+        """Add the quantizers."""
+        super().prepare(settings)
+        ones = torch.ones(self.in_channels, 1, 1)
+        self.register_buffer(
+            "input_factor", ones if settings.smooth_convolutions else None
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, in, H, W) to (B, out, H', W')."""
+        if self.input_factor is not None:
+            x = x * self.input_factor
         weight = self.quantize_weight(self.weight)
         return self._conv_forward(self.input_quant(x), weight, self.bias)
 

@@ -38,6 +38,10 @@ class FakeQuantSettings:
         Round the attention weights of the decoder as shares of the largest of
         their row, not as they are: a token that looks at a thousand pixels keeps
         all its levels. The paper rounds them as they are.
+    smooth_convolutions : bool
+        Divide the channels of what enters a convolution by constants, before it is
+        rounded, and multiply the weights by them: a few channels with large values
+        leave the others their levels. The paper does not.
 
     Raises
     ------
@@ -52,6 +56,7 @@ class FakeQuantSettings:
     decoder: bool = True
     statistics_steps: int = 300
     attention_by_row: bool = False
+    smooth_convolutions: bool = False
 
     def __post_init__(self) -> None:
         for name, known in (

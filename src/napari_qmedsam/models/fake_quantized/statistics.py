@@ -13,6 +13,7 @@ from napari_qmedsam.models.fake_quantized.quantizers import (
     quantizers,
 )
 from napari_qmedsam.models.fake_quantized.rounding import fake_quantized
+from napari_qmedsam.models.fake_quantized.smoothing import smooth_convolutions
 from napari_qmedsam.models.medsam import MedSAM
 
 ImageAndBoxes = tuple[Tensor, Tensor]
@@ -44,7 +45,8 @@ def collect_statistics(
     range of its largest weight would round to nothing. All others are set to
     the multiple with the least squared error: in small tensors, a box's tokens
     for one, a mean over slices cuts off what half of them hold. All of them are
-    learned from then on. Float weights and normalisation statistics stay.
+    learned from then on. Float weights and normalisation statistics stay, but for the
+    factors that smoothed convolutions get first.
 
     Parameters
     ----------
@@ -53,7 +55,7 @@ def collect_statistics(
     batches : iterable of ImageAndBoxes
         On the model's device. A few dozen slices are enough.
     progress : callable
-        Called with the number of batches done; the count starts over twice.
+        Called with the number of batches done; the count starts over twice or thrice.
 
     Raises
     ------
@@ -69,6 +71,7 @@ def collect_statistics(
     was_training = model.training
     model.eval()
     try:
+        smooth_convolutions(model, unknown, lambda: _run(model, batches, progress))
         for learned in unknown.values():
             learned.collecting = True
         _run(model, batches, progress)
