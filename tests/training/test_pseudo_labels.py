@@ -11,11 +11,11 @@ from napari_qmedsam.training.augmentation import augmented, regreyed, warped
 from napari_qmedsam.training.pseudo_labels import (
     asking_boxes,
     body_of,
-    label_volume,
     pseudo_label,
 )
 from napari_qmedsam.training.settings import TrainingSettings
 from napari_qmedsam.training.stream import Feed, SampleStream
+from napari_qmedsam.volumes.reading import read_volume
 from napari_qmedsam.volumes.volume import Volume
 from napari_qmedsam.volumes.writing import write_volume
 
@@ -66,20 +66,21 @@ def test_only_what_the_teacher_marks_again_is_labelled(folder, tmp_path):
     np.testing.assert_array_equal(labels == 1, DISC)
 
 
-def test_what_is_labelled_already_is_not_labelled_again(folder, tmp_path):
-    pseudo_label(sorted(folder.iterdir()), Knows(), tmp_path / "out")
-    again = pseudo_label(sorted(folder.iterdir()), None, tmp_path / "out")
-    assert sum(again.counts) == 2
+def test_only_scans_that_were_added_are_labelled_again(folder, tmp_path):
+    (old,) = folder.iterdir()
+    pseudo_label([old], Knows(), tmp_path / "out")
+    assert sum(pseudo_label([old], None, tmp_path / "out").counts) == 2
+    added = old.with_name("a_before_it.nii.gz")
+    write_volume(Volume(np.full((1, 256, 256), np.uint8(9))), added)
+    with pytest.raises(UnusableData, match=r"a_before_it.*has one value"):
+        pseudo_label([added, old], Knows(), tmp_path / "out")
+    write_volume(read_volume(old), added)
+    assert sum(pseudo_label([added, old], Knows(), tmp_path / "out").counts) == 4
 
 
 def test_a_folder_without_images_is_refused(tmp_path):
     with pytest.raises(UnusableData, match="no image to label"):
         pseudo_label([], Knows(), tmp_path)
-
-
-def test_a_blank_volume_is_refused():
-    with pytest.raises(UnusableData, match="one value on every slice"):
-        label_volume(Volume(np.zeros((2, 9, 9), np.uint8)), Knows())
 
 
 def test_boxes_ask_all_over_the_body_and_nowhere_else():

@@ -6,6 +6,7 @@ with boxes of all sizes all over a slice, and what it marks again when it is ask
 with the box of its own mask, tight and widened, counts as an object that it knows.
 """
 
+import hashlib
 from collections.abc import Callable, Sequence
 from itertools import product
 from pathlib import Path
@@ -70,7 +71,7 @@ def pseudo_label(
 ) -> DataSet:
     """Label slices of volumes with a teacher and write them down, a file a volume.
 
-    What is there already is taken as it is.
+    What is there already is taken as it is; names are made from where the scans lie.
 
     Parameters
     ----------
@@ -78,7 +79,7 @@ def pseudo_label(
         Files, and folders of DICOM series.
     teacher : Backend
     folder : Path
-        Made if missing: ``CT/name.npz``, ``MR/name.npz``, with ``imgs`` and ``gts``
+        Made if missing: ``CT/NAME.npz``, ``MR/NAME.npz``, with ``imgs`` and ``gts``
         at the size of the teacher's input.
     progress : callable, optional
         Called with volumes done and volumes in all.
@@ -98,11 +99,17 @@ def pseudo_label(
         raise UnusableData("There is no image to label: the folder holds none.")
     for number, path in enumerate(volumes):
         check_cancelled("Stopped while slices were labelled.")
-        if not list(folder.glob(f"*/{number:04d}.npz")):
+        # By the scan's place: a scan that is added later changes no other's name.
+        where = str(path.resolve()).encode()
+        name = f"{hashlib.blake2b(where, digest_size=8).hexdigest()}.npz"
+        if not list(folder.glob(f"*/{name}")):
             volume = read_volume(path)
-            images, labels = label_volume(volume, teacher)
+            try:
+                images, labels = label_volume(volume, teacher)
+            except UnusableData as error:
+                raise UnusableData(f"'{path}': {error}") from error
             kind = volume.modality or Modality.OTHER
-            target = folder / kind.value / f"{number:04d}.npz"
+            target = folder / kind.value / name
             target.parent.mkdir(parents=True, exist_ok=True)
             with atomic_write(target) as part, part.open("wb") as file:
                 np.savez_compressed(file, imgs=images, gts=labels)
@@ -133,7 +140,7 @@ def label_volume(
     filled = [z for z in range(volume.shape[0]) if not is_blank(volume.array, z)]
     if not filled:
         raise UnusableData(
-            "A volume to label has one value on every slice, so there is nothing on "
+            "Every slice of the volume has one value, so there is nothing to label on "
             "it. Leave it out."
         )
     places = np.linspace(0, len(filled) - 1, min(slices, len(filled))).round()
