@@ -18,6 +18,7 @@ def test_shipped_settings_are_read():
         "demo.yaml": TrainingSettings,
         "demo-qat.yaml": QATSettings,
         "lite-medsam-qat.yaml": QATSettings,
+        "qmedsam-lite-qat.yaml": QATSettings,
         "qmedsam-lite.yaml": TrainingSettings,
         "qmedsam-lite-decoder.yaml": TrainingSettings,
         "qmedsam-lite-all.yaml": TrainingSettings,
