@@ -22,6 +22,10 @@ from napari_qmedsam.segmentation.propagated_object import (
 )
 from napari_qmedsam.segmentation.votes import OWN_SHARE, Votes
 
+MOST_GROWING = 3
+"""Key boxes of an object up to which ways between them may grow: among more of them
+the size is known, and growing only leaks."""
+
 
 @dataclass
 class Track:
@@ -79,8 +83,10 @@ class Track:
         return self.has_ended and not self.prompt.reaches(slice_index)
 
     def may_grow(self, slice_index: int) -> bool:
-        """Tell whether a wider box is to be asked too: on ways from a key box."""
-        return self.is_scout and not self.prompt.is_key(slice_index)
+        """Tell whether a wider box is asked too: on ways between few key boxes."""
+        if not self.is_scout or self.prompt.is_key(slice_index):
+            return False
+        return len(self.prompt.keys) <= MOST_GROWING
 
     def next_prompt(self, slice_index: int, view_of: "ViewOf") -> ModelPrompt | None:
         """Return what is asked of a slice; None where the object has ended."""

@@ -265,6 +265,7 @@ class _Walk:
             if i in grown:
                 more = view.logits_on(grown[i], *shape)
                 on_slice = track.propagated.choose(image, on_slice, more)
+            if track.is_scout:
                 # Between key boxes an object goes on, however it looks there.
                 stop = replace(stop, least_log_odds=-np.inf)
             found[i] = track.take_evidence(slice_index, image, on_slice, stop)
