@@ -15,12 +15,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from effort import of_files
 from pages import put_between
 
 from napari_qmedsam.overlap import dice
 from napari_qmedsam.preprocessing import SliceGeometry, slice_image
 from napari_qmedsam.runtime import Backend, load_backend
-from napari_qmedsam.volumes import Volume, read_labels, read_volume
+from napari_qmedsam.volumes import Volume
 
 LEAST, EVERY, MOVED = 300, 4, 0.15
 
@@ -85,12 +86,8 @@ def main() -> None:
     ]
     for model in given.model or ["qmedsam_lite", "lite_medsam"]:
         backend = load_backend(model)
-        for text in given.volumes:
-            name, _, files = text.partition("=")
-            image, reference = (Path(part) for part in files.split(","))
-            volume = read_volume(image)
-            labels = read_labels(reference, like=volume).array
-            found = np.array(list(scores(backend, volume, labels)))
+        for name, volume, labels in of_files(given.volumes):
+            found = np.array(list(scores(backend, volume, labels.array)))
             means = " | ".join(f"{value:.1f}" for value in found.mean(0))
             worse = 100 * (found[:, 1] < found[:, 0] - 5).mean()
             lines.append(

@@ -13,7 +13,7 @@ fitted without a case order that case's slices (area under the ROC curve).
 
 import argparse
 from collections.abc import Iterator
-from dataclasses import astuple, dataclass, field
+from dataclasses import dataclass, field
 
 import numpy as np
 from effort import of_files, of_phantoms
@@ -58,14 +58,9 @@ class Recorder(EarlyStop):
         return None
 
 
-def row_of(signs: Signs) -> list[float]:
-    support, area, edge, shift = astuple(signs)
-    return [support, np.log(max(area, 1e-3)), min(edge, 2.0), -min(shift, 4.0), 1.0]
-
-
 def walked(
     segmenter: SliceSegmenter, volume: Volume, truth: NDArray[np.bool_]
-) -> Iterator[tuple[list[float], bool]]:
+) -> Iterator[tuple[tuple[float, ...], bool]]:
     """Yield signs of the slices of one object, and whether it is there."""
     window = volume.window_or_default(None)
     (key,) = DrawnObject(volume, window, truth).boxes(1).keys
@@ -86,13 +81,16 @@ def walked(
             if beyond > BEYOND or (there.any() and beyond):
                 break
             if beyond or dice(found, there) > LEAST_DSC:
-                yield row_of(stop.seen[-1]), bool(there.any())
+                yield stop.seen[-1].terms, bool(there.any())
 
 
 def fitted(
-    rows: NDArray[np.floating], is_there: NDArray[np.bool_]
+    by_case: dict[str, NDArray], there: dict[str, NDArray], left_out: str | None = None
 ) -> NDArray[np.floating]:
     """Return the weights of a logistic regression with a slight pull to 0."""
+    used = [name for name in by_case if name != left_out]
+    rows = np.concatenate([by_case[name] for name in used])
+    is_there = np.concatenate([there[name] for name in used])
     spread = np.append(rows[:, :-1].std(axis=0), 1.0)
 
     def loss(weights: NDArray[np.floating]) -> float:
@@ -132,17 +130,11 @@ def main() -> None:
             ]
             rows[name] = np.array([row for row, _ in seen])
             there[name] = np.array([is_there for _, is_there in seen])
-        weights = fitted(
-            np.concatenate([*rows.values()]), np.concatenate([*there.values()])
-        )
+        weights = fitted(rows, there)
         told = ", ".join(f"{n} {w:.2f}" for n, w in zip(NAMES, weights, strict=True))
         print(f"{model}: {told}", flush=True)
         for name in rows if len(rows) > 1 else ():
-            others = [other for other in rows if other != name]
-            without = fitted(
-                np.concatenate([rows[other] for other in others]),
-                np.concatenate([there[other] for other in others]),
-            )
+            without = fitted(rows, there, left_out=name)
             area = area_under_curve(rows[name] @ without, there[name])
             print(f"  {name}: {len(rows[name])} slices, area {area:.3f}", flush=True)
 

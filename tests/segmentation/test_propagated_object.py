@@ -178,7 +178,7 @@ def test_a_way_from_a_tip_grows_to_the_edge_and_no_further(wider, grows):
     small, large = (
         np.where(disc(32, 32, radius), 4.0, -4.0) for radius in (3.5, wider)
     )
-    chosen = way.choose(image, small, large)
+    chosen = way.choose(image, small, large, way.greys(image))
     assert (chosen is large) is grows
     assert np.array_equal(way.expected, large > 0 if grows else tip)
 

@@ -41,6 +41,10 @@ class Appearance:
         return int(self.mask.sum())
 
 
+WEIGHTS = (1.4, 0.5, 1.6, -0.7, 0.5)
+"""Of the terms of :class:`Signs`, in their order."""
+
+
 @dataclass(frozen=True)
 class Signs:
     """What a slice shows of an object that was followed to it.
@@ -72,12 +76,17 @@ class Signs:
         phantoms and half of the classes of a CT, nearly the same for two models;
         ``benchmarks/early_stop.py`` fits such weights.
         """
-        return float(
-            0.5
-            + 1.4 * self.support
-            + 0.5 * np.log(max(self.area, 1e-3))
-            + 1.6 * min(self.edge, 2.0)
-            - 0.7 * min(self.grey_shift, 4.0)
+        return float(np.dot(WEIGHTS, self.terms))
+
+    @property
+    def terms(self) -> tuple[float, ...]:
+        """Return what the weights of the regression belong to; the last is 1."""
+        return (
+            self.support,
+            float(np.log(max(self.area, 1e-3))),
+            min(self.edge, 2.0),
+            min(self.grey_shift, 4.0),
+            1.0,
         )
 
 

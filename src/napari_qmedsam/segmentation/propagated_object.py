@@ -172,6 +172,7 @@ class PropagatedObject:
         image: NDArray[np.uint8],
         logits: NDArray[np.floating],
         wider: NDArray[np.floating],
+        greys: NDArray[np.float32],
     ) -> NDArray[np.floating]:
         """Return the better of two answers on the next slice, one to a wider box.
 
@@ -185,10 +186,12 @@ class PropagatedObject:
             That slice, in the frame.
         logits, wider : ndarray, (Y, X) float
             In the frame.
+        greys : ndarray, (Y, X) float32
+            Of :meth:`greys`.
         """
         mask, grown = logits > 0, wider > 0
         added = grown & ~mask
-        if not added.any() or self.greys(image)[added].mean() < LEAST_ADDED:
+        if not added.any() or greys[added].mean() < LEAST_ADDED:
             return logits
         clearer = edge_contrast(image, grown)
         if clearer < CLEARER * edge_contrast(image, mask):
@@ -202,6 +205,7 @@ class PropagatedObject:
         image: NDArray[np.uint8],
         logits: NDArray[np.floating],
         stop: EarlyStop,
+        wider: NDArray[np.floating] | None = None,
     ) -> tuple[NDArray[np.floating], EndReason | None]:
         """Go on to the next slice.
 
@@ -213,6 +217,8 @@ class PropagatedObject:
         logits : ndarray, (Y, X) float
             The model's answer, in the frame.
         stop : EarlyStop
+        wider : ndarray, (Y, X) float, optional
+            The answer to a wider box, which may be the better one.
 
         Returns
         -------
@@ -222,6 +228,8 @@ class PropagatedObject:
             Why the object ends before this slice, if it does.
         """
         greys = self.greys(image)
+        if wider is not None:
+            logits = self.choose(image, logits, wider, greys)
         score = weigh(logits, signed_distance(self.expected), greys)
         mask = score > 0
         why = stop.why_ended(mask, self.expected, self.signs(image, mask, greys))

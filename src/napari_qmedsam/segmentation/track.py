@@ -206,6 +206,7 @@ class Track:
         image: NDArray[np.uint8],
         logits: NDArray[np.floating],
         stop: EarlyStop,
+        wider: NDArray[np.floating] | None = None,
     ) -> NDArray[np.bool_]:
         """Go on to a slice with what a model and the slice say; return the mask.
 
@@ -217,6 +218,8 @@ class Track:
         logits : ndarray, (Y, X) float
             In that frame.
         stop : EarlyStop
+        wider : ndarray, (Y, X) float, optional
+            What the model says of a wider box, in that frame.
 
         Returns
         -------
@@ -229,7 +232,7 @@ class Track:
             mask = logits > 0
             self.propagated.restart(slice_index, image, mask)
             return frame.whole_mask(logits)
-        score, why = self.propagated.take(slice_index, image, logits, stop)
+        score, why = self.propagated.take(slice_index, image, logits, stop, wider)
         if why is not None:
             self._end(why, slice_index)
             return np.zeros((frame.height, frame.width), bool)

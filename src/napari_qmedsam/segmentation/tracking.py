@@ -126,6 +126,8 @@ class _Walk:
     ) -> None:
         self.segmenter, self.volume, self.window = segmenter, volume, window
         self.stop, self.tighten = stop, tighten
+        # Between key boxes an object goes on, however it looks there.
+        self.stop_between = replace(stop, least_log_odds=-np.inf)
         self.slices = WorkingSlices(volume, window)
         self.to_come: Counter[int] = Counter()
         """Visits that are still to be made, by slice."""
@@ -260,15 +262,13 @@ class _Walk:
                 found[i] = track.shaped(slice_index, answer, view, image)
                 track.take(slice_index, found[i])
                 continue
-            image = self.slices.image(slice_index)
-            on_slice, stop = view.logits_on(answer, *shape), self.stop
-            if i in grown:
-                more = view.logits_on(grown[i], *shape)
-                on_slice = track.propagated.choose(image, on_slice, more)
-            if track.is_scout:
-                # Between key boxes an object goes on, however it looks there.
-                stop = replace(stop, least_log_odds=-np.inf)
-            found[i] = track.take_evidence(slice_index, image, on_slice, stop)
+            found[i] = track.take_evidence(
+                slice_index,
+                self.slices.image(slice_index),
+                view.logits_on(answer, *shape),
+                self.stop_between if track.is_scout else self.stop,
+                view.logits_on(grown[i], *shape) if i in grown else None,
+            )
         fresh = [here[i] for i in wanted if here[i].is_scout]
         fresh = [track for track in fresh if track.prompt.is_key(slice_index)]
         starting = [track.propagated for track in fresh if track.propagated]

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from napari_qmedsam.models.fake_quantized.layers import QuantConv2d
+from napari_qmedsam.models.fake_quantized.quantizers import WeightQuantizer
 
 SMALLEST_SHARE = 1 / 64
 """Of the largest constant: no channel is divided by less."""
@@ -68,14 +69,15 @@ def _largest(layers: dict[QuantConv2d, Tensor]) -> Iterator[None]:
 def _smooth(layer: QuantConv2d, largest: Tensor) -> None:
     """Give a layer factors for inputs with these (in, 1, 1) largest magnitudes."""
     assert layer.input_factor is not None
+    assert isinstance(layer.quantize_weight, WeightQuantizer)
     by_channel = layer.groups == layer.in_channels == layer.out_channels
-    # A channel of its own scale costs the weight nothing, where each output channel
-    # has one; otherwise input and weight share the burden.
-    own = by_channel and getattr(layer.quantize_weight, "per_channel", False)
-    size = layer.weight.abs().amax(dim=(2, 3))
-    of_weight = size[:, 0] if by_channel else size.amax(dim=0)
     if layer.groups > 1 and not by_channel:
         return
+    # A channel of its own scale costs the weight nothing, where each output channel
+    # has one; otherwise input and weight share the burden.
+    own = by_channel and layer.quantize_weight.per_channel
+    size = layer.weight.abs().amax(dim=(2, 3))
+    of_weight = size[:, 0] if by_channel else size.amax(dim=0)
     burden = torch.ones_like(of_weight) if own else of_weight
     power = 1.0 if own else 0.5
     share = (largest.flatten() / burden.clamp_min(1e-10)) ** power
