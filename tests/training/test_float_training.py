@@ -228,6 +228,19 @@ def test_a_share_of_the_weights_written_is_that_of_the_start(tmp_path):
     torch.testing.assert_close(run.best().mask_decoder.mask_tokens.weight, expected)
 
 
+def test_a_share_may_be_that_of_other_weights(tmp_path):
+    torch.manual_seed(5)
+    start, other = build_model("tiny"), build_model("tiny")
+    settings = FEW.model_copy(update={"steps": 1, "start_share": 0.25})
+    run = FloatTraining("tiny", tmp_path, settings, start=start, blend=other)
+    run.run()
+    trained = run.loop.average.mask_decoder.mask_tokens.weight
+    expected = 0.75 * trained + 0.25 * other.mask_decoder.mask_tokens.weight
+    torch.testing.assert_close(run.best().mask_decoder.mask_tokens.weight, expected)
+    with pytest.raises(InvalidSettings, match="same architecture"):
+        FloatTraining("tiny", tmp_path / "b", settings, blend=build_model("demo"))
+
+
 @pytest.mark.parametrize("wanted", [None, True, False])
 @pytest.mark.parametrize("there", [True, False])
 def test_bfloat16_is_used_where_there_are_instructions_for_it(

@@ -52,14 +52,26 @@ def test_boxes_are_jittered_from_the_given_position_on(stream, tiny_config):
     assert max(each.max() for each in moved) > 0
 
 
-def test_phantoms_get_shells_in_the_share_asked_for(stream):
-    every = SETTINGS.model_copy(update={"shells": 1.0})
-    with_shells = SampleStream(stream.data, stream.feed, every)
+@pytest.mark.parametrize("what", ["shells", "fat"])
+def test_phantoms_are_painted_on_in_the_share_asked_for(stream, what):
+    every = SETTINGS.model_copy(update={what: 1.0})
+    painted = SampleStream(stream.data, stream.feed, every)
     changed = [
-        not np.array_equal(with_shells[p].image, stream[p].image) for p in range(12)
+        not np.array_equal(painted[p].image, stream[p].image) for p in range(12)
     ]
     assert sum(changed) >= 4  # where an object is large enough
-    check_same(with_shells[5], SampleStream(stream.data, stream.feed, every)[5])
+    check_same(painted[5], SampleStream(stream.data, stream.feed, every)[5])
+
+
+def test_outlines_move_and_images_stay(stream):
+    every = SETTINGS.model_copy(update={"outlines": 1.0})
+    redrawn = SampleStream(stream.data, stream.feed, every)
+    moved = 0
+    for position in range(12):
+        ours, theirs = redrawn[position], stream[position]
+        np.testing.assert_array_equal(ours.image, theirs.image)
+        moved += not np.array_equal(ours.prompts.masks, theirs.prompts.masks)
+    assert moved >= 3  # where the shift is a pixel or more
 
 
 def test_processes_take_what_one_would():

@@ -106,6 +106,14 @@ def train_float(
             "is right (mask_distillation). Default: the weights of --start.",
         ),
     ] = None,
+    blend: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Weights of the same family that what is written holds a share of "
+            "(start_share). Default: the weights of --start.",
+        ),
+    ] = None,
     pseudo_labelled: PseudoLabelledOption = None,
     validation: ValidationOption = None,
     config: ConfigOption = None,
@@ -144,8 +152,11 @@ def train_float(
     if not settings.mask_distillation:
         why = "mask_distillation is 0 in the settings."
         shared.refuse_idle(context, {"teacher"}, why)
+    if not settings.start_share:
+        shared.refuse_idle(context, {"blend"}, "start_share is 0 in the settings.")
     weights = None if start is None else _load(start)
     master = None if teacher is None else _load(teacher)
+    blended = None if blend is None else _load(blend)
     name = model if weights is None else weights.config.name
     target = _target(export, out / f"{name}.safetensors")
     sets = _data(data, validation, settings.seed, name)
@@ -155,7 +166,7 @@ def train_float(
         if settings.part is TrainedPart.DECODER:
             sets = _embedded(sets, start, settings, out / "embeddings")
         run = FloatTraining(
-            name, out, settings, *sets, weights, master, more, processes
+            name, out, settings, *sets, weights, master, more, processes, blended
         )
         with shared.bar("Training", quiet=not processes.is_first) as advance:
             run.run(lambda *now: advance(*now[:2], _description("Training", now[-1])))

@@ -151,9 +151,8 @@ def _drawn(
     modality = data.modalities[number]
     rng = np.random.default_rng((settings.seed, SLICES, number, index))
     for _ in range(ATTEMPTS):
-        item = varied(
-            modality.read(int(rng.integers(len(modality)))), data, settings, rng
-        )
+        drawn = modality.read(int(rng.integers(len(modality))))
+        item = varied(drawn, data, modality.name, settings, rng)
         if np.bincount(item.labels.ravel())[1:].max(initial=0) >= MIN_AREA:
             return item
     raise UnusableData(

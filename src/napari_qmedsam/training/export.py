@@ -58,7 +58,15 @@ def export_float(
             "best_epoch": run.history.best.get(STAGE, (None, None))[0],
             **({"start": start} if start else {}),
             **settings.model_dump(
-                include={"seed", "slices_per_step", "prompts", "points", "start_share"}
+                include={
+                    "seed",
+                    "slices_per_step",
+                    "prompts",
+                    "points",
+                    "fat",
+                    "outlines",
+                    "start_share",
+                }
             ),
         },
         **({"command": command} if command else {}),

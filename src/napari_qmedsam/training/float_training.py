@@ -11,6 +11,7 @@ from napari_qmedsam.datasets.dataset import (
     DataSet,
     open_data,
 )
+from napari_qmedsam.errors import InvalidSettings
 from napari_qmedsam.models import build_model, config_of
 from napari_qmedsam.models.medsam import MedSAM
 from napari_qmedsam.training.folder import TrainingFolder
@@ -52,6 +53,8 @@ class FloatTraining:
     pseudo_labelled : DataSet, optional
         What a share of the slices comes from, beside `data`.
     processes : Processes, optional
+    blend : MedSAM, optional
+        Weights that what is written holds a share of; default: those to start from.
 
     Raises
     ------
@@ -59,7 +62,7 @@ class FloatTraining:
         If the run found there is damaged, or of another architecture.
     InvalidSettings
         If it was made of other samples: its seed, slices per step or boxes
-        per slice differ.
+        per slice differ. If `blend` is of another architecture.
     UnusableData
         If the data do not suffice.
     """
@@ -75,6 +78,7 @@ class FloatTraining:
         teacher: MedSAM | None = None,
         pseudo_labelled: DataSet | None = None,
         processes: Processes | None = None,
+        blend: MedSAM | None = None,
     ) -> None:
         self.config, self.settings = config_of(name), settings
         self.processes = processes or join_processes()
@@ -94,8 +98,14 @@ class FloatTraining:
             self.teacher = master.eval().requires_grad_(False)
             self.teacher.to(self.processes.device)
         self.start_weights: dict[str, Tensor] = {}
-        if settings.start_share and start is not None:
-            self.start_weights = copy.deepcopy(start.state_dict())
+        blended = blend or start
+        if settings.start_share and blended is not None:
+            if blended.config != self.config:
+                raise InvalidSettings(
+                    f"Weights of '{blended.config.name}' cannot be blended with those "
+                    f"of '{name}'. Choose a model of the same architecture."
+                )
+            self.start_weights = copy.deepcopy(blended.state_dict())
         model = start or self._new_model()
         if settings.part is TrainedPart.DECODER:
             model.image_encoder.requires_grad_(False)
@@ -137,7 +147,7 @@ class FloatTraining:
 
         Before the first epoch's end, and of runs that kept no epochs, it is
         the average as it stands. With `start_share` it is a mean of these weights and
-        of those that the run started from (Wortsman et al., Robust fine-tuning of
+        of those that the run started from, or `blend` (Wortsman et al., Robust fine-tuning of
         zero-shot models, CVPR 2022).
         """
         assert self.loop.average is not None

@@ -45,6 +45,21 @@ class CommonSettings(BaseModel):
         description="Share of phantoms on which a crescent, ring or arc is painted "
         "around one of the objects.",
     )
+    fat: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Share of phantoms with objects that are streaked with what lies "
+        "around them; of those that are no CT, the same share has dark rims between "
+        "fat and water.",
+    )
+    outlines: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Share of phantoms whose objects are outlined a little inside or "
+        "outside of their edge.",
+    )
     pseudo_labelled_share: float = Field(
         0.25,
         gt=0,
@@ -124,8 +139,9 @@ class TrainingSettings(CommonSettings):
         0.0,
         ge=0,
         lt=1,
-        description="Share of the weights started from in what is written, the rest "
-        "being the trained ones: what the start knew comes back for little.",
+        description="Share of the weights started from, or of --blend, in what is "
+        "written, the rest being the trained ones: what the start knew comes back for "
+        "little.",
     )
     steps: int = Field(8000, gt=0, description="Optimizer steps in all.")
     slices_per_step: int = Field(

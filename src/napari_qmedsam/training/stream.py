@@ -16,6 +16,9 @@ from napari_qmedsam.datasets.modality import LabelledSlice, ModalitySlices
 from napari_qmedsam.datasets.sampling import epoch_order, samples_per_modality
 from napari_qmedsam.errors import UnusableData
 from napari_qmedsam.models.configuration import ModelConfig
+from napari_qmedsam.phantoms.fat import opposed_phase, streaked
+from napari_qmedsam.phantoms.outlines import redrawn
+from napari_qmedsam.phantoms.random_slices import PhantomKind
 from napari_qmedsam.phantoms.shells import paint_shell
 from napari_qmedsam.training.augmentation import augmented, flipped
 from napari_qmedsam.training.samples import (
@@ -124,7 +127,7 @@ class SampleStream(Dataset[Sample]):
             if pseudo_labelled is not None:
                 item = augmented(item, rng)
             else:
-                item = varied(item, self.data, settings, rng)
+                item = varied(item, self.data, modality.name, settings, rng)
             sample = make_sample(item, self.feed.config, how, rng, self.feed.teacher)
             if sample is not None:
                 return sample
@@ -154,27 +157,45 @@ class SampleStream(Dataset[Sample]):
 def varied(
     item: LabelledSlice,
     data: DataSet,
+    modality: str,
     settings: CommonSettings,
     rng: np.random.Generator,
 ) -> LabelledSlice:
-    """Flip a slice from a file, or paint a shell on a phantom, at random.
+    """Flip a slice from a file, or paint on a phantom, at random.
 
     A slice with its embedding stays as it was embedded.
     """
     if isinstance(item, EmbeddedSlice):
         return item
     if data.is_phantom:  # these come flipped as it is
-        return with_shell(item, settings.shells, rng)
+        return painted(item, modality, settings, rng)
     return flipped(item, rng) if settings.flips else item
 
 
-def with_shell(
-    item: LabelledSlice, share: float, rng: np.random.Generator
+def painted(
+    item: LabelledSlice,
+    modality: str,
+    settings: CommonSettings,
+    rng: np.random.Generator,
 ) -> LabelledSlice:
-    """Paint a shell around one of the objects, on this share of the slices."""
-    if share == 0 or rng.random() >= share:
-        return item
-    return LabelledSlice(*paint_shell(rng, item.image, item.labels))
+    """Paint what phantoms proper have little of, each on its share of the slices.
+
+    A shell around one object; fat; outlines inside or outside of the edge.
+    """
+
+    def falls(share: float) -> bool:
+        return share > 0 and rng.random() < share
+
+    image, labels = item.image, item.labels
+    if falls(settings.shells):
+        image, labels = paint_shell(rng, image, labels)
+    if falls(settings.fat):
+        image = streaked(rng, image, labels)
+    if modality != PhantomKind.CT.value and falls(settings.fat):
+        image = opposed_phase(rng, image)
+    if falls(settings.outlines):
+        labels = redrawn(rng, labels)
+    return LabelledSlice(image, labels)
 
 
 class Positions(Sampler[int]):
