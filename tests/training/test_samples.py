@@ -56,9 +56,7 @@ def test_boxes_are_jittered_from_the_given_position_on(stream, tiny_config):
 def test_phantoms_are_painted_on_in_the_share_asked_for(stream, what):
     every = SETTINGS.model_copy(update={what: 1.0})
     painted = SampleStream(stream.data, stream.feed, every)
-    changed = [
-        not np.array_equal(painted[p].image, stream[p].image) for p in range(12)
-    ]
+    changed = [not np.array_equal(painted[p].image, stream[p].image) for p in range(12)]
     assert sum(changed) >= 4  # where an object is large enough
     check_same(painted[5], SampleStream(stream.data, stream.feed, every)[5])
 

@@ -40,7 +40,9 @@ def opposed_phase(rng: np.random.Generator, image: Mask) -> Mask:
     """
     unit = max(image.shape) / 256
     level = rng.uniform(0.4, 0.7) * 255
-    fat: Field = (cv2.GaussianBlur(image, (0, 0), 1.5 * unit) > level).astype(np.float32)
+    fat: Field = (cv2.GaussianBlur(image, (0, 0), 1.5 * unit) > level).astype(
+        np.float32
+    )
     low, high = FAT_SHARE
     if not low <= fat.mean() <= high:
         return image

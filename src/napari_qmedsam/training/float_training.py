@@ -147,8 +147,8 @@ class FloatTraining:
 
         Before the first epoch's end, and of runs that kept no epochs, it is
         the average as it stands. With `start_share` it is a mean of these weights and
-        of those that the run started from, or `blend` (Wortsman et al., Robust fine-tuning of
-        zero-shot models, CVPR 2022).
+        of those that the run started from, or of `blend` (Wortsman et al., Robust
+        fine-tuning of zero-shot models, CVPR 2022).
         """
         assert self.loop.average is not None
         model = build_model(self.config)
