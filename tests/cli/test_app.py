@@ -202,3 +202,15 @@ def test_a_reader_that_has_enough_is_no_error():
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 1
+
+
+def test_a_table_wider_than_the_screen_comes_in_parts(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "50")
+    heads = [f"{model}: DSC %" for model in ("LiteMedSAM", "Stage 1", "Stage 2")]
+    numbers = [f"{70 + n}.123456789" for n in range(3)]
+    shared.print_table([["modality", *heads], ["Endoscopy", *numbers]], has_mean=True)
+    shown = capsys.readouterr().out
+    assert "…" not in shown
+    assert all(number in shown for number in numbers)
+    assert shown.count("Endoscopy") == 2
+    assert max(map(len, shown.splitlines())) <= 50

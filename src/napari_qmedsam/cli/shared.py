@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
@@ -260,15 +260,40 @@ def modality(text: str | None) -> "Modality | None":
 def print_table(cells: Sequence[Sequence[str]], has_mean: bool = False) -> None:
     """Print rows of text, headings first; names to the left, numbers to the right.
 
-    `has_mean` draws a line above the last row.
+    `has_mean` draws a line above the last row. Where a terminal is too narrow for all
+    columns, several tables have a part of them each, below the same names.
     """
     from rich.table import Table
 
-    table = Table()
-    for column, heading in enumerate(cells[0]):
-        table.add_column(heading, justify="right" if column else "left")
-    for number, row in enumerate(cells[1:], 2):
-        if has_mean and number == len(cells):
-            table.add_section()
-        table.add_row(*row)
-    console().print(table)
+    screen = console()
+    widths = [
+        max(map(len, [*heading.split(), *(row[column] for row in cells[1:])]))
+        for column, heading in enumerate(cells[0])
+    ]
+    for columns in _columns_that_fit(widths, screen.width):
+        table = Table()
+        full = sum(max(len(cells[0][c]), widths[c]) + 3 for c in columns) + 1
+        for column in columns:
+            side: Literal["left", "right"] = "right" if column else "left"
+            width = None if full <= screen.width else widths[column]
+            table.add_column(cells[0][column], justify=side, width=width)
+        for number, row in enumerate(cells[1:], 2):
+            if has_mean and number == len(cells):
+                table.add_section()
+            table.add_row(*(row[column] for column in columns))
+        screen.print(table)
+
+
+def _columns_that_fit(widths: Sequence[int], limit: int) -> list[list[int]]:
+    """Part the columns into tables; the first column comes in each of them."""
+    frame = 3  # a line and two blanks
+    first = widths[0] + frame + 1
+    parts: list[list[int]] = [[0]]
+    used = first
+    for column, width in enumerate(widths[1:], 1):
+        if used + width + frame > limit and len(parts[-1]) > 1:
+            parts.append([0])
+            used = first
+        parts[-1].append(column)
+        used += width + frame
+    return parts
