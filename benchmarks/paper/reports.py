@@ -2,7 +2,7 @@
 
 import subprocess
 from collections.abc import Sequence
-from itertools import cycle
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 COLOURS = ("#8c8c8c", "#3b7dd8", "#e07b1a", "#2a9d68", "#b14fc5")
-"""One per method, apart for colour-blind eyes."""
+"""Of methods, apart for colour-blind eyes."""
+
+MARKERS = "osD^v"
+"""A new one where there are more methods than colours."""
 
 TICKS = (2, 3, 4, 6, 8, 12, 16)
 """Effective bits along the axis of Table 1 and 2, which is logarithmic."""
@@ -113,14 +116,16 @@ def draw_table(rows: Sequence[Row], path: Path, title: str) -> Path:
 
 def _draw_scores(axes: "Axes", rows: Sequence[Row], name: str) -> None:
     methods = list(dict.fromkeys(row.method for row in rows if row.bits < 32))
-    for method, colour in zip(methods, cycle(COLOURS)):
+    for method, (marker, colour) in zip(
+        methods, product(MARKERS, COLOURS), strict=False
+    ):
         own = [row for row in rows if row.method == method]
         axes.plot(
             [row.effective_bits for row in own],
             [row.scores[name].shown()["dsc"] for row in own],
-            "o-",
+            f"{marker}-",
             color=colour,
-            markersize=4,
+            markersize=5,
             alpha=0.85,
             label=method,
         )
