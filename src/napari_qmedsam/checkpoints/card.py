@@ -11,7 +11,6 @@ from napari_qmedsam.checkpoints.download import is_fetched, weights_path
 from napari_qmedsam.checkpoints.header import QUANTIZED_KEY
 from napari_qmedsam.checkpoints.resolve import resolve_model
 from napari_qmedsam.checkpoints.source import ModelSource
-from napari_qmedsam.models.configuration import config_of
 
 LEFT_OUT = ("architecture", "format_version", QUANTIZED_KEY, "layers", CHECKSUM_KEY)
 """Entries of the header that are said otherwise, or are for programs."""
@@ -45,14 +44,14 @@ def describe(model: str) -> dict[str, Any]:
     }
     path = weights_path(CATALOGUE[model])
     if not is_fetched(entry):
-        config = config_of(entry.architecture)
+        config = entry.config
         return {
             **_without_blanks(origin),
             "architecture": config.name,
             "input_size": config.input_size,
             "installed": False,
         }
-    details = _of_source(ModelSource(config_of(entry.architecture), path))
+    details = _of_source(ModelSource(entry.config, path))
     return {**_without_blanks(origin), "installed": True, **details}
 
 

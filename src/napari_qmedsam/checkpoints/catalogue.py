@@ -6,6 +6,7 @@ No torch here. What is not published is None, not guessed.
 from dataclasses import dataclass, replace
 
 from napari_qmedsam.errors import UnknownModel
+from napari_qmedsam.models.configuration import ModelConfig, config_of
 
 MEDSAM_CITATION = (
     "J. Ma, Y. He, F. Li, L. Han, C. You, B. Wang. Segment anything in medical "
@@ -69,6 +70,8 @@ class CheckpointEntry:
     boxes_only : bool
         It was trained on boxes alone, so points make its masks worse. True of
         all that MedSAM's authors published, and of the demo models.
+    tiled_share : float or None
+        What `ModelConfig` says otherwise of the architecture; it comes with training.
     """
 
     name: str
@@ -85,6 +88,15 @@ class CheckpointEntry:
     int8: str = ""
     wheel: PublishedWheel | None = None
     boxes_only: bool = True
+    tiled_share: float | None = None
+
+    @property
+    def config(self) -> ModelConfig:
+        """The architecture's configuration, with what these weights do better."""
+        config = config_of(self.architecture)
+        if self.tiled_share is None:
+            return config
+        return replace(config, tiled_share=self.tiled_share)
 
     @property
     def is_embedded(self) -> bool:
@@ -115,6 +127,7 @@ QMEDSAM_LITE = CheckpointEntry(
         "(bowang-lab/MedSAM, Apache-2.0). For research only, not for clinical use."
     ),
     boxes_only=False,
+    tiled_share=1 / 8,
 )
 """The default: works without a download."""
 

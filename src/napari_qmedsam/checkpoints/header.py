@@ -14,6 +14,9 @@ METADATA_KEY = "qmedsam"
 QUANTIZED_KEY = "quantized"
 """Entry of the card that lists the quantized layers."""
 
+TILED_SHARE_KEY = "tiled_share"
+"""Entry of the card that says what `ModelConfig.tiled_share` is for these weights."""
+
 FORMAT_VERSION = 1
 """Version of our file format; files of a later version are refused."""
 

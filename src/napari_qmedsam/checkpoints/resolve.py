@@ -5,6 +5,7 @@ The one place that decides it, for the shell, for Python and for the window.
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from napari_qmedsam.checkpoints.arithmetic import Precision
@@ -12,7 +13,7 @@ from napari_qmedsam.checkpoints.catalogue import CATALOGUE
 from napari_qmedsam.checkpoints.default_model import resolve_auto
 from napari_qmedsam.checkpoints.download import fetch, is_fetched
 from napari_qmedsam.checkpoints.exported import read_exported
-from napari_qmedsam.checkpoints.header import existing, read_card
+from napari_qmedsam.checkpoints.header import TILED_SHARE_KEY, existing, read_card
 from napari_qmedsam.checkpoints.model_state import ENCODER_ALONE, is_encoder_alone
 from napari_qmedsam.checkpoints.source import ModelSource
 from napari_qmedsam.checkpoints.state_dicts import read_state
@@ -60,12 +61,12 @@ def resolve_model(
     if model in CATALOGUE or model in CONFIGS:
         if weights is not None:
             entry = CATALOGUE.get(model)
-            config = config_of(entry.architecture if entry else model)
+            config = entry.config if entry else config_of(model)
             return ModelSource(config, existing(weights))
         if precision is Precision.INT8:
             model = int8_name(model)
         path = fetch(model, progress=progress)
-        return ModelSource(config_of(CATALOGUE[model].architecture), path, model)
+        return ModelSource(CATALOGUE[model].config, path, model)
     known = ", ".join(CATALOGUE)
     if weights is not None:
         raise UnknownModel(
@@ -94,14 +95,22 @@ def int8_name(model: str) -> str:
 
 def _recognised(path: Path) -> ModelConfig:
     """Tell the architecture from the card, or from names and shapes."""
-    architecture = read_card(path).get("architecture")
+    card = read_card(path)
+    architecture = card.get("architecture")
     if architecture is not None:
         if architecture not in CONFIGS:
             raise BadCheckpoint(
                 f"'{path.name}' is a model of architecture '{architecture}', which "
                 f"this release does not know ({', '.join(CONFIGS)})."
             )
-        return config_of(architecture)
+        config = config_of(architecture)
+        share = card.get(TILED_SHARE_KEY, config.tiled_share)
+        if not isinstance(share, (int, float)) or not 0 <= share <= 1:
+            raise BadCheckpoint(
+                f"The card of '{path.name}' gives {TILED_SHARE_KEY} as {share!r}, not "
+                "as a share of a slice's side, from 0 to 1."
+            )
+        return replace(config, tiled_share=float(share))
     state = read_state(path)
     for config in CONFIGS.values():
         name, size = config.encoder.mark

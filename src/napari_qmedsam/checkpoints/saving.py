@@ -12,9 +12,11 @@ from napari_qmedsam.checkpoints.header import (
     FORMAT_VERSION,
     METADATA_KEY,
     QUANTIZED_KEY,
+    TILED_SHARE_KEY,
 )
 from napari_qmedsam.disk import atomic_write
 from napari_qmedsam.errors import BadCheckpoint
+from napari_qmedsam.models.configuration import CONFIGS
 
 if TYPE_CHECKING:
     from napari_qmedsam.checkpoints.packed.tensor import QuantizedTensor
@@ -71,6 +73,10 @@ def save_model(
         state = model.state_dict()
     tensors, entries = file_content(state, quantized or {})
     header.pop(CARD_KEY, None)
+    header.pop(TILED_SHARE_KEY, None)
+    usual = CONFIGS.get(model.config.name, model.config)
+    if model.config.tiled_share != usual.tiled_share:
+        header[TILED_SHARE_KEY] = model.config.tiled_share
     if model.fake_quant is not None:
         header[CARD_KEY] = model.fake_quant.to_dict()
     if entries:

@@ -111,7 +111,7 @@ def int8_source(source: ModelSource) -> ModelSource:
 
     folder = make_once(int8_folder(source), "decoder.bin", make)
     graphs = read_exported(folder)
-    return ModelSource(graphs.config, folder, f"{source.name}-int8", graphs)
+    return ModelSource(source.config, folder, f"{source.name}-int8", graphs)
 
 
 def int8_folder(source: ModelSource) -> Path:

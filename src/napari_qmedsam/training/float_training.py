@@ -80,7 +80,8 @@ class FloatTraining:
         processes: Processes | None = None,
         blend: MedSAM | None = None,
     ) -> None:
-        self.config, self.settings = config_of(name), settings
+        self.config = config_of(name) if start is None else start.config
+        self.settings = settings
         self.processes = processes or join_processes()
         if settings.threads:
             torch.set_num_threads(settings.threads)
@@ -100,7 +101,7 @@ class FloatTraining:
         self.start_weights: dict[str, Tensor] = {}
         blended = blend or start
         if settings.start_share and blended is not None:
-            if blended.config != self.config:
+            if blended.config.name != self.config.name:
                 raise InvalidSettings(
                     f"Weights of '{blended.config.name}' cannot be blended with those "
                     f"of '{name}'. Choose a model of the same architecture."
