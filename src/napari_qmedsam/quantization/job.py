@@ -13,6 +13,7 @@ from napari_qmedsam.checkpoints.source import ModelSource
 from napari_qmedsam.datasets.calibration import CalibrationSet
 from napari_qmedsam.datasets.calibration_plan import CalibrationPlan
 from napari_qmedsam.errors import InvalidSettings
+from napari_qmedsam.memory import freed_memory_kept
 from napari_qmedsam.models.medsam import MedSAM
 from napari_qmedsam.quantization.allocation import recipe_for_budget
 from napari_qmedsam.quantization.calibration import GramPass
@@ -139,6 +140,7 @@ class QuantizationJob:
                 "sequential calibration's."
             )
 
+    @freed_memory_kept()
     def run(
         self,
         target: Path,

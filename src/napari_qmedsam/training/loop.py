@@ -15,6 +15,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
 from napari_qmedsam.cancelling import is_cancelled
+from napari_qmedsam.memory import freed_memory_kept
 from napari_qmedsam.models.medsam import MedSAM
 from napari_qmedsam.training.folder import Row, TrainingFolder
 from napari_qmedsam.training.interrupts import (
@@ -131,6 +132,7 @@ class TrainingLoop:
         self.step = state["step"]
         log.info("Resumed %s at step %d", self.stage.name, self.step)
 
+    @freed_memory_kept()
     def run(self, progress: StepProgress | None = None) -> bool:
         """Train until the last step, saving on the way, or until it is cancelled.
 
