@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from napari_qmedsam.segmentation.segmenter import SliceSegmenter
     from napari_qmedsam.volumes.volume import Modality
 
+FRAME = 3
+"""Characters around a column of a table: a line and two blanks."""
+
 OVERFLOWS = (
     "8-bit weights overflow in this processor's 8-bit kernels, so the integers are "
     "computed with in float32: right, but not faster."
@@ -272,7 +275,7 @@ def print_table(cells: Sequence[Sequence[str]], has_mean: bool = False) -> None:
     ]
     for columns in _columns_that_fit(widths, screen.width):
         table = Table()
-        full = sum(max(len(cells[0][c]), widths[c]) + 3 for c in columns) + 1
+        full = sum(max(len(cells[0][c]), widths[c]) + FRAME for c in columns) + 1
         for column in columns:
             side: Literal["left", "right"] = "right" if column else "left"
             width = None if full <= screen.width else widths[column]
@@ -286,14 +289,13 @@ def print_table(cells: Sequence[Sequence[str]], has_mean: bool = False) -> None:
 
 def _columns_that_fit(widths: Sequence[int], limit: int) -> list[list[int]]:
     """Part the columns into tables; the first column comes in each of them."""
-    frame = 3  # a line and two blanks
-    first = widths[0] + frame + 1
+    first = widths[0] + FRAME + 1
     parts: list[list[int]] = [[0]]
     used = first
     for column, width in enumerate(widths[1:], 1):
-        if used + width + frame > limit and len(parts[-1]) > 1:
+        if used + width + FRAME > limit and len(parts[-1]) > 1:
             parts.append([0])
             used = first
         parts[-1].append(column)
-        used += width + frame
+        used += width + FRAME
     return parts
